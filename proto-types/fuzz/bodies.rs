@@ -1,0 +1,143 @@
+//! What each fuzz target does with its input. The package's tests run the same functions over the corpus.
+//!
+//! Whatever arrives, a decoder answers. What it accepts, it must also write, and then read back as the same.
+
+use std::fmt::Debug;
+
+use bytes::BytesMut;
+use quoit_proto_types::{
+    View, codec,
+    frame::{FrameError, FrameHeader, HEADER_BYTES},
+    frame_reader::FrameReader,
+    limits,
+    message::{
+        client::{Expiry, KeyHeader, Refusal, WriteHeader},
+        peer::PeerMessage,
+        session::{FEATURES, Hello, HelloAck, VERSIONS},
+    },
+};
+
+/// The name of every target, which is also that of its folder in the corpus, and what it does.
+pub const TARGETS: [Target; 5] = [
+    ("frame_header", frame_header),
+    ("hello", hello),
+    ("client_messages", client_messages),
+    ("peer_message", peer_message),
+    ("view", view),
+];
+
+/// A target's name and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// A header is accepted within its limits and written as it was read; frames do not depend on how the stream was cut.
+pub fn frame_header(data: &[u8]) {
+    if let Some(Ok(header)) = data.first_chunk::<HEADER_BYTES>().map(FrameHeader::decode) {
+        let (bytes, trace_bytes) = (header.body_bytes as usize, header.trace.bytes());
+        assert!((trace_bytes..=header.kind.body_bytes_max() + trace_bytes).contains(&bytes));
+        let mut out = BytesMut::new();
+        header.encode(&mut out);
+        assert_eq!(&out[..], &data[..HEADER_BYTES]);
+    }
+    let whole = frames(data.chunks(data.len().max(1)));
+    assert_eq!(whole, frames(data.chunks(1)));
+    assert_eq!(whole, frames(data.chunks(7)));
+}
+
+/// The frames that a stream yielded, and the error that ended it or whether it stands between two of them.
+type Frames = (Vec<(FrameHeader, Vec<u8>)>, Result<bool, FrameError>);
+
+fn frames<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> Frames {
+    let mut reader = FrameReader::new(limits::LANE_BODY_BYTES_MAX);
+    let mut frames = Vec::new();
+    for chunk in chunks {
+        let fed = reader.feed(chunk, |header, body| {
+            frames.push((header, body.to_vec()));
+            Ok::<(), FrameError>(())
+        });
+        if let Err(error) = fed {
+            return (frames, Err(error));
+        }
+    }
+    (frames, Ok(reader.is_between_frames()))
+}
+
+/// Both sides of the handshake.
+pub fn hello(data: &[u8]) {
+    if let Ok((hello, session)) = Hello::decode(data) {
+        assert!((VERSIONS.min..=VERSIONS.max).contains(&session.version));
+        assert_eq!(session.features & !FEATURES, 0);
+        survives(&hello, Hello::encode, |bytes| {
+            Hello::decode(bytes).map(|(hello, _)| hello)
+        });
+    }
+    if let Ok(ack) = HelloAck::decode(data) {
+        survives(&ack, codec::encode, HelloAck::decode);
+    }
+}
+
+/// Every message between client and node.
+pub fn client_messages(data: &[u8]) {
+    if let Ok(header) = KeyHeader::decode(data) {
+        assert!((1..=limits::KEY_BYTES_MAX).contains(&header.key.len()));
+        let mut out = BytesMut::new();
+        header.encode(&mut out);
+        assert_eq!(KeyHeader::decode(&out), Ok(header));
+    }
+    if let Ok((header, value)) = WriteHeader::decode(data) {
+        assert!((1..=limits::KEY_BYTES_MAX).contains(&header.key.len()));
+        assert!(data.ends_with(value));
+        let mut out = BytesMut::new();
+        header.encode(&mut out);
+        out.extend_from_slice(value);
+        assert_eq!(WriteHeader::decode(&out), Ok((header, value)));
+    }
+    let decode_expiry = |bytes: &[u8]| codec::decode_exact::<Expiry>(bytes, "expiry", 16);
+    if let Ok(expiry) = decode_expiry(data) {
+        survives(&expiry, codec::encode, decode_expiry);
+    }
+    if data.len() <= limits::REFUSAL_BYTES_MAX
+        && let Ok(refusal) = Refusal::decode(data)
+    {
+        // The longest text fits only behind the shortest numbers, so it may be cut when it is written again.
+        let mut out = BytesMut::new();
+        refusal.encode(&mut out);
+        assert!(out.len() <= limits::REFUSAL_BYTES_MAX);
+        let again = Refusal::decode(&out).expect("what was written is read");
+        assert_eq!((again.code, again.argument), (refusal.code, refusal.argument));
+        assert!(refusal.text.starts_with(&again.text));
+    }
+}
+
+/// What nodes say to each other.
+pub fn peer_message(data: &[u8]) {
+    if let Ok(message) = PeerMessage::decode(data) {
+        survives(&message, PeerMessage::encode, PeerMessage::decode);
+    }
+}
+
+/// A view is valid, whoever sent it, and its hash is that of its content.
+pub fn view(data: &[u8]) {
+    if let Ok(view) = View::decode(data) {
+        assert_eq!(View::new(view.fields().clone()).as_ref(), Ok(&view));
+        assert_eq!(
+            View::decode(&bytes(&view, View::encode)).map(|again| again.hash()),
+            Ok(view.hash())
+        );
+        survives(&view, View::encode, View::decode);
+    }
+}
+
+/// Asserts that `message` is the same after it was written and read.
+fn survives<M: Debug + PartialEq, E: Debug + PartialEq>(
+    message: &M,
+    encode: impl FnOnce(&M, &mut BytesMut),
+    decode: impl FnOnce(&[u8]) -> Result<M, E>,
+) {
+    assert_eq!(decode(&bytes(message, encode)).as_ref(), Ok(message));
+}
+
+fn bytes<M>(message: &M, encode: impl FnOnce(&M, &mut BytesMut)) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    encode(message, &mut out);
+    out.into()
+}

@@ -1,0 +1,152 @@
+//! postcard for everything but value bytes, which travel raw behind their header.
+
+use std::{fmt, marker::PhantomData};
+
+use bytes::{BufMut, BytesMut};
+use postcard::ser_flavors::Flavor;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, Error, SeqAccess, Visitor},
+};
+
+/// Why bytes are not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Truncated, out of range, or not the expected shape.
+    #[error("malformed {what}")]
+    Malformed {
+        /// The message that was expected.
+        what: &'static str,
+    },
+    /// Longer than its limit.
+    #[error("{what} of {bytes} bytes exceeds the limit of {limit}")]
+    TooLong {
+        /// The field or message.
+        what: &'static str,
+        /// Its claimed size.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Bytes left over where the message should have ended.
+    #[error("{bytes} bytes follow the {what}")]
+    Trailing {
+        /// The message that had ended.
+        what: &'static str,
+        /// How many bytes follow.
+        bytes: usize,
+    },
+}
+
+/// Appends `message` to `out`.
+///
+/// # Panics
+/// Never for the messages of this crate: their serialisation has no failing case and `BytesMut` grows.
+pub fn encode<M: Serialize>(message: &M, out: &mut BytesMut) {
+    postcard::serialize_with_flavor(message, Sink(out)).expect("derived serialisation into memory");
+}
+
+/// Lets postcard append to a `BytesMut`, whole slices at once.
+struct Sink<'a>(&'a mut BytesMut);
+
+impl Flavor for Sink<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.put_u8(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.put_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Serialises bytes as one slice, where serde would go byte by byte. What is written is the same.
+pub(crate) fn whole_slice<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
+/// Decodes the message at the front of `bytes` and returns what follows it. Borrows instead of copying.
+///
+/// # Errors
+/// [`DecodeError::Malformed`].
+pub fn decode_prefix<'a, M: Deserialize<'a>>(
+    bytes: &'a [u8],
+    what: &'static str,
+) -> Result<(M, &'a [u8]), DecodeError> {
+    postcard::take_from_bytes(bytes).map_err(|_| DecodeError::Malformed { what })
+}
+
+/// Decodes a message that fills `bytes` exactly.
+///
+/// # Errors
+/// [`DecodeError::TooLong`] above `limit`, [`DecodeError::Trailing`], [`DecodeError::Malformed`].
+pub fn decode_exact<M: DeserializeOwned>(bytes: &[u8], what: &'static str, limit: usize) -> Result<M, DecodeError> {
+    if bytes.len() > limit {
+        return Err(DecodeError::TooLong {
+            what,
+            bytes: bytes.len(),
+            limit,
+        });
+    }
+    match decode_prefix(bytes, what)? {
+        (message, []) => Ok(message),
+        (_, rest) => Err(DecodeError::Trailing {
+            what,
+            bytes: rest.len(),
+        }),
+    }
+}
+
+/// Deserialises a sequence of at most `MAX` elements.
+///
+/// Memory is taken as elements arrive. serde alone would reserve for as many elements as the frame has bytes left, and an
+/// element may be a hundred times larger in memory than in its shortest encoding.
+pub(crate) fn at_most<'de, const MAX: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_seq(AtMost::<MAX, T>(PhantomData))
+}
+
+/// [`at_most`] for a sequence that may be absent.
+pub(crate) fn at_most_if_any<'de, const MAX: usize, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(bound = "T: Deserialize<'de>")]
+    struct Sequence<const MAX: usize, T>(#[serde(deserialize_with = "at_most::<MAX, _, _>")] Vec<T>);
+
+    let sequence = Option::<Sequence<MAX, T>>::deserialize(deserializer)?;
+    Ok(sequence.map(|Sequence(elements)| elements))
+}
+
+struct AtMost<const MAX: usize, T>(PhantomData<T>);
+
+impl<'de, const MAX: usize, T: Deserialize<'de>> Visitor<'de> for AtMost<MAX, T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX} elements")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<T>, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = sequence.next_element()? {
+            if elements.len() == MAX {
+                return Err(A::Error::invalid_length(MAX + 1, &self));
+            }
+            elements.push(element);
+        }
+        Ok(elements)
+    }
+}

@@ -1,0 +1,253 @@
+//! The frame: a fixed header of 36 bytes, little-endian, then the body.
+//!
+//! ```text
+//!  0        4      5         6       8            16      24      32            36
+//!  | body u32 | type | version | flags | request u64 | fence | epoch | deadline ms | [trace 24 B] body …
+//! ```
+//!
+//! `body` counts every byte behind the header. The same header travels in both directions: a reply repeats the request's
+//! id and carries the answering node's fence and epoch, so every exchange tells a laggard that a newer view exists.
+
+use bytes::{BufMut, BytesMut};
+
+use crate::{
+    epoch::{Epoch, Fence},
+    id::RequestId,
+    limits,
+};
+
+/// Bytes of a frame header.
+pub const HEADER_BYTES: usize = 36;
+
+/// Bytes of the optional trace context: trace id (16) and span id (8).
+pub const TRACE_BYTES: usize = 24;
+
+/// The version of the message layouts. Goes up when a message of an existing type changes.
+pub const MESSAGE_VERSION: u8 = 1;
+
+/// A trace context stands between header and body.
+const FLAG_TRACE: u16 = 1;
+
+macro_rules! frame_types {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $limit:expr;)+) => {
+        /// What a frame carries.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum FrameType { $($(#[$doc])* $name,)+ }
+
+        impl FrameType {
+            /// Every type.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The number on the wire.
+            pub const fn number(self) -> u8 {
+                match self { $(Self::$name => $number,)+ }
+            }
+
+            /// The type of a number.
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$name),)+ _ => None }
+            }
+
+            /// Longest body of this type, in bytes.
+            pub const fn body_bytes_max(self) -> usize {
+                match self { $(Self::$name => $limit,)+ }
+            }
+        }
+    };
+}
+
+frame_types! {
+    /// Opens a session: [`crate::message::session::Hello`].
+    Hello = 1, limits::HELLO_BYTES_MAX;
+    /// Accepts it: [`crate::message::session::HelloAck`].
+    HelloAck = 2, limits::HELLO_BYTES_MAX;
+    /// Asks for the node's view; no body.
+    ViewGet = 3, 0;
+    /// The view: [`crate::View`].
+    View = 4, limits::VIEW_BYTES_MAX;
+    /// Reads a key: [`crate::message::client::KeyHeader`].
+    Get = 16, limits::REQUEST_HEADER_BYTES_MAX;
+    /// Writes a key: [`crate::message::client::WriteHeader`], then the value.
+    Set = 17, limits::VALUE_BYTES_MAX + limits::REQUEST_HEADER_BYTES_MAX;
+    /// Removes a key: [`crate::message::client::KeyHeader`].
+    Delete = 18, limits::REQUEST_HEADER_BYTES_MAX;
+    /// Changes a key's expiry and marks it used: [`crate::message::client::WriteHeader`].
+    Touch = 19, limits::REQUEST_HEADER_BYTES_MAX;
+    /// Asks how long a key lives: [`crate::message::client::KeyHeader`].
+    TimeToLive = 20, limits::REQUEST_HEADER_BYTES_MAX;
+    /// The value, raw.
+    Value = 32, limits::VALUE_BYTES_MAX;
+    /// Done; no body.
+    Done = 33, 0;
+    /// No such key; no body.
+    Miss = 34, 0;
+    /// The remaining life: [`crate::message::client::Expiry`].
+    Remaining = 35, 16;
+    /// Refused: [`crate::message::client::Refusal`].
+    Refusal = 47, limits::REFUSAL_BYTES_MAX;
+    /// Between nodes: [`crate::message::peer::PeerMessage`].
+    Peer = 64, limits::PEER_MESSAGE_BYTES_MAX;
+}
+
+/// The header of one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// What the body is.
+    pub kind: FrameType,
+    /// Bytes behind the header, the trace context included.
+    pub body_bytes: u32,
+    /// Pairs the reply with the request.
+    pub request: RequestId,
+    /// The placement the sender goes by.
+    pub fence: Fence,
+    /// The view the sender has.
+    pub epoch: Epoch,
+    /// Milliseconds the requester still waits; 0 in replies.
+    pub deadline_ms: u32,
+    /// Whether a trace context of [`TRACE_BYTES`] stands in front of the body.
+    pub trace: TraceContext,
+}
+
+/// Whether a frame carries a trace context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TraceContext {
+    /// None.
+    #[default]
+    Absent,
+    /// 24 bytes in front of the body, skipped by who has no use for them.
+    Present,
+}
+
+/// Why a header is refused. The connection is closed: what follows cannot be framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// A type this version does not know.
+    #[error("unknown frame type {0}")]
+    UnknownType(u8),
+    /// A message version this version does not know.
+    #[error("unknown message version {found}, this side speaks {MESSAGE_VERSION}")]
+    UnknownVersion {
+        /// The version in the frame.
+        found: u8,
+    },
+    /// A flag this version does not know.
+    #[error("unknown frame flags {0:#06x}")]
+    UnknownFlags(u16),
+    /// The body is longer than its type allows.
+    #[error("a {kind:?} frame of {bytes} bytes exceeds its limit of {limit}")]
+    TooLong {
+        /// The frame's type.
+        kind: FrameType,
+        /// The claimed length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The frame says it has a trace context and is too short for one.
+    #[error("the frame is too short for its trace context")]
+    TraceTruncated,
+}
+
+impl FrameHeader {
+    /// Reads a header; touches nothing behind it.
+    ///
+    /// # Errors
+    /// [`FrameError`] for what this version does not know and for a length above the type's limit.
+    pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, FrameError> {
+        let kind = FrameType::from_number(bytes[4]).ok_or(FrameError::UnknownType(bytes[4]))?;
+        if bytes[5] != MESSAGE_VERSION {
+            return Err(FrameError::UnknownVersion { found: bytes[5] });
+        }
+        let trace = match u16::from_le_bytes(array(bytes, 6)) {
+            0 => TraceContext::Absent,
+            FLAG_TRACE => TraceContext::Present,
+            flags => return Err(FrameError::UnknownFlags(flags)),
+        };
+        let body_bytes = u32::from_le_bytes(array(bytes, 0));
+        let trace_bytes = trace.bytes();
+        let (length, limit) = (body_bytes as usize, kind.body_bytes_max() + trace_bytes);
+        if length > limit {
+            return Err(FrameError::TooLong {
+                kind,
+                bytes: length,
+                limit,
+            });
+        }
+        if length < trace_bytes {
+            return Err(FrameError::TraceTruncated);
+        }
+        Ok(Self {
+            kind,
+            body_bytes,
+            request: RequestId::new(u64::from_le_bytes(array(bytes, 8))),
+            fence: Fence::new(u64::from_le_bytes(array(bytes, 16))),
+            epoch: Epoch::new(u64::from_le_bytes(array(bytes, 24))),
+            deadline_ms: u32::from_le_bytes(array(bytes, 32)),
+            trace,
+        })
+    }
+
+    /// Appends the header to `out`.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let mut header = [0; HEADER_BYTES];
+        header[..4].copy_from_slice(&self.body_bytes.to_le_bytes());
+        header[4] = self.kind.number();
+        header[5] = MESSAGE_VERSION;
+        let flags = if self.trace == TraceContext::Present {
+            FLAG_TRACE
+        } else {
+            0
+        };
+        header[6..8].copy_from_slice(&flags.to_le_bytes());
+        header[8..16].copy_from_slice(&self.request.value().to_le_bytes());
+        header[16..24].copy_from_slice(&self.fence.value().to_le_bytes());
+        header[24..32].copy_from_slice(&self.epoch.value().to_le_bytes());
+        header[32..].copy_from_slice(&self.deadline_ms.to_le_bytes());
+        out.put_slice(&header);
+    }
+
+    /// Appends header and body, where `write_body` writes the part of the body that stands in `out` and `value_bytes`
+    /// is the length of a value that the caller sends behind it.
+    ///
+    /// # Panics
+    /// If the body exceeds 4 GiB, which the limits of every type forbid.
+    pub fn encode_with(mut self, out: &mut BytesMut, value_bytes: usize, write_body: impl FnOnce(&mut BytesMut)) {
+        let start = out.len();
+        self.encode(out);
+        write_body(out);
+        let body_bytes = out.len() - start - HEADER_BYTES + value_bytes;
+        self.body_bytes = u32::try_from(body_bytes).expect("bodies are limited far below 4 GiB");
+        out[start..start + 4].copy_from_slice(&self.body_bytes.to_le_bytes());
+    }
+
+    /// A header for `request`, whose body length is still to be filled in.
+    pub const fn new(kind: FrameType, request: RequestId, fence: Fence, epoch: Epoch) -> Self {
+        let trace = TraceContext::Absent;
+        Self {
+            kind,
+            body_bytes: 0,
+            request,
+            fence,
+            epoch,
+            deadline_ms: 0,
+            trace,
+        }
+    }
+}
+
+impl TraceContext {
+    /// Bytes it takes in front of the body.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Absent => 0,
+            Self::Present => TRACE_BYTES,
+        }
+    }
+}
+
+/// `N` bytes of the header from `at`.
+fn array<const N: usize>(bytes: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
+    let mut field = [0; N];
+    field.copy_from_slice(&bytes[at..at + N]);
+    field
+}

@@ -1,0 +1,83 @@
+//! Cuts a stream of bytes, in chunks as they arrive, into frames. Complete frames are read in place.
+
+use crate::frame::{FrameError, FrameHeader, HEADER_BYTES};
+
+/// Collects the frame that straddles two chunks; every other frame is handed out without a copy.
+#[derive(Debug)]
+pub struct FrameReader {
+    /// The beginning of a frame whose end has not arrived.
+    partial: Vec<u8>,
+    /// Longest body accepted on this stream, whatever the type allows.
+    body_bytes_max: usize,
+}
+
+impl FrameReader {
+    /// A reader that refuses bodies longer than `body_bytes_max`.
+    pub fn new(body_bytes_max: usize) -> Self {
+        Self {
+            partial: Vec::new(),
+            body_bytes_max,
+        }
+    }
+
+    /// Whether the stream may end here: no frame is incomplete.
+    pub fn is_between_frames(&self) -> bool {
+        self.partial.is_empty()
+    }
+
+    /// Takes the next `chunk` and calls `each` with every frame it completes, in order. The body is what follows the
+    /// trace context. Memory grows with the bytes that arrived, never with the length that a header claims.
+    ///
+    /// # Errors
+    /// [`FrameError`] for a header that cannot be followed, or whatever `each` returns. The reader is of no use afterwards.
+    pub fn feed<E: From<FrameError>>(
+        &mut self,
+        mut chunk: &[u8],
+        mut each: impl FnMut(FrameHeader, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while !self.partial.is_empty() {
+            let wanted = match self.frame_at(&self.partial)? {
+                Some((_, end)) => end,
+                None => HEADER_BYTES,
+            };
+            let missing = wanted.saturating_sub(self.partial.len());
+            let (now, later) = chunk.split_at(missing.min(chunk.len()));
+            self.partial.extend_from_slice(now);
+            chunk = later;
+            if self.partial.len() < wanted {
+                return Ok(());
+            }
+            if let Some((header, end)) = self.frame_at(&self.partial)?
+                && end == self.partial.len()
+            {
+                each(header, &self.partial[HEADER_BYTES + header.trace.bytes()..])?;
+                self.partial.clear();
+            }
+        }
+        while let Some((header, end)) = self.frame_at(chunk)?
+            && end <= chunk.len()
+        {
+            each(header, &chunk[HEADER_BYTES + header.trace.bytes()..end])?;
+            chunk = &chunk[end..];
+        }
+        self.partial.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// The header at the front of `bytes`, and where its frame ends; `None` while the header is incomplete.
+    fn frame_at(&self, bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>, FrameError> {
+        let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Ok(None);
+        };
+        let header = FrameHeader::decode(header)?;
+        let (bytes, limit) = (header.body_bytes as usize, self.body_bytes_max);
+        if bytes > limit + header.trace.bytes() {
+            return Err(FrameError::TooLong {
+                kind: header.kind,
+                bytes,
+                limit,
+            });
+        }
+        Ok(Some((header, HEADER_BYTES + bytes)))
+    }
+}

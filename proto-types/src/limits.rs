@@ -1,0 +1,46 @@
+//! Every size limit of the wire, in bytes unless the name says otherwise. Each is checked before memory is allocated.
+
+/// Longest key. The shortest is one byte.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// Longest value a node accepts unless configured otherwise.
+pub const VALUE_BYTES_DEFAULT: usize = 1024 * 1024;
+
+/// Longest value any configuration can allow.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Longest value that travels on a shared lane. A larger one gets a stream of its own, so that it delays nobody.
+pub const LANE_VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Room for the postcard header in front of a value: keyspace, key length, key, expiry.
+pub const REQUEST_HEADER_BYTES_MAX: usize = KEY_BYTES_MAX + 32;
+
+/// Longest frame body on a lane.
+pub const LANE_BODY_BYTES_MAX: usize = LANE_VALUE_BYTES_MAX + REQUEST_HEADER_BYTES_MAX;
+
+/// Longest `Hello` and `HelloAck`.
+pub const HELLO_BYTES_MAX: usize = 512;
+
+/// Longest encoded view: about 40,000 members of 100 bytes.
+pub const VIEW_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Longest message between nodes: the largest carries a view.
+pub const PEER_MESSAGE_BYTES_MAX: usize = VIEW_BYTES_MAX + 1024;
+
+/// Longest refusal: a code, a number and a sentence.
+pub const REFUSAL_BYTES_MAX: usize = 1024;
+
+/// Most members in one view.
+pub const MEMBERS_MAX: usize = 10_000;
+
+/// Most voters in one view.
+pub const VOTERS_MAX: usize = 7;
+
+/// Most vnodes of one member.
+pub const VNODES_MAX: u32 = 4096;
+
+/// Most owners of one slot.
+pub const REPLICATION_MAX: u8 = 7;
+
+/// Requests a connection may have in flight; one more is answered `Busy`.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;

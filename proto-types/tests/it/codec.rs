@@ -1,0 +1,314 @@
+//! Messages: read as written, refused when truncated, bounded by their limits.
+
+use std::{num::NonZeroU64, time::Duration};
+
+use proptest::{collection::vec, prelude::*};
+use quoit_proto_types::{
+    Boot, ClusterId, Epoch, ErrorCode, Instance, KeyspaceId, Label, Nonce, View,
+    codec::{self, DecodeError},
+    frame::FrameType,
+    limits,
+    message::{
+        client::{Expiry, KeyHeader, Refusal, WriteHeader},
+        peer::{GenesisDigest, PeerMessage},
+        session::{Hello, HelloAck, HelloError, NodeHello, Session},
+    },
+    view::Address,
+};
+
+use crate::{
+    bodies::TARGETS,
+    samples::{self, encoded},
+    strategies,
+};
+
+/// Asserts that `bytes` decode to `message` and that none of their prefixes decodes to anything: no message is the
+/// beginning of another, so what was cut short never passes for something shorter.
+fn check<M, E>(message: &M, bytes: &[u8], decode: impl Fn(&[u8]) -> Result<M, E>) -> Result<(), TestCaseError>
+where
+    M: std::fmt::Debug + PartialEq,
+    E: std::fmt::Debug + PartialEq,
+{
+    let decoded = decode(bytes);
+    prop_assert_eq!(decoded.as_ref(), Ok(message));
+    for length in 0..bytes.len() {
+        prop_assert!(
+            decode(&bytes[..length]).is_err(),
+            "the first {} of {} bytes",
+            length,
+            bytes.len()
+        );
+    }
+    Ok(())
+}
+
+fn decode_expiry(bytes: &[u8]) -> Result<Expiry, DecodeError> {
+    codec::decode_exact(bytes, "expiry", FrameType::Remaining.body_bytes_max())
+}
+
+proptest! {
+    #![proptest_config(strategies::cases(96))]
+
+    #[test]
+    fn hello(message in strategies::hello()) {
+        let bytes = encoded(|out| message.encode(out));
+        check(&message, &bytes, |bytes| Hello::decode(bytes).map(|(hello, _)| hello))?;
+    }
+
+    #[test]
+    fn hello_ack(message in strategies::hello_ack()) {
+        check(&message, &encoded(|out| codec::encode(&message, out)), HelloAck::decode)?;
+    }
+
+    #[test]
+    fn key_header(keyspace in any::<u16>(), key in vec(any::<u8>(), 1..200)) {
+        let header = KeyHeader { keyspace: KeyspaceId::new(keyspace), key: &key };
+        let bytes = encoded(|out| header.encode(out));
+        prop_assert_eq!(KeyHeader::decode(&bytes), Ok(header));
+        for length in 0..bytes.len() {
+            prop_assert!(KeyHeader::decode(&bytes[..length]).is_err());
+        }
+        let longer = [&bytes[..], b"x"].concat();
+        prop_assert_eq!(KeyHeader::decode(&longer), Err(DecodeError::Trailing { what: "key", bytes: 1 }));
+    }
+
+    /// The one message whose truncation can be valid: a value has no length of its own, so it is the frame that must be
+    /// complete. A truncated header is refused.
+    #[test]
+    fn write_header(
+        keyspace in any::<u16>(), expiry in strategies::expiry(), key in vec(any::<u8>(), 1..200),
+        value in vec(any::<u8>(), 0..200),
+    ) {
+        let header = WriteHeader { keyspace: KeyspaceId::new(keyspace), expiry, key: &key };
+        let mut bytes = encoded(|out| header.encode(out));
+        let header_bytes = bytes.len();
+        bytes.extend_from_slice(&value);
+        for length in 0..=bytes.len() {
+            match WriteHeader::decode(&bytes[..length]) {
+                Ok(read) => prop_assert_eq!(read, (header, &bytes[header_bytes..length])),
+                Err(_) => prop_assert!(length < header_bytes),
+            }
+        }
+    }
+
+    #[test]
+    fn expiry(message in strategies::expiry()) {
+        check(&message, &encoded(|out| codec::encode(&message, out)), decode_expiry)?;
+    }
+
+    #[test]
+    fn refusal(message in strategies::refusal()) {
+        check(&message, &encoded(|out| message.encode(out)), Refusal::decode)?;
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in vec(any::<u8>(), 0..300)) {
+        TARGETS.iter().for_each(|(_, run)| run(&bytes));
+    }
+
+    #[test]
+    fn labels_and_addresses_are_read_as_written(label in strategies::label(), address in strategies::address()) {
+        prop_assert_eq!(label.as_str().parse::<Label>(), Ok(label.clone()));
+        prop_assert_eq!(address.as_str().parse::<Address>(), Ok(address.clone()));
+    }
+}
+
+proptest! {
+    // A view has hundreds of bytes, and each of its prefixes is tried.
+    #![proptest_config(strategies::cases(24))]
+
+    #[test]
+    fn peer_message(message in strategies::peer_message()) {
+        check(&message, &encoded(|out| message.encode(out)), PeerMessage::decode)?;
+    }
+
+    #[test]
+    fn view(message in strategies::view()) {
+        check(&message, &encoded(|out| message.encode(out)), View::decode)?;
+    }
+}
+
+#[test]
+fn no_flipped_bit_panics_or_reads_as_what_is_not_written_back() {
+    for &kind in FrameType::ALL {
+        for (_, body) in samples::bodies(kind) {
+            for bit in 0..body.len() * 8 {
+                let mut body = body.clone();
+                body[bit / 8] ^= 1 << (bit % 8);
+                TARGETS.iter().for_each(|(_, run)| run(&body));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_of_every_message_fits_its_frame() {
+    let fits = |kind: FrameType, bytes: Vec<u8>| {
+        assert!(bytes.len() <= kind.body_bytes_max(), "{kind:?}: {} bytes", bytes.len());
+    };
+    let node = Some(NodeHello {
+        instance: Instance::from_random(u128::MAX),
+        boot: Boot::new(u32::MAX),
+        nonce: Nonce::new(u64::MAX),
+        cluster_id: Some(ClusterId::from_random(u128::MAX)),
+        genesis: Some(samples::genesis()),
+        address: format!("{}:65535", "h".repeat(254)).parse().unwrap(),
+    });
+    let session = Session {
+        version: u16::MAX,
+        features: u64::MAX,
+    };
+    let ack = HelloAck {
+        session,
+        epoch: Epoch::new(u64::MAX),
+        value_bytes_max: u32::MAX,
+        node: node.clone(),
+    };
+    fits(FrameType::Hello, encoded(|out| Hello { node }.encode(out)));
+    fits(FrameType::HelloAck, encoded(|out| codec::encode(&ack, out)));
+
+    let (keyspace, key) = (KeyspaceId::new(u16::MAX), &[0xff; limits::KEY_BYTES_MAX][..]);
+    let expiry = Expiry::After(NonZeroU64::MAX);
+    fits(FrameType::Get, encoded(|out| KeyHeader { keyspace, key }.encode(out)));
+    let write = encoded(|out| WriteHeader { keyspace, expiry, key }.encode(out));
+    assert!(write.len() + limits::VALUE_BYTES_MAX <= FrameType::Set.body_bytes_max());
+    assert!(write.len() + limits::LANE_VALUE_BYTES_MAX <= limits::LANE_BODY_BYTES_MAX);
+    fits(FrameType::Touch, write);
+    fits(FrameType::Remaining, encoded(|out| codec::encode(&expiry, out)));
+
+    // A text that is too long is cut between two characters.
+    let text = "é".repeat(10_000);
+    let refusal = Refusal {
+        code: ErrorCode::Internal,
+        argument: u64::MAX,
+        text: text.clone(),
+    };
+    let bytes = encoded(|out| refusal.encode(out));
+    let read = Refusal::decode(&bytes).unwrap();
+    assert!(!read.text.is_empty() && text.starts_with(&read.text));
+    fits(FrameType::Refusal, bytes);
+}
+
+#[test]
+fn keys_have_a_length_of_1_to_the_limit() {
+    let decode = |length: usize| {
+        let key = vec![7; length];
+        let bytes = encoded(|out| {
+            KeyHeader {
+                keyspace: KeyspaceId::DEFAULT,
+                key: &key,
+            }
+            .encode(out)
+        });
+        let write = WriteHeader {
+            keyspace: KeyspaceId::DEFAULT,
+            expiry: Expiry::Never,
+            key: &key,
+        };
+        let written = WriteHeader::decode(&encoded(|out| write.encode(out))).map(drop);
+        assert_eq!(KeyHeader::decode(&bytes).map(drop), written);
+        written
+    };
+    assert!(matches!(decode(0), Err(DecodeError::Malformed { .. })));
+    assert_eq!(decode(1), Ok(()));
+    assert_eq!(decode(limits::KEY_BYTES_MAX), Ok(()));
+    assert!(matches!(
+        decode(limits::KEY_BYTES_MAX + 1),
+        Err(DecodeError::TooLong {
+            bytes: 1025,
+            limit: 1024,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn messages_end_where_their_bytes_do() {
+    let and_more = |bytes: Vec<u8>| [bytes, vec![0]].concat();
+    let trailing = |what| Some(DecodeError::Trailing { what, bytes: 1 });
+    for (name, message) in samples::peer_messages() {
+        let bytes = and_more(encoded(|out| message.encode(out)));
+        assert_eq!(PeerMessage::decode(&bytes).err(), trailing("peer message"), "{name}");
+    }
+    let view = and_more(encoded(|out| samples::view().encode(out)));
+    assert_eq!(View::decode(&view).err(), trailing("view"));
+    let ack = and_more(encoded(|out| codec::encode(&samples::hello_ack(), out)));
+    assert_eq!(HelloAck::decode(&ack).err(), trailing("HelloAck"));
+}
+
+#[test]
+fn what_is_longer_than_its_limit_is_not_looked_at() {
+    let bytes = vec![0; limits::PEER_MESSAGE_BYTES_MAX + 1];
+    assert!(matches!(PeerMessage::decode(&bytes), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(View::decode(&bytes), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(HelloAck::decode(&bytes), Err(DecodeError::TooLong { .. })));
+}
+
+/// The hash is of the content, so a peer cannot make one view look like two by writing numbers longer than they are.
+#[test]
+fn a_view_has_one_hash_however_it_was_encoded() {
+    let view = samples::view();
+    let mut bytes = encoded(|out| view.encode(out));
+    let epoch = "prod".len() + 1 + 16;
+    assert_eq!(bytes[epoch], 9);
+    bytes.splice(epoch..=epoch, [0x89, 0x00]);
+    let read = View::decode(&bytes).unwrap();
+    assert_eq!((read.hash(), &read), (view.hash(), &view));
+}
+
+#[test]
+fn every_error_code_is_read_as_written_and_a_newer_one_as_internal() {
+    for &code in ErrorCode::ALL {
+        assert_eq!(ErrorCode::from_number(code.number()), Some(code));
+        let bytes = encoded(|out| Refusal::new(code, 7).encode(out));
+        assert_eq!(Refusal::decode(&bytes), Ok(Refusal::new(code, 7)));
+    }
+    let unknown = encoded(|out| codec::encode(&(999_u16, 5_u64, "why"), out));
+    let expected = Refusal {
+        code: ErrorCode::Internal,
+        argument: 5,
+        text: "why".to_owned(),
+    };
+    assert_eq!(Refusal::decode(&unknown), Ok(expected));
+}
+
+#[test]
+fn an_expiry_is_at_least_a_millisecond_and_rounded_up() {
+    let ms = |ms| Expiry::After(NonZeroU64::new(ms).unwrap());
+    for (duration, expected) in [
+        (Duration::ZERO, ms(1)),
+        (Duration::from_nanos(1), ms(1)),
+        (Duration::from_millis(1), ms(1)),
+        (Duration::from_nanos(1_000_001), ms(2)),
+        (Duration::MAX, ms(u64::MAX)),
+    ] {
+        assert_eq!(Expiry::after(duration), expected, "{duration:?}");
+    }
+    assert_eq!(ms(1500).duration(), Some(Duration::from_millis(1500)));
+    assert_eq!(Expiry::Never.duration(), None);
+    assert!(decode_expiry(&[1, 0]).is_err(), "an expiry of 0 ms");
+}
+
+#[test]
+fn the_genesis_digest_is_of_a_set_of_founders_and_of_all_else() {
+    let [n1, n2, n3] = ["n1", "n2", "n3"].map(samples::label);
+    let (cluster, config) = (samples::label("prod"), samples::config());
+    let digest = |founders: &[Label]| GenesisDigest::of(&cluster, founders, &config);
+    let genesis = digest(&[n1.clone(), n2.clone(), n3.clone()]);
+    assert_eq!(genesis, digest(&[n3.clone(), n1.clone(), n2.clone(), n1.clone()]));
+    assert_ne!(genesis, digest(&[n1.clone(), n2.clone()]));
+    let founders = [n1, n2, n3];
+    assert_ne!(genesis, GenesisDigest::of(&samples::label("test"), &founders, &config));
+    let mut other = config;
+    other.replication += 1;
+    assert_ne!(genesis, GenesisDigest::of(&cluster, &founders, &other));
+}
+
+#[test]
+fn a_hello_names_the_message_it_is_not() {
+    let refused = Hello::decode(b"\x01\x01\x00\x02");
+    assert_eq!(
+        refused,
+        Err(HelloError::Decode(DecodeError::Malformed { what: "Hello" }))
+    );
+}
