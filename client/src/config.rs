@@ -1,0 +1,162 @@
+//! What a client needs to know before it can connect.
+
+use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
+
+use quinn::{AsyncUdpSocket, Runtime};
+use quoit_proto_types::view::{Address, AddressError};
+
+use crate::{retry::RetryPolicy, tls::CertificateFiles};
+
+/// The settings of a [`Client`](crate::Client). Certificates and seeds are required, the rest has defaults.
+///
+/// ```
+/// use std::time::Duration;
+/// use quoit_client::ClientConfig;
+///
+/// let config = ClientConfig::new("certs/client", ["127.0.0.1:7750", "127.0.0.1:7760"])?
+///     .request_timeout(Duration::from_millis(200));
+/// # Ok::<(), quoit_client::AddressError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    pub(crate) files: CertificateFiles,
+    pub(crate) seeds: Vec<Address>,
+    pub(crate) request_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) dial_timeout: Duration,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) seed: u64,
+    pub(crate) transport: Option<(Arc<dyn AsyncUdpSocket>, Arc<dyn Runtime>)>,
+}
+
+impl ClientConfig {
+    /// Connects as the identity in `files` (a folder with `ca.crt`, `tls.crt`, `tls.key`, or three paths), through any
+    /// of `seeds`. One seed that answers is enough: the other nodes are learned from it.
+    ///
+    /// # Errors
+    /// [`AddressError`] for a seed that is not `HOST:PORT`.
+    ///
+    /// ```
+    /// # use quoit_client::ClientConfig;
+    /// assert!(ClientConfig::new("certs/client", ["localhost:7750"]).is_ok());
+    /// assert!(ClientConfig::new("certs/client", ["localhost"]).is_err());
+    /// ```
+    pub fn new<S: AsRef<str>>(
+        files: impl Into<CertificateFiles>,
+        seeds: impl IntoIterator<Item = S>,
+    ) -> Result<Self, AddressError> {
+        let seeds = seeds.into_iter().map(|seed| seed.as_ref().parse()).collect::<Result<_, _>>()?;
+        Ok(Self {
+            files: files.into(),
+            seeds,
+            request_timeout: Duration::from_secs(1),
+            connect_timeout: Duration::from_secs(10),
+            dial_timeout: Duration::from_secs(3),
+            retry: RetryPolicy::default(),
+            seed: rand::random(),
+            transport: None,
+        })
+    }
+
+    /// How long one request may take, retries included. Default 1 s. Shorter fails faster when a node hangs; longer
+    /// rides out a node's restart.
+    ///
+    /// ```
+    /// # use {quoit_client::ClientConfig, std::time::Duration};
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.request_timeout(Duration::from_millis(50));
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How long [`connect`](crate::Client::connect) may take, waiting for the cluster to form included. Default 10 s.
+    ///
+    /// ```
+    /// # use {quoit_client::ClientConfig, std::time::Duration};
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.connect_timeout(Duration::from_secs(60));
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one attempt to reach one node may take. Default 3 s.
+    ///
+    /// ```
+    /// # use {quoit_client::ClientConfig, std::time::Duration};
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.dial_timeout(Duration::from_secs(1));
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn dial_timeout(mut self, timeout: Duration) -> Self {
+        self.dial_timeout = timeout;
+        self
+    }
+
+    /// When requests are repeated. Default [`RetryPolicy::default`].
+    ///
+    /// ```
+    /// # use quoit_client::{ClientConfig, RetryPolicy};
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.retry(RetryPolicy::NEVER);
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Seeds the jitter of retries and redials. Default random; fixed, it makes a simulation repeatable.
+    ///
+    /// ```
+    /// # use quoit_client::ClientConfig;
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.random_seed(7);
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn random_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Uses this socket and runtime instead of a UDP socket and tokio's, for simulated or faulty networks.
+    ///
+    /// ```
+    /// # use {quoit_client::ClientConfig, std::sync::Arc, quinn::Runtime};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let runtime = Arc::new(quinn::TokioRuntime);
+    /// let socket = runtime.wrap_udp_socket(std::net::UdpSocket::bind("127.0.0.1:0")?)?;
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.transport(socket, runtime);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn transport(mut self, socket: Arc<dyn AsyncUdpSocket>, runtime: Arc<dyn Runtime>) -> Self {
+        self.transport = Some((socket, runtime));
+        self
+    }
+}
+
+impl From<&str> for CertificateFiles {
+    fn from(folder: &str) -> Self {
+        Self::in_folder(folder)
+    }
+}
+
+impl From<&Path> for CertificateFiles {
+    fn from(folder: &Path) -> Self {
+        Self::in_folder(folder)
+    }
+}
+
+impl From<PathBuf> for CertificateFiles {
+    fn from(folder: PathBuf) -> Self {
+        Self::in_folder(folder)
+    }
+}

@@ -1,0 +1,263 @@
+//! A lane: one long-lived bidirectional stream that carries many small requests at once.
+//!
+//! Callers append their frames to one buffer; the writer task hands whatever has gathered to QUIC in one piece; the
+//! reader task answers every caller whose reply stands in a batch under one lock. So the cost of a wake-up, a packet and
+//! a system call is shared by all requests that happen to be under way: this is where the throughput comes from.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use quinn::{RecvStream, SendStream};
+use quoit_proto_types::{
+    RequestId,
+    frame::{FrameError, FrameHeader},
+    frame_reader::FrameReader,
+    limits,
+};
+use slab::Slab;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
+
+use crate::request::{Reply, Request};
+
+/// Unsent bytes a lane gathers before it refuses more. They pile up only if the node does not read.
+const UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Chunks taken from QUIC at once; a chunk is at most a packet.
+const CHUNKS_AT_ONCE: usize = 32;
+/// How long a lane with requests under way may hear nothing before its connection is given up.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
+
+/// Why a request got no reply.
+#[derive(Clone, Debug)]
+pub(crate) enum Unanswered {
+    /// Its deadline passed.
+    Timeout,
+    /// The connection was lost.
+    Lost(Arc<str>),
+}
+
+/// What a caller waits for.
+pub(crate) type Answer = oneshot::Receiver<Result<Reply, Unanswered>>;
+
+/// Why a request was not even queued.
+#[derive(Clone, Debug)]
+pub(crate) enum NotQueued {
+    /// Too many are under way.
+    Full,
+    /// The connection was lost.
+    Lost(Arc<str>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// Stands in the top byte of every request id of this lane.
+    index: u8,
+    queue: Mutex<Queue>,
+    filled: Notify,
+}
+
+#[derive(Debug)]
+struct Queue {
+    unsent: BytesMut,
+    pending: Slab<Pending>,
+    /// Distinguishes the users of one slab entry, so that a late reply finds nobody.
+    generation: u32,
+    /// Since when an answer is owed and nothing came back. Only a reply clears it: a timeout is no sign of life.
+    silent_since: Option<Instant>,
+    lost: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    generation: u32,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Reply, Unanswered>>,
+}
+
+/// What a look at the deadlines found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// Nothing is under way.
+    Idle,
+    /// Requests are under way.
+    Working,
+    /// Requests are under way and nothing has come back for too long.
+    Unresponsive,
+}
+
+impl Lane {
+    pub(crate) fn new(index: u8) -> Self {
+        let queue =
+            Queue { unsent: BytesMut::new(), pending: Slab::new(), generation: 0, silent_since: None, lost: None };
+        Self { index, queue: Mutex::new(queue), filled: Notify::new() }
+    }
+
+    /// Queues a small request whose `header` lacks only its id.
+    pub(crate) fn start(
+        &self,
+        request: &Request<'_>,
+        mut header: FrameHeader,
+        deadline: Instant,
+    ) -> Result<Answer, NotQueued> {
+        let mut queue = self.lock();
+        if let Some(reason) = &queue.lost {
+            return Err(NotQueued::Lost(Arc::clone(reason)));
+        }
+        if queue.pending.len() >= limits::REQUESTS_IN_FLIGHT_MAX || queue.unsent.len() >= UNSENT_BYTES_MAX {
+            return Err(NotQueued::Full);
+        }
+        let (answer, receiver) = oneshot::channel();
+        queue.generation = queue.generation.wrapping_add(1) & 0x00ff_ffff;
+        let generation = queue.generation;
+        let index = queue.pending.insert(Pending { generation, deadline, answer });
+        header.request = self.request_id(generation, index);
+        let was_empty = queue.unsent.is_empty();
+        request.encode(header, &mut queue.unsent);
+        if queue.silent_since.is_none() {
+            queue.silent_since = Some(Instant::now());
+        }
+        drop(queue);
+        if was_empty {
+            self.filled.notify_one();
+        }
+        Ok(receiver)
+    }
+
+    /// Unsent bytes, to choose between lanes.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.lock().unsent.len()
+    }
+
+    /// Answers the caller of `header.request`, if it still waits. For replies that come on a stream of their own.
+    pub(crate) fn complete(&self, header: FrameHeader, body: Bytes) {
+        let pending = self.lock().take(header.request);
+        if let Some(pending) = pending {
+            // The caller may have gone: then nobody wants the reply.
+            let _ = pending.answer.send(Ok(Reply { header, body }));
+        }
+    }
+
+    /// Whether somebody waits for `request`.
+    pub(crate) fn is_awaited(&self, request: RequestId) -> bool {
+        let queue = self.lock();
+        let (generation, index) = parts(request);
+        queue.pending.get(index).is_some_and(|p| p.generation == generation && !p.answer.is_closed())
+    }
+
+    /// Gives up every request whose deadline has passed.
+    pub(crate) fn sweep(&self, now: Instant) -> Health {
+        let mut late = Vec::new();
+        let mut queue = self.lock();
+        let due: Vec<usize> = queue.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(i, _)| i).collect();
+        late.extend(due.into_iter().map(|index| queue.pending.remove(index)));
+        let silent_for = queue.silent_since.map(|since| now.saturating_duration_since(since));
+        let idle = queue.pending.is_empty();
+        drop(queue);
+        for pending in late {
+            let _ = pending.answer.send(Err(Unanswered::Timeout));
+        }
+        match silent_for {
+            Some(silent) if silent >= UNRESPONSIVE_AFTER => Health::Unresponsive,
+            _ if idle => Health::Idle,
+            _ => Health::Working,
+        }
+    }
+
+    /// Fails every request under way, and every later one.
+    pub(crate) fn fail(&self, reason: &Arc<str>) {
+        let mut queue = self.lock();
+        queue.lost.get_or_insert_with(|| Arc::clone(reason));
+        let pending = std::mem::take(&mut queue.pending);
+        drop(queue);
+        for (_, pending) in pending {
+            let _ = pending.answer.send(Err(Unanswered::Lost(Arc::clone(reason))));
+        }
+    }
+
+    /// Hands queued frames to QUIC until the stream fails.
+    pub(crate) async fn write(&self, mut stream: SendStream) {
+        loop {
+            self.filled.notified().await;
+            let unsent = self.lock().unsent.split().freeze();
+            if !unsent.is_empty() && stream.write_chunk(unsent).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Answers callers until the stream ends; says why if the node broke the protocol.
+    pub(crate) async fn read(&self, mut stream: RecvStream) -> Result<(), FrameError> {
+        let mut frames = FrameReader::new(limits::LANE_BODY_BYTES_MAX);
+        let mut chunks: [Bytes; CHUNKS_AT_ONCE] = Default::default();
+        let mut answered = Vec::new();
+        while let Ok(Some(count)) = stream.read_chunks(&mut chunks).await {
+            self.collect(&mut frames, &mut chunks[..count], &mut answered)?;
+            for (pending, reply) in answered.drain(..) {
+                let _ = Pending::answer(pending).send(Ok(reply));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pairs the replies in `chunks` with their requests, under one lock.
+    fn collect(
+        &self,
+        frames: &mut FrameReader,
+        chunks: &mut [Bytes],
+        answered: &mut Vec<(Pending, Reply)>,
+    ) -> Result<(), FrameError> {
+        let mut queue = self.lock();
+        for chunk in chunks {
+            frames.feed(&std::mem::take(chunk), |header, body| {
+                if let Some(pending) = queue.take(header.request) {
+                    // Copied, because a slice would pin the packet it came in.
+                    answered.push((pending, Reply { header, body: Bytes::copy_from_slice(body) }));
+                }
+                Ok::<_, FrameError>(())
+            })?;
+        }
+        queue.silent_since = (!queue.pending.is_empty()).then(Instant::now);
+        Ok(())
+    }
+
+    fn request_id(&self, generation: u32, index: usize) -> RequestId {
+        let index = u64::try_from(index).unwrap_or(u64::MAX) & 0xffff_ffff;
+        RequestId::new(u64::from(self.index) << 56 | u64::from(generation) << 32 | index)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // Nothing is left half-done by a panic: every change under the lock is one insertion or removal.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pending {
+    fn answer(self) -> oneshot::Sender<Result<Reply, Unanswered>> {
+        self.answer
+    }
+}
+
+impl Queue {
+    fn take(&mut self, request: RequestId) -> Option<Pending> {
+        let (generation, index) = parts(request);
+        let known = self.pending.get(index).is_some_and(|p| p.generation == generation);
+        known.then(|| self.pending.remove(index))
+    }
+}
+
+/// The lane that `request` belongs to.
+pub(crate) fn lane_of(request: RequestId) -> usize {
+    usize::from(request.value().to_be_bytes()[0])
+}
+
+/// Generation and slab index.
+fn parts(request: RequestId) -> (u32, usize) {
+    let [_, generation @ .., a, b, c, d] = request.value().to_be_bytes();
+    let [g, h, i] = generation;
+    (u32::from_be_bytes([0, g, h, i]), u32::from_be_bytes([a, b, c, d]) as usize)
+}

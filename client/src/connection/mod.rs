@@ -1,0 +1,232 @@
+//! One connection to one node: lanes for small requests, a stream of its own for each large value.
+
+mod lane;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use quinn::{RecvStream, SendStream};
+use quoit_proto_types::{ErrorCode, Identity, RequestId, frame::FrameHeader, limits, message::session::HelloAck};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use self::lane::{Health, Lane, lane_of};
+pub(crate) use self::lane::{NotQueued, Unanswered};
+use crate::{
+    dial::{self, Dialled},
+    frames,
+    request::{Reply, Request},
+};
+
+/// Long-lived streams for small requests. One would be fastest on a clean network; a second lets requests pass a lane
+/// that waits for a lost packet.
+const LANES: u8 = 2;
+/// Above this many unsent bytes a lane counts as stuck and the next one is taken.
+const LANE_STUCK_BYTES: usize = 32 * 1024;
+/// How often deadlines are looked at while requests are under way: how late a timeout may be.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
+
+/// An established connection. Dropping it closes it and fails what is under way.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    quic: quinn::Connection,
+    peer: Identity,
+    ack: HelloAck,
+    shared: Arc<Shared>,
+    /// Lane readers and writers, the sweeper, and the receiver of large replies.
+    _tasks: Vec<AbortOnDropHandle<()>>,
+    /// The session lives while the control stream is open.
+    _control: (SendStream, RecvStream),
+}
+
+#[derive(Debug)]
+struct Shared {
+    lanes: Vec<Lane>,
+    /// Wakes the sweeper when a request starts.
+    started: Notify,
+}
+
+impl Connection {
+    /// Opens the lanes of a session.
+    ///
+    /// # Errors
+    /// The reason why the connection was lost meanwhile.
+    pub(crate) async fn open(dialled: Dialled) -> Result<Self, String> {
+        let Dialled { connection: quic, peer, ack, control } = dialled;
+        let lanes = (0..LANES).map(Lane::new).collect();
+        let shared = Arc::new(Shared { lanes, started: Notify::new() });
+        let mut tasks = Vec::new();
+        let mut spawn = |task| tasks.push(AbortOnDropHandle::new(task));
+        for index in 0..shared.lanes.len() {
+            let (send, recv) = quic.open_bi().await.map_err(|error| error.to_string())?;
+            spawn(tokio::spawn(write_lane(Arc::clone(&shared), index, send)));
+            spawn(tokio::spawn(read_lane(Arc::clone(&shared), index, recv, quic.clone())));
+        }
+        spawn(tokio::spawn(sweep(Arc::clone(&shared), quic.clone())));
+        spawn(tokio::spawn(receive_large(Arc::clone(&shared), quic.clone())));
+        Ok(Self { quic, peer, ack, shared, _tasks: tasks, _control: control })
+    }
+
+    /// Who is at the other end.
+    pub(crate) fn peer(&self) -> &Identity {
+        &self.peer
+    }
+
+    /// What the node said when the session opened.
+    pub(crate) fn ack(&self) -> &HelloAck {
+        &self.ack
+    }
+
+    /// Returns when the connection is lost, with the reason.
+    pub(crate) async fn closed(&self) -> quinn::ConnectionError {
+        self.quic.closed().await
+    }
+
+    /// Sends `request` and waits for its reply. Cancel-safe: the reply of a dropped call is discarded.
+    pub(crate) async fn call(
+        &self,
+        request: &Request<'_>,
+        header: FrameHeader,
+        deadline: Instant,
+    ) -> Result<Result<Reply, Unanswered>, NotQueued> {
+        if request.is_large() {
+            return Ok(self.call_large(request, header, deadline).await);
+        }
+        let answer = self.lane().start(request, header, deadline)?;
+        self.shared.started.notify_one();
+        Ok(answer.await.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into()))))
+    }
+
+    /// The first lane that is not stuck; which keeps requests together, where batching pays.
+    fn lane(&self) -> &Lane {
+        let lanes = &self.shared.lanes;
+        lanes.iter().find(|lane| lane.unsent_bytes() < LANE_STUCK_BYTES).unwrap_or(&lanes[0])
+    }
+
+    /// Sends a request with a large value on a stream of its own, where it delays nobody.
+    async fn call_large(
+        &self,
+        request: &Request<'_>,
+        header: FrameHeader,
+        deadline: Instant,
+    ) -> Result<Reply, Unanswered> {
+        let exchange = async {
+            let (send, mut recv) = self.quic.open_bi().await.map_err(|error| lost(&error))?;
+            let mut send = ResetOnDrop(send);
+            let mut head = BytesMut::new();
+            request.encode(header, &mut head);
+            let sent = async {
+                send.0.write_chunk(head.freeze()).await?;
+                send.0.write_all(request.value()).await
+            };
+            // A node that refuses the value stops the stream and still says why on the way back.
+            let written = sent.await;
+            if written.is_ok() {
+                let _ = send.0.finish();
+            }
+            let (header, body) =
+                frames::read_frame(&mut recv, limits::LANE_BODY_BYTES_MAX).await.map_err(|error| lost(&error))?;
+            Ok(Reply { header, body: body.into() })
+        };
+        timeout_at(deadline, exchange).await.unwrap_or(Err(Unanswered::Timeout))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.fail(&"the connection was closed".into());
+        self.quic.close(0u32.into(), b"");
+    }
+}
+
+impl Shared {
+    fn fail(&self, reason: &Arc<str>) {
+        for lane in &self.lanes {
+            lane.fail(reason);
+        }
+    }
+
+    fn lane_of(&self, request: RequestId) -> Option<&Lane> {
+        self.lanes.get(lane_of(request))
+    }
+}
+
+fn lost(error: &impl ToString) -> Unanswered {
+    Unanswered::Lost(error.to_string().into())
+}
+
+/// quinn finishes a dropped stream as if its data were complete. A cancelled value must be reset instead.
+#[derive(Debug)]
+struct ResetOnDrop(SendStream);
+
+impl Drop for ResetOnDrop {
+    fn drop(&mut self) {
+        // Fails, rightly, after `finish`.
+        let _ = self.0.reset(0u32.into());
+    }
+}
+
+async fn write_lane(shared: Arc<Shared>, index: usize, stream: SendStream) {
+    shared.lanes[index].write(stream).await;
+}
+
+async fn read_lane(shared: Arc<Shared>, index: usize, stream: RecvStream, quic: quinn::Connection) {
+    if let Err(error) = shared.lanes[index].read(stream).await {
+        dial::close(&quic, ErrorCode::Protocol, &error.to_string());
+    }
+    let reason = quic.close_reason().map_or_else(|| "the lane ended".into(), |e| e.to_string());
+    shared.fail(&reason.into());
+    // A connection without all its lanes is of no use: dial a new one.
+    quic.close(0u32.into(), b"");
+}
+
+/// Times requests out: one task for the connection instead of a timer for each request.
+async fn sweep(shared: Arc<Shared>, quic: quinn::Connection) {
+    loop {
+        let now = Instant::now();
+        let health: Vec<_> = shared.lanes.iter().map(|lane| lane.sweep(now)).collect();
+        if health.contains(&Health::Unresponsive) {
+            quic.close(0u32.into(), b"unresponsive");
+            shared.fail(&"the node stopped answering".into());
+            return;
+        }
+        if health.iter().all(|health| *health == Health::Idle) {
+            shared.started.notified().await;
+        }
+        sleep(SWEEP_INTERVAL).await;
+    }
+}
+
+/// Receives the replies that are too large for a lane.
+async fn receive_large(shared: Arc<Shared>, quic: quinn::Connection) {
+    let mut readers = JoinSet::new();
+    // As many at once as the transport lets the node open.
+    while let Ok(stream) = quic.accept_uni().await {
+        while readers.try_join_next().is_some() {}
+        readers.spawn(read_large(Arc::clone(&shared), stream));
+    }
+}
+
+async fn read_large(shared: Arc<Shared>, mut stream: RecvStream) {
+    let mut header = [0; quoit_proto_types::frame::HEADER_BYTES];
+    if stream.read_exact(&mut header).await.is_err() {
+        return;
+    }
+    let Ok(header) = FrameHeader::decode(&header) else {
+        return;
+    };
+    let Some(lane) = shared.lane_of(header.request).filter(|lane| lane.is_awaited(header.request)) else {
+        // Given up or cancelled: spare the network the rest.
+        let _ = stream.stop(0u32.into());
+        return;
+    };
+    if let Ok(body) = stream.read_to_end(header.body_bytes as usize).await
+        && body.len() == header.body_bytes as usize
+    {
+        lane.complete(header, Bytes::from(body));
+    }
+}

@@ -1,0 +1,103 @@
+//! QUIC endpoints as Quoit wants them: sockets, transport settings, limits. Shared with the node.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, IdleTimeout, Runtime, TransportConfig, VarInt};
+use quoit_proto_types::Role;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// UDP buffer asked of the kernel, in bytes, for each direction. The usual default of 208 KiB overflows under load.
+pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// A connection proves itself alive this often.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// A silent connection between nodes ends after this long.
+const IDLE_BETWEEN_NODES: Duration = Duration::from_secs(15);
+/// A silent connection of a client ends after this long.
+const IDLE_OF_CLIENTS: Duration = Duration::from_secs(60);
+/// First guess of the round trip. quinn's 333 ms would make the first lost packet cost a third of a second on a LAN.
+const INITIAL_RTT: Duration = Duration::from_millis(10);
+/// Unacknowledged bytes one stream may have under way.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same for a whole connection of a client, and of a node.
+const CLIENT_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+const NODE_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Streams a client, and a node, may have open: lanes, and one for each large value.
+const CLIENT_STREAMS_MAX: u32 = 256;
+const NODE_STREAMS_MAX: u32 = 1024;
+
+/// How a connection in the protocol of `role` behaves.
+pub fn transport(role: Role) -> Arc<TransportConfig> {
+    let (window, streams, idle) = match role {
+        Role::Node => (NODE_WINDOW_BYTES, NODE_STREAMS_MAX, IDLE_BETWEEN_NODES),
+        Role::Client | Role::Admin => (CLIENT_WINDOW_BYTES, CLIENT_STREAMS_MAX, IDLE_OF_CLIENTS),
+    };
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(streams.into())
+        .max_concurrent_uni_streams(streams.into())
+        .stream_receive_window(STREAM_WINDOW_BYTES.into())
+        .receive_window(window.into())
+        .send_window(u64::from(window))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(idle_timeout(idle)))
+        .initial_rtt(INITIAL_RTT)
+        .datagram_receive_buffer_size(None);
+    Arc::new(config)
+}
+
+fn idle_timeout(duration: Duration) -> IdleTimeout {
+    let ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    IdleTimeout::from(VarInt::from_u32(ms))
+}
+
+/// What a UDP socket really got of [`SOCKET_BUFFER_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketBuffers {
+    /// Bytes that can wait to be received.
+    pub receive_bytes: usize,
+    /// Bytes that can wait to be sent.
+    pub send_bytes: usize,
+}
+
+/// Binds a UDP socket with large buffers, as far as the kernel lets.
+///
+/// # Errors
+/// What the kernel says; `AddrInUse` if another process has the port.
+pub fn bind(address: SocketAddr) -> io::Result<(std::net::UdpSocket, SocketBuffers)> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // An IPv6 wildcard takes IPv4 too, where the system allows it.
+        let _ = socket.set_only_v6(false);
+    }
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    // Linux reports twice the usable size: half is its own bookkeeping.
+    let usable = if cfg!(target_os = "linux") { 2 } else { 1 };
+    let buffers = SocketBuffers {
+        receive_bytes: socket.recv_buffer_size()? / usable,
+        send_bytes: socket.send_buffer_size()? / usable,
+    };
+    Ok((socket.into(), buffers))
+}
+
+/// The settings of an endpoint. `reset_key` lets a process that restarts with the same key end its peers' dead
+/// connections in one round trip.
+pub fn endpoint_config(reset_key: &[u8; 32]) -> EndpointConfig {
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, reset_key);
+    EndpointConfig::new(Arc::new(key))
+}
+
+/// An endpoint that only dials, over a socket and runtime from outside.
+///
+/// # Errors
+/// What the runtime says of the socket.
+pub fn dialling_endpoint(
+    config: EndpointConfig,
+    socket: Arc<dyn AsyncUdpSocket>,
+    runtime: Arc<dyn Runtime>,
+) -> io::Result<Endpoint> {
+    Endpoint::new_with_abstract_socket(config, None, socket, runtime)
+}

@@ -1,0 +1,54 @@
+//! The async client of Quoit, a distributed in-memory cache over QUIC with mutual TLS.
+//!
+//! A [`Client`] learns the cluster's view from any seed, computes every key's owner itself, and talks to the owner over one
+//! connection. Small requests share long-lived streams; a value above 64 KiB gets a stream of its own. When the view
+//! changes, nodes say so, and the client fetches the new one.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use quoit_client::{Client, ClientConfig, SetOptions};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let client = Client::connect(ClientConfig::new("certs/client", ["127.0.0.1:7750"])?).await?;
+//!     client.set_with("user:42", "Ada", SetOptions::new().ttl(Duration::from_secs(300))).await?;
+//!     if let Some(name) = client.get("user:42").await? {
+//!         println!("{}", String::from_utf8_lossy(&name));
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Deliberately not here: a near-cache, compression, serialisation of values, and any plaintext mode.
+//!
+//! The modules [`dial`], [`endpoint`], [`frames`] and [`tls`] are public because a node dials its peers by the same code.
+#![deny(missing_docs)]
+
+mod batch;
+mod client;
+mod config;
+mod connection;
+mod core;
+pub mod dial;
+pub mod endpoint;
+mod error;
+pub mod frames;
+mod pool;
+mod request;
+mod retry;
+pub mod tls;
+mod topology;
+
+pub use quoit_proto_types::{
+    Epoch, ErrorCode, Fence, HashPoint, Identity, Label, Role, SlotIndex, View,
+    message::client::Refusal,
+    view::{Address, AddressError, Member},
+};
+
+pub use crate::{
+    client::{Client, KEY_BYTES_MAX, Placement, SetOptions, TimeToLive},
+    config::ClientConfig,
+    error::{ConnectError, DialError, Effect, RequestError},
+    retry::RetryPolicy,
+    tls::{CertificateFiles, CredentialsError},
+};

@@ -1,0 +1,112 @@
+//! The one task that dials a node, for as long as the node is wanted.
+
+use std::{sync::Arc, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use quinn::Endpoint;
+use quoit_proto_types::{Identity, Label, Member, Role, message::session::Hello, view::Address};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::{debug, info};
+
+use super::State;
+use crate::{
+    connection::Connection,
+    dial::{self, Target},
+    error::DialError,
+    tls::CertificateFiles,
+};
+
+/// First pause after a failed attempt; doubles up to [`REDIAL_MAX`], each spread by a random share.
+const REDIAL_MIN: Duration = Duration::from_millis(50);
+/// Longest pause between attempts: how late a returning node may be noticed.
+const REDIAL_MAX: Duration = Duration::from_secs(5);
+
+/// How this client dials: as whom, and over which endpoint.
+#[derive(Debug)]
+pub(crate) struct Dialler {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) files: CertificateFiles,
+    pub(crate) identity: Identity,
+    pub(crate) dial_timeout: Duration,
+    /// Seeds the jitter of the pauses.
+    pub(crate) seed: u64,
+}
+
+impl Dialler {
+    /// Dials the node `name`, or any node of the cluster if it is `None`, at each address of `address` in turn.
+    ///
+    /// The certificate files are read anew, so that a renewed certificate takes effect at the next dial.
+    pub(crate) async fn dial(&self, address: &Address, name: Option<&Label>) -> Result<Connection, DialError> {
+        let credentials = self.files.load()?;
+        let cluster = &self.identity.cluster;
+        let server_name = match name {
+            Some(name) => Identity { role: Role::Node, name: name.clone(), cluster: cluster.clone() }.dns_name(),
+            None => Role::Node.dns_name(cluster),
+        };
+        let tls = credentials.dialler(self.identity.role);
+        let mut failure = None;
+        for address in dial::resolve(address, self.dial_timeout).await? {
+            let target = Target { address, server_name: server_name.clone(), role: self.identity.role };
+            let hello = Hello { node: None };
+            match dial::dial(&self.endpoint, Arc::clone(&tls), &target, &hello, self.dial_timeout).await {
+                Ok(dialled) => return self.open(dialled).await,
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure
+            .unwrap_or_else(|| DialError::Resolve { address: address.clone(), reason: "it has no address".into() }))
+    }
+
+    async fn open(&self, dialled: dial::Dialled) -> Result<Connection, DialError> {
+        let address = dialled.connection.remote_address();
+        match timeout(self.dial_timeout, Connection::open(dialled)).await {
+            Ok(opened) => opened.map_err(|reason| DialError::Failed { address, reason }),
+            Err(_) => Err(DialError::Timeout { address, waited: self.dial_timeout }),
+        }
+    }
+}
+
+/// Keeps `member` connected until the task is aborted.
+pub(super) async fn run(dialler: Arc<Dialler>, member: Member, state: watch::Sender<State>) {
+    loop {
+        let ready = match &*state.borrow() {
+            State::Ready(connection) => Some(Arc::clone(connection)),
+            State::Connecting | State::Broken(_) => None,
+        };
+        let connection = match ready {
+            Some(connection) => connection,
+            None => connect(&dialler, &member, &state).await,
+        };
+        let reason = connection.closed().await;
+        info!(node = %member.name, address = %member.address, %reason, "connection lost");
+        state.send_replace(State::Connecting);
+    }
+}
+
+/// Dials until it succeeds.
+async fn connect(dialler: &Dialler, member: &Member, state: &watch::Sender<State>) -> Arc<Connection> {
+    let mut pauses = ExponentialBuilder::default()
+        .with_min_delay(REDIAL_MIN)
+        .with_max_delay(REDIAL_MAX)
+        .without_max_times()
+        .with_jitter()
+        .with_jitter_seed(dialler.seed ^ u64::from(member.ordinal.value()))
+        .build();
+    loop {
+        match dialler.dial(&member.address, Some(&member.name)).await {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                state.send_replace(State::Ready(Arc::clone(&connection)));
+                return connection;
+            }
+            Err(error) => {
+                debug!(node = %member.name, address = %member.address, %error, "dial failed");
+                state.send_replace(State::Broken(error));
+                sleep(pauses.next().unwrap_or(REDIAL_MAX)).await;
+            }
+        }
+    }
+}
