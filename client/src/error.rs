@@ -148,7 +148,7 @@ fn node_advice(reason: &str) -> &'static str {
         "make-certs renew, on the node's side; then check this machine's clock with date"
     } else if reason.contains("NotValidYet") || reason.contains("not valid yet") {
         "this machine's clock is behind the certificate's first day: date"
-    } else if reason.contains("UnknownIssuer") {
+    } else if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
         "the node's certificate is of another authority: use the ca.crt that signed it"
     } else {
         "make-certs check, on the node's side"
@@ -179,7 +179,7 @@ fn alert_text(alert: u8) -> &'static str {
         44 => "it is revoked",
         45 => "it has expired, or is not valid yet by the other side's clock",
         46 => "it was not accepted",
-        48 => "it is of an authority that the other side does not trust",
+        48 | 51 => "it is of an authority that the other side does not trust",
         49 | 80 => "access denied",
         116 => "a certificate is required: there is no anonymous access",
         120 => "no protocol in common: is it a Quoit node of this version?",

@@ -1,0 +1,167 @@
+//! The client against real nodes.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use quoit_client::{ErrorCode, RequestError, SetOptions, TimeToLive};
+
+use crate::live::{LiveCluster, wait_for};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_set_is_read_back_touched_and_deleted() -> Result<()> {
+    let cluster = LiveCluster::start(3).await?;
+    let client = cluster.client().await?;
+    assert_eq!(client.get("absent").await?, None);
+    client.set("greeting", "hello").await?;
+    assert_eq!(client.get("greeting").await?.as_deref(), Some(&b"hello"[..]));
+    client.set("empty", "").await?;
+    assert_eq!(client.get("empty").await?.as_deref(), Some(&b""[..]));
+    let binary: Vec<u8> = (0..=255).collect();
+    client.set(&binary, &binary).await?;
+    assert_eq!(client.get(&binary).await?.as_deref(), Some(&binary[..]));
+    assert_eq!(client.ttl("greeting").await?, TimeToLive::Forever);
+    assert!(client.touch("greeting", Some(Duration::from_secs(100))).await?);
+    assert!(matches!(client.ttl("greeting").await?, TimeToLive::Expires(left) if left > Duration::from_secs(60)));
+    assert_eq!(client.ttl("absent").await?, TimeToLive::NoSuchKey);
+    assert!(client.delete("greeting").await?);
+    assert!(!client.delete("greeting").await?);
+    assert!(!client.touch("greeting", None).await?);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_of_every_size_come_back_whole() -> Result<()> {
+    let cluster = LiveCluster::start(2).await?;
+    let client = cluster.client().await?;
+    for bytes in [0, 1, 1000, 65_535, 65_536, 65_537, 70_000, 300_000, 1_048_576] {
+        let value: Vec<u8> = (0..bytes).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        let key = format!("size:{bytes}");
+        client.set(&key, &value).await?;
+        assert_eq!(client.get(&key).await?.as_deref(), Some(&value[..]), "{bytes} bytes");
+    }
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_too_large_is_refused_and_changes_nothing() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let client = cluster.client().await?;
+    client.set("k", "old").await?;
+    let error = client.set("k", vec![0; (1 << 20) + 1]).await.unwrap_err();
+    assert!(matches!(error, RequestError::ValueTooLarge { limit: 1_048_576, .. }), "{error}");
+    assert!(error.has_no_side_effects() && !error.is_retryable());
+    assert_eq!(client.get("k").await?.as_deref(), Some(&b"old"[..]));
+    for key in [vec![], vec![b'k'; 1025]] {
+        let error = client.set(&key, "v").await.unwrap_err();
+        assert!(matches!(error, RequestError::KeyInvalid { .. }), "{error}");
+    }
+    client.set(vec![b'k'; 1024], "v").await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_key_is_gone_and_its_memory_comes_back_without_a_read() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let client = cluster.client().await?;
+    let entries: Vec<_> = (0..1000).map(|i| (format!("k{i}"), "v")).collect();
+    let brief = SetOptions::new().ttl(Duration::from_millis(50));
+    for result in client.set_many(entries, brief).await {
+        result?;
+    }
+    wait_for("expiry", || cluster.nodes[0].stats().entries == 0).await?;
+    let stats = cluster.nodes[0].stats();
+    assert_eq!((stats.expirations, stats.bytes), (1000, 0));
+    assert_eq!(client.get("k1").await?, None);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_answer_key_by_key_in_order() -> Result<()> {
+    let cluster = LiveCluster::start(3).await?;
+    let client = cluster.client().await?;
+    let keys: Vec<String> = (0..5000).map(|i| format!("key:{i}")).collect();
+    let entries = keys.iter().map(|key| (key, format!("value of {key}")));
+    for result in client.set_many(entries, SetOptions::new()).await {
+        result?;
+    }
+    for (key, value) in keys.iter().zip(client.get_many(&keys).await) {
+        assert_eq!(value?.as_deref(), Some(format!("value of {key}").as_bytes()));
+    }
+    let mixed = client.get_many(["key:1", "", "absent"]).await;
+    assert!(matches!(mixed[0], Ok(Some(_))));
+    assert!(matches!(mixed[1], Err(RequestError::KeyInvalid { bytes: 0 })));
+    assert!(matches!(mixed[2], Ok(None)));
+    let spread: Vec<_> = cluster.nodes.iter().map(|node| node.stats().entries).collect();
+    assert!(spread.iter().all(|entries| *entries > 1000), "{spread:?}");
+    assert!(client.delete_many(&keys).await.into_iter().all(|was_there| was_there.unwrap()));
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_parties_name_the_same_owner_for_every_key() -> Result<()> {
+    let cluster = LiveCluster::start(3).await?;
+    let client = cluster.client().await?;
+    for i in 0..200 {
+        let key = format!("key:{i}");
+        client.set(&key, "v").await?;
+        let owner = client.explain(&key)?.owners[0].clone();
+        let before: Vec<_> = cluster.nodes.iter().map(|node| node.stats().hits).collect();
+        client.get(&key).await?;
+        for (node, before) in cluster.nodes.iter().zip(before) {
+            let asked = node.stats().hits - before;
+            let is_owner = node.identity().name.as_str() == owner;
+            assert_eq!(asked, u64::from(is_owner), "{key} at {}", node.identity());
+        }
+    }
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_node_fails_only_its_own_keys() -> Result<()> {
+    let mut cluster = LiveCluster::start(3).await?;
+    let client = cluster.client().await?;
+    let keys: Vec<String> = (0..300).map(|i| format!("key:{i}")).collect();
+    for key in &keys {
+        client.set(key, "v").await?;
+    }
+    let gone = cluster.nodes.remove(1);
+    let name = gone.identity().name.to_string();
+    gone.shutdown().await;
+    for key in &keys {
+        let owned_by_gone = client.explain(key)?.owners[0] == name;
+        match client.get(key).await {
+            Ok(value) => assert!(value.is_some() && !owned_by_gone, "{key}"),
+            Err(error) => {
+                assert!(owned_by_gone, "{key}: {error}");
+                assert!(error.is_retryable() && error.has_no_side_effects(), "{error:?}");
+            }
+        }
+    }
+    assert!(client.unreachable().iter().all(|(node, _)| node.starts_with(&name)));
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_finds_a_forming_cluster_and_says_what_it_waits_for() -> Result<()> {
+    let mut cluster = LiveCluster::start(0).await?;
+    cluster.seeds = crate::live::free_addresses(2).await?;
+    let first = cluster.start_node(0, |_| {}).await?;
+    let config = cluster.client_config()?.connect_timeout(Duration::from_millis(500));
+    let error = quoit_client::Client::connect(config).await.unwrap_err();
+    assert!(error.to_string().contains(&cluster.seeds[1]), "{error}");
+    let mut second = cluster.start_node(1, |_| {}).await?;
+    crate::live::formed(&mut second).await?;
+    let client = cluster.client().await?;
+    client.set("k", "v").await?;
+    assert_eq!(ErrorCode::NotReady.number(), 4);
+    cluster.nodes = vec![first, second];
+    cluster.stop().await;
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Real nodes in this process, over loopback QUIC, with certificates in a temporary folder.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result, anyhow};
+use quoit_certs::{Authority, CertsDir, Identity, Overwrite, Role};
+use quoit_client::{CertificateFiles, Client, ClientConfig, View};
+use quoit_node::{
+    NodeHandle,
+    config::{Config, Settings},
+};
+use tempfile::TempDir;
+use tokio::net::UdpSocket;
+
+/// Longer than anything takes that works at all, so that only a failure waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Certificates of one cluster.
+pub struct Certs {
+    folder: TempDir,
+    authority: Authority,
+    cluster: String,
+}
+
+impl Certs {
+    pub fn new(cluster: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let dir = CertsDir::create(folder.path())?;
+        let made = dir.init(Some(&cluster.parse()?), None, SystemTime::now(), Overwrite::Keep)?;
+        Ok(Self { authority: made.authority, cluster: cluster.into(), folder })
+    }
+
+    /// The files of `name`, made if they do not exist.
+    pub fn files(&self, role: Role, name: &str) -> Result<CertificateFiles> {
+        let identity = Identity::new(role, name.parse()?, self.cluster.parse()?);
+        let dir = CertsDir::open(self.folder.path())?;
+        dir.issue(&self.authority, &identity, &[], None, SystemTime::now(), Overwrite::Keep)?;
+        Ok(CertificateFiles::in_folder(self.folder.path().join(name)))
+    }
+
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+/// Nodes that found one cluster, and the certificates to talk to them.
+pub struct LiveCluster {
+    pub certs: Certs,
+    pub nodes: Vec<NodeHandle>,
+    pub seeds: Vec<String>,
+}
+
+impl LiveCluster {
+    /// Starts `count` nodes, n1 and so on, and waits until each is a member.
+    pub async fn start(count: usize) -> Result<Self> {
+        Self::start_with(count, |_| {}).await
+    }
+
+    /// The same with settings of one's own.
+    pub async fn start_with(count: usize, adjust: impl Fn(&mut Settings)) -> Result<Self> {
+        let certs = Certs::new("test")?;
+        let seeds = free_addresses(count).await?;
+        let mut cluster = Self { certs, nodes: Vec::new(), seeds };
+        for index in 0..count {
+            let node = cluster.start_node(index, &adjust).await?;
+            cluster.nodes.push(node);
+        }
+        for node in &mut cluster.nodes {
+            formed(node).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Starts the node at one of the cluster's addresses.
+    pub async fn start_node(&self, index: usize, adjust: impl Fn(&mut Settings)) -> Result<NodeHandle> {
+        let files = self.certs.files(Role::Node, &format!("n{}", index + 1))?;
+        let mut settings = Settings { listen: self.seeds[index].parse()?, ..Settings::new(files) };
+        settings.seeds = self.seeds.iter().map(|seed| seed.parse()).collect::<Result<_, _>>()?;
+        adjust(&mut settings);
+        Ok(NodeHandle::start(Config::try_from(settings)?).await?)
+    }
+
+    /// What a client of this cluster is configured with.
+    pub fn client_config(&self) -> Result<ClientConfig> {
+        let files = self.certs.files(Role::Client, "client")?;
+        Ok(ClientConfig::new(files, &self.seeds)?)
+    }
+
+    pub async fn client(&self) -> Result<Client> {
+        // Debug builds on a busy machine are slow, and no test is about a second's deadline.
+        let config = self.client_config()?.request_timeout(PATIENCE).connect_timeout(PATIENCE);
+        Ok(Client::connect(config).await?)
+    }
+
+    pub async fn stop(self) {
+        for node in self.nodes {
+            node.shutdown().await;
+        }
+    }
+}
+
+pub async fn formed(node: &mut NodeHandle) -> Result<View> {
+    node.formed(PATIENCE).await.map_err(|state| anyhow!("not formed: {state:?}"))
+}
+
+/// Loopback addresses that nobody uses.
+pub async fn free_addresses(count: usize) -> Result<Vec<String>> {
+    let mut sockets = Vec::new();
+    for _ in 0..count {
+        sockets.push(UdpSocket::bind("127.0.0.1:0").await?);
+    }
+    sockets.iter().map(|socket| Ok(socket.local_addr().context("address")?.to_string())).collect()
+}
+
+/// Waits until `condition` holds.
+pub async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    let waiting = async {
+        while !condition() {
+            tick.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("waited in vain: {what}"))
+}

@@ -1,0 +1,237 @@
+//! A node against diallers that do not keep to the protocol.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::{Context, Result, anyhow};
+use bytes::BytesMut;
+use quinn::{Connection, Endpoint, crypto::rustls::QuicClientConfig};
+use quoit_certs::Role as CertRole;
+use quoit_client::{
+    DialError, ErrorCode, Role,
+    dial::{self, Target, session_header},
+    frames::read_frame,
+};
+use quoit_proto_types::{
+    Epoch, Fence, KeyspaceId, RequestId,
+    frame::{FrameHeader, FrameType, HEADER_BYTES},
+    limits,
+    message::{
+        client::{Expiry, KeyHeader, Refusal, WriteHeader},
+        session::Hello,
+    },
+};
+
+use crate::{
+    live::{LiveCluster, PATIENCE, wait_for},
+    log,
+};
+
+fn endpoint() -> Result<Endpoint> {
+    Ok(Endpoint::client("127.0.0.1:0".parse()?)?)
+}
+
+fn target(cluster: &LiveCluster, role: Role) -> Result<Target> {
+    let address: SocketAddr = cluster.seeds[0].parse()?;
+    Ok(Target { address, server_name: "node.test.quoit.internal".into(), role })
+}
+
+/// An open session as a client.
+async fn session(cluster: &LiveCluster, endpoint: &Endpoint) -> Result<dial::Dialled> {
+    let tls = cluster.certs.files(CertRole::Client, "client")?.load()?.dialler(Role::Client);
+    Ok(dial::dial(endpoint, tls, &target(cluster, Role::Client)?, &Hello { node: None }, PATIENCE).await?)
+}
+
+/// Why the node closed `connection`: code and words.
+async fn closed(connection: &Connection) -> Result<(Option<ErrorCode>, String)> {
+    let error = tokio::time::timeout(PATIENCE, connection.closed()).await.context("it stayed open")?;
+    match error {
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            let number = u16::try_from(close.error_code.into_inner())?;
+            Ok((ErrorCode::from_number(number), String::from_utf8_lossy(&close.reason).into_owned()))
+        }
+        other => Err(anyhow!("{other}")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dialler_without_a_certificate_is_refused() -> Result<()> {
+    log::keep();
+    let cluster = LiveCluster::start(1).await?;
+    let mut roots = rustls::RootCertStore::empty();
+    let authority = quoit_certs::Certificate::from_pem(cluster.certs.authority().pem())?;
+    roots.add(authority.der().clone())?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![Role::Client.alpn().to_vec()];
+    let tls = Arc::new(QuicClientConfig::try_from(config)?);
+    let endpoint = endpoint()?;
+    let target = target(&cluster, Role::Client)?;
+    let error = dial::dial(&endpoint, tls, &target, &Hello { node: None }, PATIENCE).await.err().context("let in")?;
+    assert!(matches!(&error, DialError::CertificateRefused { reason, .. } if reason.contains("required")), "{error}");
+    wait_for("a log line", || !log::lines(&["refused", "cause=\"no certificate\""]).is_empty()).await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_speaks_as_a_node_is_refused() -> Result<()> {
+    log::keep();
+    let cluster = LiveCluster::start(1).await?;
+    let tls = cluster.certs.files(CertRole::Client, "client")?.load()?.dialler(Role::Node);
+    let (endpoint, target) = (endpoint()?, target(&cluster, Role::Node)?);
+    let error = dial::dial(&endpoint, tls, &target, &Hello { node: None }, PATIENCE).await.err().context("let in")?;
+    assert!(matches!(error, DialError::SessionRefused { code: ErrorCode::WrongRole, .. }), "{error}");
+    assert!(error.to_string().contains("client client of cluster test spoke the protocol of a node"), "{error}");
+    assert!(!log::lines(&["refused", "cause=\"wrong role\""]).is_empty());
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_protocol_version_is_refused_with_both_named() -> Result<()> {
+    log::keep();
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let good = session(&cluster, &endpoint).await?;
+    // A second session whose Hello speaks versions 7 to 9, and then in a way nobody here knows.
+    let tls = cluster.certs.files(CertRole::Client, "client")?.load()?.dialler(Role::Client);
+    let mut config = quinn::ClientConfig::new(tls);
+    config.transport_config(quoit_client::endpoint::transport(Role::Client));
+    let address: SocketAddr = cluster.seeds[0].parse()?;
+    let connection = endpoint.connect_with(config, address, "node.test.quoit.internal")?.await?;
+    let (mut send, _recv) = connection.open_bi().await?;
+    let mut out = BytesMut::new();
+    session_header(FrameType::Hello).encode_with(&mut out, 0, |out| out.extend_from_slice(&[7, 9, 0, 0xff, 0xff]));
+    send.write_all(&out).await?;
+    let (code, text) = closed(&connection).await?;
+    assert_eq!(code, Some(ErrorCode::VersionUnsupported), "{text}");
+    assert!(text.contains("version 1") && text.contains("7 to 9"), "{text}");
+    assert!(good.connection.close_reason().is_none(), "other sessions go on");
+    cluster.stop().await;
+    Ok(())
+}
+
+/// A request frame with `body`, routed by the cluster's view.
+fn frame(kind: FrameType, id: u64, fence: u64, body: impl FnOnce(&mut BytesMut)) -> BytesMut {
+    let mut out = BytesMut::new();
+    FrameHeader::new(kind, RequestId::new(id), Fence::new(fence), Epoch::new(1)).encode_with(&mut out, 0, body);
+    out
+}
+
+fn get(id: u64, fence: u64, keyspace: u16, key: &[u8]) -> BytesMut {
+    frame(FrameType::Get, id, fence, |out| KeyHeader { keyspace: KeyspaceId::new(keyspace), key }.encode(out))
+}
+
+async fn ask(connection: &Connection, request: &[u8]) -> Result<(FrameHeader, Vec<u8>)> {
+    let (mut send, mut recv) = connection.open_bi().await?;
+    send.write_all(request).await?;
+    Ok(tokio::time::timeout(PATIENCE, read_frame(&mut recv, limits::LANE_BODY_BYTES_MAX)).await??)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_request_carries_the_fence_and_a_stale_client_is_told() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let session = session(&cluster, &endpoint).await?;
+    let cases = [
+        (get(1, 0, 0, b"k"), ErrorCode::StaleView),
+        (get(2, 2, 0, b"k"), ErrorCode::NodeBehind),
+        (get(3, 1, 9, b"k"), ErrorCode::UnknownKeyspace),
+        (get(4, 1, 0, b""), ErrorCode::KeyInvalid),
+        (frame(FrameType::Value, 5, 1, |_| {}), ErrorCode::Protocol),
+    ];
+    for (request, expected) in cases {
+        let (header, body) = ask(&session.connection, &request).await?;
+        let refusal = Refusal::decode(&body)?;
+        assert_eq!((header.kind, refusal.code), (FrameType::Refusal, expected));
+        assert_eq!((header.epoch, header.fence), (Epoch::new(1), Fence::new(1)), "replies tell the view");
+    }
+    let (header, _) = ask(&session.connection, &get(6, 1, 0, b"k")).await?;
+    assert_eq!((header.kind, header.request), (FrameType::Miss, RequestId::new(6)));
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_another_node_is_answered_with_its_owner() -> Result<()> {
+    let cluster = LiveCluster::start(2).await?;
+    let client = cluster.client().await?;
+    let key = (0..).map(|i| format!("key:{i}")).find(|key| client.explain(key).unwrap().owners[0] == "n2").unwrap();
+    let endpoint = endpoint()?;
+    let session = session(&cluster, &endpoint).await?;
+    let (_, body) = ask(&session.connection, &get(1, 1, 0, key.as_bytes())).await?;
+    let refusal = Refusal::decode(&body)?;
+    let owner = client.view().members().iter().find(|member| member.name.as_str() == "n2").unwrap().ordinal;
+    assert_eq!((refusal.code, refusal.argument), (ErrorCode::NotOwner, owner.value().into()));
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_frame_ends_the_session_and_no_other() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let good = session(&cluster, &endpoint).await?;
+    let mut unknown_type = frame(FrameType::Get, 1, 1, |_| {});
+    unknown_type[4] = 250;
+    let mut unknown_version = frame(FrameType::Get, 1, 1, |_| {});
+    unknown_version[5] = 9;
+    let mut endless = frame(FrameType::Get, 1, 1, |_| {});
+    endless[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    for hostile in [unknown_type, unknown_version, endless, BytesMut::from(&[0xff; HEADER_BYTES][..])] {
+        let session = session(&cluster, &endpoint).await?;
+        let (mut send, _recv) = session.connection.open_bi().await?;
+        send.write_all(&hostile).await?;
+        let (code, text) = closed(&session.connection).await?;
+        assert_eq!(code, Some(ErrorCode::Protocol), "{text}");
+    }
+    assert_eq!(cluster.nodes[0].limits_hit().protocol_errors, 4);
+    let (header, _) = ask(&good.connection, &get(1, 1, 0, b"k")).await?;
+    assert_eq!(header.kind, FrameType::Miss);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_above_the_limit_is_refused_before_it_is_read() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let session = session(&cluster, &endpoint).await?;
+    let (mut send, mut recv) = session.connection.open_bi().await?;
+    let mut head = BytesMut::new();
+    let header = FrameHeader::new(FrameType::Set, RequestId::new(1), Fence::new(1), Epoch::new(1));
+    let write = WriteHeader { keyspace: KeyspaceId::DEFAULT, expiry: Expiry::Never, key: b"k" };
+    header.encode_with(&mut head, 8 << 20, |out| write.encode(out));
+    // Nothing but the header: the refusal cannot have waited for the value.
+    send.write_all(&head).await?;
+    let (_, body) = tokio::time::timeout(PATIENCE, read_frame(&mut recv, 1024)).await??;
+    let refusal = Refusal::decode(&body)?;
+    assert_eq!((refusal.code, refusal.argument), (ErrorCode::ValueTooLarge, 1 << 20));
+    assert_eq!(cluster.nodes[0].limits_hit().values_too_large, 1);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_is_cut_off_is_not_stored() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let client = cluster.client().await?;
+    client.set("k", "old").await?;
+    let endpoint = endpoint()?;
+    let session = session(&cluster, &endpoint).await?;
+    let (mut send, mut recv) = session.connection.open_bi().await?;
+    let mut head = BytesMut::new();
+    let header = FrameHeader::new(FrameType::Set, RequestId::new(1), Fence::new(1), Epoch::new(1));
+    let write = WriteHeader { keyspace: KeyspaceId::DEFAULT, expiry: Expiry::Never, key: b"k" };
+    header.encode_with(&mut head, 500_000, |out| write.encode(out));
+    send.write_all(&head).await?;
+    send.write_all(&[7; 100_000]).await?;
+    send.finish()?;
+    assert!(recv.read_to_end(1024).await?.is_empty(), "a value that never came is not acknowledged");
+    assert_eq!(client.get("k").await?.as_deref(), Some(&b"old"[..]));
+    cluster.stop().await;
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! One list in least-recently-used order, on a clru whose memory follows its length.
+
+use std::hash::{BuildHasherDefault, Hasher};
+use std::mem;
+use std::num::NonZeroUsize;
+
+use clru::{CLruCache, CLruCacheConfig};
+
+use super::entry::Entry;
+
+/// Entries by table hash, from most to least recently used, and what they weigh.
+///
+/// clru's slab doubles when it is full and never shrinks. At 72 bytes a slot, idle slots could cost as much as small
+/// entries do, so the slab is sized here, by the shard's `room`, the bytes missing to its limit: a full one is rebuilt with
+/// slots for the entries that still fit, or with `step` more when nothing does, and one with two steps more idle slots than
+/// that is rebuilt smaller. So a shard at its limit has few idle slots, and each rebuild is paid for by as many insertions
+/// or removals as a step has slots or the queue has entries.
+#[derive(Debug)]
+pub(super) struct Queue {
+    cache: Cache,
+    slots: usize,
+    step: usize,
+    bytes: usize,
+}
+
+impl Queue {
+    pub(super) fn new(step: usize) -> Self {
+        Self { cache: cache_with_slots(0), slots: 0, step, bytes: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.cache.len()
+    }
+
+    /// The sum of the entries' footprints.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn contains(&self, hash: u64) -> bool {
+        self.cache.contains(&hash)
+    }
+
+    pub(super) fn peek(&self, hash: u64) -> Option<&Entry> {
+        self.cache.peek(&hash)
+    }
+
+    /// Moves an entry to the front and returns it for reading.
+    pub(super) fn refresh(&mut self, hash: u64) -> Option<&Entry> {
+        self.cache.get(&hash)
+    }
+
+    /// Changes an entry in place. What it weighs may change with it.
+    pub(super) fn update(&mut self, hash: u64, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.cache.peek_mut(&hash) {
+            self.bytes -= entry.footprint();
+            change(entry);
+            self.bytes += entry.footprint();
+        }
+    }
+
+    /// Inserts an entry at the front. Its hash must be absent.
+    pub(super) fn push_front(&mut self, room: usize, hash: u64, entry: Entry) {
+        if self.len() == self.slots {
+            self.rebuild(room);
+        }
+        self.bytes += entry.footprint();
+        let replaced = self.cache.put(hash, entry);
+        assert!(replaced.is_none(), "an entry is removed before its hash is inserted again");
+    }
+
+    pub(super) fn remove(&mut self, hash: u64) -> Option<Entry> {
+        let entry = self.cache.pop(&hash)?;
+        self.bytes -= entry.footprint();
+        Some(entry)
+    }
+
+    pub(super) fn pop_back(&mut self) -> Option<(u64, Entry)> {
+        let (hash, entry) = self.cache.pop_back()?;
+        self.bytes -= entry.footprint();
+        Some((hash, entry))
+    }
+
+    /// Gives idle slots back if they are too many for the room there is.
+    pub(super) fn shrink(&mut self, room: usize) {
+        let idle = self.slots - self.len();
+        if idle > 2 * self.step && idle > 2 * self.step + self.growth(room) {
+            self.rebuild(room);
+        }
+    }
+
+    /// Moves the entries, in order, to a cache with as many slots as they are likely to need.
+    fn rebuild(&mut self, room: usize) {
+        self.slots = self.len() + self.growth(room);
+        let mut old = mem::replace(&mut self.cache, cache_with_slots(self.slots));
+        for (hash, entry) in old.iter_mut().rev() {
+            self.cache.put(*hash, mem::take(entry));
+        }
+    }
+
+    /// How many entries more the queue should have slots for: as many as fit, but at first twice what it holds, so that the
+    /// last rebuild of a queue that fills up comes early enough for the rest of the filling to reuse the old slab.
+    fn growth(&self, room: usize) -> usize {
+        let len = self.len();
+        let fitting = (room * len).checked_div(self.bytes).unwrap_or(0);
+        let wanted = if fitting <= 2 * len { fitting } else { len };
+        wanted.max(self.step.min(len)).max(SLOTS_MIN)
+    }
+
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    #[cfg(test)]
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.cache.iter().map(|(hash, entry)| (*hash, entry))
+    }
+}
+
+/// Fewest slots a queue grows by.
+const SLOTS_MIN: usize = 16;
+
+type Cache = CLruCache<u64, Entry, BuildHasherDefault<PassThrough>>;
+
+fn cache_with_slots(slots: usize) -> Cache {
+    let unbounded = CLruCacheConfig::new(NonZeroUsize::MAX);
+    CLruCache::with_config(unbounded.with_hasher(BuildHasherDefault::default()).with_memory(slots))
+}
+
+/// Hands on a key that is a hash already.
+#[derive(Debug, Default)]
+struct PassThrough(u64);
+
+impl Hasher for PassThrough {
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("the keys of a queue are `u64`");
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,97 @@
+//! The `quoit` command line: one module for each command, and the frame that they share.
+//!
+//! A command gets its arguments, the global ones and an [`Output`](output::Output), and returns what went wrong as a
+//! [`CliError`](error::CliError), which carries the exit code. Data goes to standard output, all else to standard error.
+
+use std::{
+    io::{IsTerminal, stdin},
+    process::ExitCode,
+};
+
+use self::{
+    args::{Command, GlobalArgs, documented},
+    error::{CliError, Exit},
+    output::Output,
+};
+
+mod args;
+mod completions;
+mod config;
+mod connect;
+mod context;
+mod dataset;
+mod demo;
+mod dev;
+mod error;
+mod explain;
+mod keys;
+mod load;
+mod local_cluster;
+mod logging;
+mod node;
+mod output;
+mod progress;
+mod shell;
+
+pub use args::Cli;
+
+/// Runs a command to its end.
+pub fn run(cli: Cli) -> ExitCode {
+    let Cli { global, command } = cli;
+    let output = Output::new(&global);
+    match dispatch(command, &global, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If standard error is gone there is nobody left to tell.
+            let _ = error.write(&mut anstream::stderr().lock());
+            error.exit_code()
+        }
+    }
+}
+
+fn dispatch(command: Option<Command>, global: &GlobalArgs, output: &Output) -> Result<(), CliError> {
+    let Some(command) = command else {
+        if stdin().is_terminal() && output.is_terminal() {
+            return block_on(global, shell::run(global, output));
+        }
+        documented().print_help()?;
+        return Err(CliError::new(Exit::Usage, ""));
+    };
+    match command {
+        Command::Set(args) => block_on(global, interruptible(keys::set(args, global, output))),
+        Command::Get(args) => block_on(global, interruptible(keys::get(args, global, output))),
+        Command::Del(args) => block_on(global, interruptible(keys::del(args, global, output))),
+        Command::Ttl(args) => block_on(global, interruptible(keys::ttl(args, global, output))),
+        Command::Touch(args) => block_on(global, interruptible(keys::touch(args, global, output))),
+        Command::Explain(args) => block_on(global, interruptible(explain::run(args, global, output))),
+        Command::Load(args) => block_on(global, interruptible(load::run(args, global, output))),
+        Command::Demo(args) => block_on(global, interruptible(demo::run(args, global, output))),
+        // Runs until Ctrl-C, which therefore is its own affair.
+        Command::Dev(args) => block_on(global, dev::run(args, global, output)),
+        Command::Node(args) => node::run(*args, global, output),
+        Command::Config(command) => config::run(*command, global, output),
+        Command::Context(command) => context::run(command, global, output),
+        Command::Completions(args) => completions::completions(&args, output),
+        Command::Man(args) => completions::man(&args, output),
+    }
+}
+
+fn block_on(global: &GlobalArgs, command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    logging::init_command(global)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(command);
+    // A thread that reads standard input would be waited for otherwise.
+    runtime.shutdown_background();
+    done
+}
+
+/// Drops `command` on Ctrl-C, so that what it holds (temporary folders, connections) is cleaned up.
+async fn interruptible(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    tokio::select! {
+        done = command => done,
+        signal = tokio::signal::ctrl_c() => {
+            signal?;
+            Err(CliError::new(Exit::Interrupted, ""))
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! `quoit node`: runs a node until it is told to stop.
+
+use std::{io, time::Duration};
+
+use clap::Args;
+use quoit_core::store::EvictionPolicy;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use super::{
+    args::GlobalArgs,
+    config::SettingsArgs,
+    error::{CliError, Exit},
+    logging,
+    output::Output,
+};
+use crate::{
+    NodeHandle, NodeState,
+    config::{Config, Effective, Origin, Size},
+};
+
+/// Arguments of `quoit node`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A node needs a certificate, from --certs, QUOIT_CERTS or `certs` in the file; its name is the one in it.
+Without seeds it is a cluster of one.
+
+SIGTERM and SIGINT stop it within --drain-timeout, a second one at once; SIGHUP reads certificates again.
+Exit codes: 0 stopped; 1 failed; 2 the configuration or the certificates cannot be used.")]
+pub(crate) struct NodeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// Runs a node to its end.
+pub(crate) fn run(args: NodeArgs, global: &GlobalArgs, output: &Output) -> Result<(), CliError> {
+    let typed = |id, given: bool| given && global.sources.origin(id) == Origin::Flag;
+    if typed("nodes", global.nodes.is_some()) || typed("context", global.context.is_some()) {
+        return Err(CliError::usage("--nodes and --context are for those who connect to a node")
+            .advice("--seeds, for the first nodes of its cluster"));
+    }
+    let effective = args.settings.effective(global)?;
+    let config = effective.config()?;
+    logging::init_node(global, effective.log(), effective.log_format())?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = effective.threads() {
+        runtime.worker_threads(threads.get());
+    }
+    let runtime = runtime.enable_all().build()?;
+    let done = runtime.block_on(serve(config, &effective, output));
+    runtime.shutdown_timeout(Duration::ZERO);
+    done
+}
+
+async fn serve(config: Config, effective: &Effective, output: &Output) -> Result<(), CliError> {
+    let mut signals = Signals::new()?;
+    let mut node = NodeHandle::start(config.clone()).await?;
+    introduce(&node, &config, effective, output);
+    let stopped = loop {
+        tokio::select! {
+            biased;
+            request = signals.next() => match request {
+                Request::Stop(name) => {
+                    info!(event = "stopping", signal = name, "stopping");
+                    break Ok(());
+                }
+                Request::Reload => node.reload(),
+            },
+            state = node.state_changed() => if let Err(failed) = report(state) {
+                break Err(failed);
+            },
+        }
+    };
+    tokio::select! {
+        biased;
+        () = node.shutdown() => {
+            info!(event = "stopped", "stopped");
+            stopped
+        }
+        () = signals.stop() => {
+            warn!(event = "stopped", "stopped at once, with requests under way");
+            Err(CliError::new(Exit::No, ""))
+        }
+    }
+}
+
+/// Says who starts: to people a banner, to programs one event.
+fn introduce(node: &NodeHandle, config: &Config, effective: &Effective, output: &Output) {
+    let settings = config.settings();
+    let (identity, address) = (node.identity(), node.local_address());
+    let memory = Size(settings.memory_bytes);
+    if !logging::is_for_people(effective.log_format()) {
+        let (name, cluster) = (identity.name.as_str(), identity.cluster.as_str());
+        info!(event = "started", node = name, cluster, %address, %memory, vnodes = settings.vnodes, "started");
+        return;
+    }
+    let seeds: Vec<_> = settings.seeds.iter().map(ToString::to_string).collect();
+    output.note(format_args!(
+        "quoit {version}  {name}, cluster {cluster}\n  \
+         address    {address}/udp{advertised}\n  \
+         seeds      {seeds}\n  \
+         memory     {memory}, {eviction}\n  \
+         vnodes     {vnodes}",
+        eviction = match settings.eviction {
+            EvictionPolicy::SegmentedLru => "slru",
+            EvictionPolicy::Lru => "lru",
+        },
+        version = env!("CARGO_PKG_VERSION"),
+        name = identity.name,
+        cluster = identity.cluster,
+        advertised = settings.advertise.as_ref().map(|it| format!(", advertised as {it}")).unwrap_or_default(),
+        seeds = seeds.join(", "),
+        vnodes = settings.vnodes,
+    ));
+}
+
+/// Logs a change of state.
+///
+/// # Errors
+/// The node cannot become a member, ever.
+fn report(state: NodeState) -> Result<(), CliError> {
+    match state {
+        NodeState::Waiting(text) => info!(event = "waiting", "{text}"),
+        NodeState::Member(view) => {
+            info!(event = "ready", members = view.members().len(), epoch = %view.epoch(), "ready");
+        }
+        NodeState::Failed(text) => {
+            return Err(CliError::new(Exit::No, "this node cannot join its cluster")
+                .why(text)
+                .advice("quoit config show, on each node: seeds, founders and slots_log2 must be the same"));
+        }
+    }
+    Ok(())
+}
+
+enum Request {
+    Stop(&'static str),
+    Reload,
+}
+
+/// The signals a node answers to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next request. Cancel-safe.
+    async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
+            _ = self.hangup.recv() => Request::Reload,
+        }
+    }
+
+    /// Waits for a request to stop.
+    async fn stop(&mut self) {
+        while let Request::Reload = self.next().await {}
+    }
+}

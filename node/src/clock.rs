@@ -1,0 +1,33 @@
+//! The node's one clock.
+
+use quoit_core::time::Timestamp;
+use tokio::time::Instant;
+
+/// Tells the time since the node started. Copies tell the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that starts at zero. It follows tokio's time, so a simulation can pause and forward it.
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// The time now.
+    pub(crate) fn now(self) -> Timestamp {
+        let micros = self.start.elapsed().as_micros();
+        Timestamp::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// The instant at which this clock shows `timestamp`, for timers.
+    pub(crate) fn instant(self, timestamp: Timestamp) -> Instant {
+        self.start + std::time::Duration::from_micros(timestamp.as_micros())
+    }
+}
+
+/// The time of day, for certificates' dates and nothing else.
+pub(crate) fn wall() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

@@ -1,0 +1,190 @@
+//! The settings as one source gives them: a file, or the environment and flags.
+
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use quoit_core::store::EvictionPolicy;
+use quoit_proto_types::{Label, SlotCount, view::Address};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Settings,
+    units::{Size, Span},
+};
+
+/// Settings, each given or left open. A field's name is the key in a file; flag and variable are the same name in their
+/// own spelling, so that one knows all three by knowing one.
+#[derive(Args, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[command(next_help_heading = "Settings")]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Layer {
+    /// Read from the global flag of this name.
+    #[arg(skip)]
+    pub(crate) certs: Option<PathBuf>,
+
+    /// UDP address to listen on [default: 127.0.0.1:7750]
+    ///
+    /// Clients and nodes use the same one. With 0.0.0.0 or [::], set `advertise` as well.
+    #[arg(long, env = "QUOIT_LISTEN", value_name = "IP:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// Where others reach this node [default: as `listen`]
+    ///
+    /// Needed behind address translation, and where the node listens on every address.
+    #[arg(long, env = "QUOIT_ADVERTISE", value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<Address>,
+
+    /// Where the cluster's first nodes are, the same list on each [default: this node alone]
+    ///
+    /// A node that finds itself behind one of these addresses is a founder. The founders form the cluster once all of them
+    /// are there, whichever starts first.
+    #[arg(long, env = "QUOIT_SEEDS", value_name = "HOST:PORT,…", value_delimiter = ',')]
+    pub(crate) seeds: Option<Vec<Address>>,
+
+    /// Names of the founders, where addresses do not tell [default: those found behind `seeds`]
+    ///
+    /// For seeds that are DNS names whose addresses change.
+    #[arg(long, env = "QUOIT_FOUNDERS", value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) founders: Option<Vec<Label>>,
+
+    /// Failure domain this node stands in, such as a rack [default: none]
+    #[arg(long, env = "QUOIT_ZONE", value_name = "NAME")]
+    pub(crate) zone: Option<Label>,
+
+    /// Points of this node on the ring [default: 128]
+    ///
+    /// More spread keys more evenly and make each change of the cluster dearer; twice as many take twice the share. A node
+    /// with 0 holds no keys.
+    #[arg(long, env = "QUOIT_VNODES", value_name = "N")]
+    pub(crate) vnodes: Option<u32>,
+
+    /// Slots of the cluster as a power of two, 4 to 20 [default: 14]
+    ///
+    /// Keys move between nodes by whole slots. All founders must say the same, and it stays for the life of the cluster.
+    /// 2^14 do for tens of nodes; more cost memory on each node and client.
+    #[arg(long, env = "QUOIT_SLOTS_LOG2", value_name = "N", value_parser = slot_count)]
+    pub(crate) slots_log2: Option<SlotCount>,
+
+    /// Memory for keys and values, overhead included [default: 512MiB]
+    ///
+    /// Entries are evicted to stay within it. The process takes more: up to 15 % for the allocator, and some 50 KiB for each
+    /// busy connection.
+    #[arg(long, env = "QUOIT_MEMORY", value_name = "SIZE")]
+    pub(crate) memory: Option<Size>,
+
+    /// Longest value, at most 16MiB [default: 1MiB]
+    ///
+    /// `memory` must hold 16 of them. Larger ones leave fewer shards, which are locked for longer.
+    #[arg(long, env = "QUOIT_MAX_VALUE", value_name = "SIZE")]
+    pub(crate) max_value: Option<Size>,
+
+    /// What leaves first when memory is full [default: slru]
+    #[arg(long, env = "QUOIT_EVICTION", value_name = "POLICY", value_enum)]
+    pub(crate) eviction: Option<Eviction>,
+
+    /// Connections of clients at once [default: 4096]
+    ///
+    /// One more is refused. Each costs some 50 KiB when busy.
+    #[arg(long, env = "QUOIT_CLIENTS_MAX", value_name = "N")]
+    pub(crate) clients_max: Option<usize>,
+
+    /// How long a stop may take, at most 1h [default: 30s]
+    ///
+    /// Requests under way may finish within it. A second signal stops at once.
+    #[arg(long, env = "QUOIT_DRAIN_TIMEOUT", value_name = "DURATION")]
+    pub(crate) drain_timeout: Option<Span>,
+
+    /// Worker threads [default: one for each CPU]
+    #[arg(long, env = "QUOIT_THREADS", value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// What to log, as in `info` or `warn,quoit=debug` [default: info]
+    ///
+    /// RUST_LOG serves where this is not set.
+    #[arg(long, env = "QUOIT_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+
+    /// How to log to standard error [default: auto]
+    #[arg(long, env = "QUOIT_LOG_FORMAT", value_name = "FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// An eviction policy by its short name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Eviction {
+    /// Segmented: what was read once leaves before what was read twice
+    Slru,
+    /// The least recently used first
+    Lru,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people, with colour on a terminal; without time under journald, which adds its own
+    #[default]
+    Auto,
+    /// For people, without colour
+    Text,
+    /// One JSON document for each line
+    Json,
+}
+
+impl Layer {
+    /// Every setting that has a default.
+    pub(crate) fn defaults() -> Self {
+        let settings = Settings::new("");
+        Self {
+            certs: None,
+            listen: Some(settings.listen),
+            advertise: settings.advertise,
+            seeds: Some(settings.seeds),
+            founders: Some(settings.founders),
+            zone: settings.zone,
+            vnodes: Some(settings.vnodes),
+            slots_log2: Some(settings.slots),
+            memory: Some(Size(settings.memory_bytes)),
+            max_value: Some(Size(settings.value_bytes_max)),
+            eviction: Some(match settings.eviction {
+                EvictionPolicy::SegmentedLru => Eviction::Slru,
+                EvictionPolicy::Lru => Eviction::Lru,
+            }),
+            clients_max: Some(settings.clients_max),
+            drain_timeout: Some(Span(settings.drain_timeout)),
+            threads: None,
+            log: Some("info".into()),
+            log_format: Some(LogFormat::default()),
+        }
+    }
+
+    /// The settings of a node whose certificates are in `certs`, with defaults for what is left open.
+    pub(super) fn settings(self, certs: PathBuf) -> Settings {
+        let default = Settings::new(certs);
+        Settings {
+            listen: self.listen.unwrap_or(default.listen),
+            advertise: self.advertise,
+            seeds: self.seeds.unwrap_or(default.seeds),
+            founders: self.founders.unwrap_or(default.founders),
+            zone: self.zone,
+            vnodes: self.vnodes.unwrap_or(default.vnodes),
+            slots: self.slots_log2.unwrap_or(default.slots),
+            memory_bytes: self.memory.map_or(default.memory_bytes, |size| size.0),
+            value_bytes_max: self.max_value.map_or(default.value_bytes_max, |size| size.0),
+            eviction: self.eviction.map_or(default.eviction, |policy| match policy {
+                Eviction::Slru => EvictionPolicy::SegmentedLru,
+                Eviction::Lru => EvictionPolicy::Lru,
+            }),
+            clients_max: self.clients_max.unwrap_or(default.clients_max),
+            drain_timeout: self.drain_timeout.map_or(default.drain_timeout, |span| span.0),
+            certs: default.certs,
+            random_seed: default.random_seed,
+        }
+    }
+}
+
+fn slot_count(text: &str) -> Result<SlotCount, String> {
+    let log2 = text.parse::<u8>().ok();
+    log2.and_then(SlotCount::from_log2).ok_or_else(|| "a number from 4 to 20 is needed".into())
+}

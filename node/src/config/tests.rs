@@ -1,0 +1,46 @@
+use super::*;
+
+fn check(change: impl FnOnce(&mut Settings), key: &str, why: &str) {
+    let mut settings = Settings::new("certs/n1");
+    change(&mut settings);
+    let error = Config::try_from(settings).unwrap_err();
+    assert_eq!((error.key, error.why.as_str()), (key, why));
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    check(|it| it.vnodes = 4097, "vnodes", "at most 4096");
+    check(|it| it.value_bytes_max = 0, "max_value", "1 B to 16 MiB");
+    check(|it| it.value_bytes_max = usize::MAX, "max_value", "1 B to 16 MiB");
+    check(|it| it.memory_bytes = (16 << 20) - 1, "memory", "at least 16 times max_value, 16 MiB here");
+    check(|it| it.clients_max = 0, "clients_max", "at least 1");
+    check(|it| it.drain_timeout = Duration::from_secs(3601), "drain_timeout", "at most 1 hour");
+}
+
+#[test]
+fn listening_everywhere_takes_an_address_for_others() {
+    let why = "needed when listen is a wildcard: others must know where to reach this node";
+    check(|it| it.listen = "0.0.0.0:7750".parse().unwrap(), "advertise", why);
+    check(|it| it.listen = "[::]:7750".parse().unwrap(), "advertise", why);
+}
+
+#[test]
+fn limits_themselves_are_allowed() {
+    let mut settings = Settings::new("certs/n1");
+    settings.vnodes = 0;
+    settings.value_bytes_max = 16 << 20;
+    settings.memory_bytes = 256 << 20;
+    settings.drain_timeout = Duration::from_secs(3600);
+    Config::try_from(settings).unwrap();
+}
+
+#[test]
+fn a_node_alone_is_its_own_seed() {
+    let config = Config::try_from(Settings::new("certs/n1")).unwrap();
+    assert_eq!(config.settings().seeds, ["127.0.0.1:7750".parse().unwrap()]);
+
+    let mut settings = Settings::new("certs/n1");
+    settings.advertise = Some("n1.example:1".parse().unwrap());
+    let config = Config::try_from(settings).unwrap();
+    assert_eq!(config.settings().seeds, ["n1.example:1".parse().unwrap()]);
+}

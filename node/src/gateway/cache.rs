@@ -1,0 +1,337 @@
+//! The cache protocol: get, set, delete, touch, time to live, and the view to route by.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::{Bytes, BytesMut};
+use quoit_client::ErrorCode;
+use quoit_core::{
+    routing::Routing,
+    store::{self, Entry, Record},
+};
+use quoit_proto_types::{
+    Epoch, Fence, HashPoint, KeyspaceId, RequestId,
+    codec::{self, DecodeError},
+    frame::{FrameHeader, FrameType},
+    limits,
+    message::client::{Expiry, KeyHeader, Refusal, WriteHeader},
+};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::{
+    clock::Clock,
+    node::NodeState,
+    store::Store,
+    transport::{
+        counters::Counters,
+        session::{LargeReplies, Session},
+        streams::{ByteBudget, LargeRequest, Opened, RequestStream, StreamError},
+    },
+};
+
+/// Bytes of large values one connection may be sending at once.
+const RECEIVING_BYTES_PER_CONNECTION: usize = 64 * 1024 * 1024;
+/// What a busy node asks its clients to wait, in milliseconds.
+const BUSY_RETRY_MS: u64 = 10;
+
+/// Answers clients.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) store: Arc<Store>,
+    /// Absent until the cluster has formed.
+    pub(crate) routing: Arc<ArcSwapOption<Routing>>,
+    pub(crate) state: watch::Receiver<NodeState>,
+    pub(crate) clock: Clock,
+    pub(crate) value_bytes_max: usize,
+    pub(crate) counters: Arc<Counters>,
+    /// Bytes of large values that all connections may be sending at once.
+    pub(crate) receiving: ByteBudget,
+    /// Owns the replies that are on streams of their own.
+    pub(crate) replies: TaskTracker,
+}
+
+/// What became of a request whose reply is not yet encoded.
+enum Outcome {
+    Done,
+    Miss,
+    Remaining(store::Expiry),
+    Large(Bytes),
+    /// The reply is encoded.
+    Encoded,
+}
+
+impl Gateway {
+    /// Serves a client until its session ends.
+    pub(crate) async fn serve(self: Arc<Self>, session: Session) {
+        let mut streams = JoinSet::new();
+        let budget = ByteBudget::new(RECEIVING_BYTES_PER_CONNECTION);
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = streams.join_next() => {
+                    if let Ok(Err(error)) = ended {
+                        self.end(&session, &error);
+                    }
+                }
+                stream = session.next_stream() => {
+                    let Some(stream) = stream else {
+                        return;
+                    };
+                    let (gateway, large, budget) = (Arc::clone(&self), session.large_replies(), budget.clone());
+                    streams.spawn(async move { gateway.serve_stream(stream, large, budget).await });
+                }
+            }
+        }
+    }
+
+    fn end(&self, session: &Session, error: &StreamError) {
+        if let Some(code) = error.fault(&self.counters) {
+            debug!(peer = %session.identity, remote = %session.remote(), %error, "session ended");
+            session.close(code, &error.to_string());
+        }
+    }
+
+    async fn serve_stream(
+        &self,
+        stream: RequestStream,
+        large: LargeReplies,
+        budget: ByteBudget,
+    ) -> Result<(), StreamError> {
+        match stream.open().await? {
+            Opened::Lane(lane) => lane.serve(|header, body, replies| self.handle(header, body, replies, &large)).await,
+            Opened::Large(request) => self.handle_large(request, &budget).await,
+        }
+    }
+
+    /// Answers one small request into `replies`, or on a stream of its own if the value is large.
+    fn handle(&self, header: FrameHeader, body: &[u8], replies: &mut BytesMut, large: &LargeReplies) {
+        let routing = self.routing.load();
+        let Some(routing) = routing.as_deref() else {
+            return refuse(replies, header.request, None, &self.not_ready());
+        };
+        let outcome = match header.kind {
+            FrameType::ViewGet => {
+                let mut view = BytesMut::new();
+                routing.view().encode(&mut view);
+                Ok(Outcome::Large(view.freeze()))
+            }
+            FrameType::Get => self.get(routing, header, body, replies),
+            FrameType::Set => self.set(routing, header, body),
+            FrameType::Delete => self.delete(routing, header, body),
+            FrameType::Touch => self.touch(routing, header, body),
+            FrameType::TimeToLive => self.ttl(routing, header, body),
+            FrameType::Hello
+            | FrameType::HelloAck
+            | FrameType::View
+            | FrameType::Value
+            | FrameType::Done
+            | FrameType::Miss
+            | FrameType::Remaining
+            | FrameType::Refusal
+            | FrameType::Peer => Err(Refusal::new(ErrorCode::Protocol, 0)),
+        };
+        match outcome {
+            Ok(Outcome::Large(value)) => self.reply_large(routing, header, value, replies, large),
+            Ok(outcome) => encode(replies, header.request, routing, &outcome),
+            Err(refusal) => refuse(replies, header.request, Some(routing), &refusal),
+        }
+    }
+
+    fn get(
+        &self,
+        routing: &Routing,
+        header: FrameHeader,
+        body: &[u8],
+        replies: &mut BytesMut,
+    ) -> Result<Outcome, Refusal> {
+        let KeyHeader { keyspace, key } = KeyHeader::decode(body).map_err(bad_key)?;
+        admit(routing, header, keyspace, key)?;
+        let answer = |entry: &Entry| {
+            if entry.value().len() > limits::LANE_VALUE_BYTES_MAX {
+                return Outcome::Large(entry.to_bytes());
+            }
+            // Copied under the lock, straight into the buffer that goes to the network.
+            reply_header(FrameType::Value, header.request, Some(routing))
+                .encode_with(replies, 0, |out| out.extend_from_slice(entry.value()));
+            Outcome::Encoded
+        };
+        Ok(self.store.get_with(self.clock.now(), key, answer).unwrap_or(Outcome::Miss))
+    }
+
+    fn set(&self, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
+        let (WriteHeader { keyspace, expiry, key }, value) = WriteHeader::decode(body).map_err(bad_key)?;
+        admit(routing, header, keyspace, key)?;
+        self.check_value(value.len())?;
+        self.store
+            .set(self.clock.now(), key, value, lifetime(expiry))
+            .map(|_| Outcome::Done)
+            .map_err(|_| self.too_large())
+    }
+
+    fn delete(&self, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
+        let KeyHeader { keyspace, key } = KeyHeader::decode(body).map_err(bad_key)?;
+        admit(routing, header, keyspace, key)?;
+        Ok(done_if(self.store.delete(self.clock.now(), key)))
+    }
+
+    fn touch(&self, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
+        let (WriteHeader { keyspace, expiry, key }, _) = WriteHeader::decode(body).map_err(bad_key)?;
+        admit(routing, header, keyspace, key)?;
+        Ok(done_if(self.store.touch(self.clock.now(), key, lifetime(expiry))))
+    }
+
+    fn ttl(&self, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
+        let KeyHeader { keyspace, key } = KeyHeader::decode(body).map_err(bad_key)?;
+        admit(routing, header, keyspace, key)?;
+        Ok(self.store.ttl(self.clock.now(), key).map_or(Outcome::Miss, Outcome::Remaining))
+    }
+
+    /// Receives a large value straight into the memory it is stored in. Nothing of it is read, and nothing allocated,
+    /// before it is certain that it is wanted.
+    async fn handle_large(&self, mut request: LargeRequest, budget: &ByteBudget) -> Result<(), StreamError> {
+        let mut replies = BytesMut::new();
+        let header = request.header;
+        let outcome = self.receive(&mut request, budget).await?;
+        // As late as possible: the view may have changed while the value came in.
+        let routing = self.routing.load_full();
+        match (outcome, routing.as_deref()) {
+            (Ok((record, expiry)), Some(routing)) => {
+                let point = HashPoint::of_key(KeyspaceId::DEFAULT, record.key());
+                let stored = routing.admit(header.fence, point).and_then(|()| {
+                    self.store.set_record(self.clock.now(), record, lifetime(expiry)).map_err(|_| self.too_large())
+                });
+                match stored {
+                    Ok(_) => encode(&mut replies, header.request, routing, &Outcome::Done),
+                    Err(refusal) => refuse(&mut replies, header.request, Some(routing), &refusal),
+                }
+            }
+            (Ok(_), None) => refuse(&mut replies, header.request, None, &self.not_ready()),
+            (Err(refusal), routing) => refuse(&mut replies, header.request, routing, &refusal),
+        }
+        request.reply(replies).await
+    }
+
+    async fn receive(
+        &self,
+        request: &mut LargeRequest,
+        budget: &ByteBudget,
+    ) -> Result<Result<(Record, Expiry), Refusal>, StreamError> {
+        if let Err(refusal) = self.check_value(request.value_bytes_at_least()) {
+            return Ok(Err(refusal));
+        }
+        let bytes = request.header.body_bytes as usize;
+        let (Some(_own), Some(_shared)) = (budget.take(bytes), self.receiving.take(bytes)) else {
+            self.counters.busy.add();
+            return Ok(Err(Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS)));
+        };
+        let head = request.head().await?;
+        let (write, value) = match WriteHeader::decode(&head) {
+            Ok(decoded) => decoded,
+            Err(error) => return Ok(Err(bad_key(error))),
+        };
+        let WriteHeader { keyspace, expiry, key } = write;
+        let front = head.len() - value.len() + request.header.trace.bytes();
+        let value_bytes = bytes - front;
+        let routing = self.routing.load_full();
+        let admitted = match routing.as_deref() {
+            Some(routing) => admit(routing, request.header, keyspace, key),
+            None => Err(self.not_ready()),
+        };
+        if let Err(refusal) = admitted.and_then(|()| self.check_value(value_bytes)) {
+            return Ok(Err(refusal));
+        }
+        let mut record = Record::builder(key, value_bytes);
+        record.extend(value);
+        while let Some(chunk) = request.chunk().await? {
+            record.extend(&chunk);
+        }
+        let record = record.finish().map_err(|_| StreamError::Gone)?;
+        Ok(Ok((record, expiry)))
+    }
+
+    fn reply_large(
+        &self,
+        routing: &Routing,
+        header: FrameHeader,
+        value: Bytes,
+        replies: &mut BytesMut,
+        large: &LargeReplies,
+    ) {
+        let kind = if header.kind == FrameType::ViewGet { FrameType::View } else { FrameType::Value };
+        let reply = reply_header(kind, header.request, Some(routing));
+        if value.len() <= limits::LANE_VALUE_BYTES_MAX {
+            return reply.encode_with(replies, 0, |out| out.extend_from_slice(&value));
+        }
+        match large.reply(reply, value) {
+            Ok(sending) => drop(self.replies.spawn(sending)),
+            Err(_) => {
+                self.counters.busy.add();
+                let busy = Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS);
+                refuse(replies, header.request, Some(routing), &busy);
+            }
+        }
+    }
+
+    fn check_value(&self, bytes: usize) -> Result<(), Refusal> {
+        if bytes <= self.value_bytes_max { Ok(()) } else { Err(self.too_large()) }
+    }
+
+    fn too_large(&self) -> Refusal {
+        self.counters.values_too_large.add();
+        Refusal::new(ErrorCode::ValueTooLarge, self.value_bytes_max as u64)
+    }
+
+    fn not_ready(&self) -> Refusal {
+        let text = match &*self.state.borrow() {
+            NodeState::Waiting(text) | NodeState::Failed(text) => text.clone(),
+            NodeState::Member(_) => String::new(),
+        };
+        Refusal { code: ErrorCode::NotReady, argument: 0, text }
+    }
+}
+
+fn admit(routing: &Routing, header: FrameHeader, keyspace: KeyspaceId, key: &[u8]) -> Result<(), Refusal> {
+    if keyspace != KeyspaceId::DEFAULT {
+        return Err(Refusal::new(ErrorCode::UnknownKeyspace, keyspace.value().into()));
+    }
+    routing.admit(header.fence, HashPoint::of_key(keyspace, key))
+}
+
+fn bad_key(error: DecodeError) -> Refusal {
+    Refusal { code: ErrorCode::KeyInvalid, argument: limits::KEY_BYTES_MAX as u64, text: error.to_string() }
+}
+
+fn done_if(found: bool) -> Outcome {
+    if found { Outcome::Done } else { Outcome::Miss }
+}
+
+fn lifetime(expiry: Expiry) -> store::Expiry {
+    expiry.duration().map_or(store::Expiry::Never, store::Expiry::After)
+}
+
+fn reply_header(kind: FrameType, request: RequestId, routing: Option<&Routing>) -> FrameHeader {
+    let (fence, epoch) = routing.map_or((Fence::default(), Epoch::GENESIS), |r| (r.fence(), r.epoch()));
+    FrameHeader::new(kind, request, fence, epoch)
+}
+
+fn encode(replies: &mut BytesMut, request: RequestId, routing: &Routing, outcome: &Outcome) {
+    let header = |kind| reply_header(kind, request, Some(routing));
+    match outcome {
+        Outcome::Done => header(FrameType::Done).encode(replies),
+        Outcome::Miss => header(FrameType::Miss).encode(replies),
+        Outcome::Remaining(expiry) => {
+            let expiry = match expiry {
+                store::Expiry::Never => Expiry::Never,
+                store::Expiry::After(left) => Expiry::after(*left),
+            };
+            header(FrameType::Remaining).encode_with(replies, 0, |out| codec::encode(&expiry, out));
+        }
+        Outcome::Encoded | Outcome::Large(_) => {}
+    }
+}
+
+fn refuse(replies: &mut BytesMut, request: RequestId, routing: Option<&Routing>, refusal: &Refusal) {
+    reply_header(FrameType::Refusal, request, routing).encode_with(replies, 0, |out| refusal.encode(out));
+}

@@ -1,0 +1,3 @@
+//! What a node answers: decode, ask the core and the store, encode.
+
+pub(crate) mod cache;

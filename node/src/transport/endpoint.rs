@@ -1,0 +1,51 @@
+//! The node's one UDP socket, for its peers and its clients.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use quinn::{AsyncUdpSocket, Endpoint, Runtime, TokioRuntime};
+use quoit_client::endpoint::{self, SOCKET_BUFFER_BYTES};
+use tracing::warn;
+
+use super::credentials::NodeCredentials;
+use crate::node::StartError;
+
+/// The socket and runtime that a node runs on: UDP and tokio, or a simulated network.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Sends and receives datagrams.
+    pub socket: Arc<dyn AsyncUdpSocket>,
+    /// Spawns tasks and tells the time.
+    pub runtime: Arc<dyn Runtime>,
+}
+
+impl Network {
+    /// A UDP socket at `address`, with large buffers.
+    ///
+    /// # Errors
+    /// [`StartError::Bind`], for instance for a port that is in use.
+    pub fn udp(address: SocketAddr) -> Result<Self, StartError> {
+        let failed = |source: io::Error| StartError::Bind { address, source };
+        let (socket, buffers) = endpoint::bind(address).map_err(failed)?;
+        let smaller = buffers.receive_bytes.min(buffers.send_bytes);
+        if smaller < SOCKET_BUFFER_BYTES {
+            warn!(
+                event = "udp_buffers_small",
+                bytes = smaller,
+                wanted = SOCKET_BUFFER_BYTES,
+                "UDP buffers are small and will drop packets under load; run: sysctl -w \
+                 net.core.rmem_max={SOCKET_BUFFER_BYTES} net.core.wmem_max={SOCKET_BUFFER_BYTES}"
+            );
+        }
+        let runtime = Arc::new(TokioRuntime);
+        let socket = runtime.wrap_udp_socket(socket).map_err(failed)?;
+        Ok(Self { socket, runtime })
+    }
+
+    /// An endpoint on this network that listens, and dials, as `credentials` say.
+    pub(crate) fn open(self, credentials: &NodeCredentials) -> Result<Endpoint, StartError> {
+        let config = endpoint::endpoint_config(&credentials.reset_key());
+        let listener = credentials.listener()?;
+        Endpoint::new_with_abstract_socket(config, Some(listener), self.socket, self.runtime)
+            .map_err(StartError::Endpoint)
+    }
+}

@@ -1,0 +1,13 @@
+//! QUIC and TLS, and nothing above them: the only files that name quinn or rustls.
+//!
+//! [`listener`] lets in who may come, [`session`] is what remains of a connection once both sides know each other,
+//! [`streams`] cuts its streams into requests and replies, [`peers`] keeps a connection to every other founder.
+
+pub(crate) mod counters;
+pub(crate) mod credentials;
+pub(crate) mod endpoint;
+pub(crate) mod listener;
+pub(crate) mod peers;
+pub(crate) mod refusals;
+pub(crate) mod session;
+pub(crate) mod streams;
