@@ -66,9 +66,7 @@ pub fn hello(data: &[u8]) {
     if let Ok((hello, session)) = Hello::decode(data) {
         assert!((VERSIONS.min..=VERSIONS.max).contains(&session.version));
         assert_eq!(session.features & !FEATURES, 0);
-        survives(&hello, Hello::encode, |bytes| {
-            Hello::decode(bytes).map(|(hello, _)| hello)
-        });
+        survives(&hello, Hello::encode, |bytes| Hello::decode(bytes).map(|(hello, _)| hello));
     }
     if let Ok(ack) = HelloAck::decode(data) {
         survives(&ack, codec::encode, HelloAck::decode);
@@ -119,10 +117,7 @@ pub fn peer_message(data: &[u8]) {
 pub fn view(data: &[u8]) {
     if let Ok(view) = View::decode(data) {
         assert_eq!(View::new(view.fields().clone()).as_ref(), Ok(&view));
-        assert_eq!(
-            View::decode(&bytes(&view, View::encode)).map(|again| again.hash()),
-            Ok(view.hash())
-        );
+        assert_eq!(View::decode(&bytes(&view, View::encode)).map(|again| again.hash()), Ok(view.hash()));
         survives(&view, View::encode, View::decode);
     }
 }

@@ -46,6 +46,31 @@ pub fn encode<M: Serialize>(message: &M, out: &mut BytesMut) {
     postcard::serialize_with_flavor(message, Sink(out)).expect("derived serialisation into memory");
 }
 
+/// Decodes the message at the front of `bytes` and returns what follows it. Borrows instead of copying.
+///
+/// # Errors
+/// [`DecodeError::Malformed`].
+pub fn decode_prefix<'a, M: Deserialize<'a>>(
+    bytes: &'a [u8],
+    what: &'static str,
+) -> Result<(M, &'a [u8]), DecodeError> {
+    postcard::take_from_bytes(bytes).map_err(|_| DecodeError::Malformed { what })
+}
+
+/// Decodes a message that fills `bytes` exactly.
+///
+/// # Errors
+/// [`DecodeError::TooLong`] above `limit`, [`DecodeError::Trailing`], [`DecodeError::Malformed`].
+pub fn decode_exact<M: DeserializeOwned>(bytes: &[u8], what: &'static str, limit: usize) -> Result<M, DecodeError> {
+    if bytes.len() > limit {
+        return Err(DecodeError::TooLong { what, bytes: bytes.len(), limit });
+    }
+    match decode_prefix(bytes, what)? {
+        (message, []) => Ok(message),
+        (_, rest) => Err(DecodeError::Trailing { what, bytes: rest.len() }),
+    }
+}
+
 /// Lets postcard append to a `BytesMut`, whole slices at once.
 struct Sink<'a>(&'a mut BytesMut);
 
@@ -72,62 +97,15 @@ pub(crate) fn whole_slice<S: Serializer>(bytes: &[u8], serializer: S) -> Result<
     serializer.serialize_bytes(bytes)
 }
 
-/// Decodes the message at the front of `bytes` and returns what follows it. Borrows instead of copying.
+/// Deserialises a sequence of at most `MAX` elements, for elements that are much larger in memory than in a frame.
 ///
-/// # Errors
-/// [`DecodeError::Malformed`].
-pub fn decode_prefix<'a, M: Deserialize<'a>>(
-    bytes: &'a [u8],
-    what: &'static str,
-) -> Result<(M, &'a [u8]), DecodeError> {
-    postcard::take_from_bytes(bytes).map_err(|_| DecodeError::Malformed { what })
-}
-
-/// Decodes a message that fills `bytes` exactly.
-///
-/// # Errors
-/// [`DecodeError::TooLong`] above `limit`, [`DecodeError::Trailing`], [`DecodeError::Malformed`].
-pub fn decode_exact<M: DeserializeOwned>(bytes: &[u8], what: &'static str, limit: usize) -> Result<M, DecodeError> {
-    if bytes.len() > limit {
-        return Err(DecodeError::TooLong {
-            what,
-            bytes: bytes.len(),
-            limit,
-        });
-    }
-    match decode_prefix(bytes, what)? {
-        (message, []) => Ok(message),
-        (_, rest) => Err(DecodeError::Trailing {
-            what,
-            bytes: rest.len(),
-        }),
-    }
-}
-
-/// Deserialises a sequence of at most `MAX` elements.
-///
-/// Memory is taken as elements arrive. serde alone would reserve for as many elements as the frame has bytes left, and an
-/// element may be a hundred times larger in memory than in its shortest encoding.
+/// Memory is taken as elements arrive. serde alone would reserve at once for as many elements as the frame has bytes left.
 pub(crate) fn at_most<'de, const MAX: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
 {
     deserializer.deserialize_seq(AtMost::<MAX, T>(PhantomData))
-}
-
-/// [`at_most`] for a sequence that may be absent.
-pub(crate) fn at_most_if_any<'de, const MAX: usize, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    #[derive(Deserialize)]
-    #[serde(bound = "T: Deserialize<'de>")]
-    struct Sequence<const MAX: usize, T>(#[serde(deserialize_with = "at_most::<MAX, _, _>")] Vec<T>);
-
-    let sequence = Option::<Sequence<MAX, T>>::deserialize(deserializer)?;
-    Ok(sequence.map(|Sequence(elements)| elements))
 }
 
 struct AtMost<const MAX: usize, T>(PhantomData<T>);

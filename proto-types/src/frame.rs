@@ -167,11 +167,7 @@ impl FrameHeader {
         let trace_bytes = trace.bytes();
         let (length, limit) = (body_bytes as usize, kind.body_bytes_max() + trace_bytes);
         if length > limit {
-            return Err(FrameError::TooLong {
-                kind,
-                bytes: length,
-                limit,
-            });
+            return Err(FrameError::TooLong { kind, bytes: length, limit });
         }
         if length < trace_bytes {
             return Err(FrameError::TraceTruncated);
@@ -193,11 +189,7 @@ impl FrameHeader {
         header[..4].copy_from_slice(&self.body_bytes.to_le_bytes());
         header[4] = self.kind.number();
         header[5] = MESSAGE_VERSION;
-        let flags = if self.trace == TraceContext::Present {
-            FLAG_TRACE
-        } else {
-            0
-        };
+        let flags = if self.trace == TraceContext::Present { FLAG_TRACE } else { 0 };
         header[6..8].copy_from_slice(&flags.to_le_bytes());
         header[8..16].copy_from_slice(&self.request.value().to_le_bytes());
         header[16..24].copy_from_slice(&self.fence.value().to_le_bytes());
@@ -223,15 +215,7 @@ impl FrameHeader {
     /// A header for `request`, whose body length is still to be filled in.
     pub const fn new(kind: FrameType, request: RequestId, fence: Fence, epoch: Epoch) -> Self {
         let trace = TraceContext::Absent;
-        Self {
-            kind,
-            body_bytes: 0,
-            request,
-            fence,
-            epoch,
-            deadline_ms: 0,
-            trace,
-        }
+        Self { kind, body_bytes: 0, request, fence, epoch, deadline_ms: 0, trace }
     }
 }
 

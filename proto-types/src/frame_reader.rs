@@ -14,10 +14,7 @@ pub struct FrameReader {
 impl FrameReader {
     /// A reader that refuses bodies longer than `body_bytes_max`.
     pub fn new(body_bytes_max: usize) -> Self {
-        Self {
-            partial: Vec::new(),
-            body_bytes_max,
-        }
+        Self { partial: Vec::new(), body_bytes_max }
     }
 
     /// Whether the stream may end here: no frame is incomplete.
@@ -72,11 +69,7 @@ impl FrameReader {
         let header = FrameHeader::decode(header)?;
         let (bytes, limit) = (header.body_bytes as usize, self.body_bytes_max);
         if bytes > limit + header.trace.bytes() {
-            return Err(FrameError::TooLong {
-                kind: header.kind,
-                bytes,
-                limit,
-            });
+            return Err(FrameError::TooLong { kind: header.kind, bytes, limit });
         }
         Ok(Some((header, HEADER_BYTES + bytes)))
     }

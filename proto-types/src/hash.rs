@@ -94,11 +94,7 @@ impl SlotCount {
 
     /// 2^`log2` slots, for 4 ≤ `log2` ≤ 20; `None` outside of that.
     pub const fn from_log2(log2: u8) -> Option<Self> {
-        if log2 >= 4 && log2 <= 20 {
-            Some(Self(log2))
-        } else {
-            None
-        }
+        if log2 >= 4 && log2 <= 20 { Some(Self(log2)) } else { None }
     }
 
     /// The exponent.

@@ -32,11 +32,7 @@ impl FromStr for Label {
             && text.bytes().all(allowed)
             && !text.starts_with('-')
             && !text.ends_with('-');
-        if well_formed {
-            Ok(Self(text.into()))
-        } else {
-            Err(IdentityError::BadLabel(text.chars().take(64).collect()))
-        }
+        if well_formed { Ok(Self(text.into())) } else { Err(IdentityError::BadLabel(text.chars().take(64).collect())) }
     }
 }
 
@@ -140,20 +136,13 @@ impl Identity {
         let mut identity: Option<Self> = None;
         let mut role_names: Vec<(Role, Label)> = Vec::new();
         for name in names {
-            let Some(labels) = name
-                .strip_suffix(IDENTITY_SUFFIX)
-                .and_then(|rest| rest.strip_suffix('.'))
-            else {
+            let Some(labels) = name.strip_suffix(IDENTITY_SUFFIX).and_then(|rest| rest.strip_suffix('.')) else {
                 continue;
             };
             match labels.split('.').collect::<Vec<_>>()[..] {
                 [role, cluster] => role_names.push((parse_role(role, name)?, cluster.parse()?)),
                 [own, role, cluster] => {
-                    let found = Self {
-                        role: parse_role(role, name)?,
-                        name: own.parse()?,
-                        cluster: cluster.parse()?,
-                    };
+                    let found = Self { role: parse_role(role, name)?, name: own.parse()?, cluster: cluster.parse()? };
                     match identity {
                         Some(first) if first != found => {
                             return Err(IdentityError::Several(first.dns_name(), found.dns_name()));
@@ -181,18 +170,12 @@ impl fmt::Display for Identity {
 }
 
 fn parse_role(text: &str, name: &str) -> Result<Role, IdentityError> {
-    Role::ALL
-        .into_iter()
-        .find(|role| role.as_str() == text)
-        .ok_or_else(|| IdentityError::Malformed(printable(name)))
+    Role::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| IdentityError::Malformed(printable(name)))
 }
 
 /// A peer's text, safe to log: printable ASCII, at most 253 characters.
 fn printable(text: &str) -> String {
-    text.chars()
-        .take(253)
-        .map(|c| if c.is_ascii_graphic() { c } else { '?' })
-        .collect()
+    text.chars().take(253).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }
 
 /// Why a certificate's names speak for nobody.

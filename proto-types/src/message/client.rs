@@ -30,14 +30,7 @@ impl<'a> KeyHeader<'a> {
     pub fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
         let (header, rest): (Self, _) = codec::decode_prefix(body, "key")?;
         check_key(header.key)?;
-        if rest.is_empty() {
-            Ok(header)
-        } else {
-            Err(DecodeError::Trailing {
-                what: "key",
-                bytes: rest.len(),
-            })
-        }
+        if rest.is_empty() { Ok(header) } else { Err(DecodeError::Trailing { what: "key", bytes: rest.len() }) }
     }
 
     /// Appends the header to `out`.
@@ -81,15 +74,9 @@ impl<'a> WriteHeader<'a> {
 /// [`DecodeError::Malformed`] for an empty key, [`DecodeError::TooLong`] above [`limits::KEY_BYTES_MAX`].
 pub fn check_key(key: &[u8]) -> Result<(), DecodeError> {
     match key.len() {
-        0 => Err(DecodeError::Malformed {
-            what: "key: it is empty",
-        }),
+        0 => Err(DecodeError::Malformed { what: "key: it is empty" }),
         1..=limits::KEY_BYTES_MAX => Ok(()),
-        bytes => Err(DecodeError::TooLong {
-            what: "key",
-            bytes,
-            limit: limits::KEY_BYTES_MAX,
-        }),
+        bytes => Err(DecodeError::TooLong { what: "key", bytes, limit: limits::KEY_BYTES_MAX }),
     }
 }
 
@@ -141,22 +128,14 @@ struct WireRefusal<'a> {
 impl Refusal {
     /// A refusal that its code says all about.
     pub fn new(code: ErrorCode, argument: u64) -> Self {
-        Self {
-            code,
-            argument,
-            text: String::new(),
-        }
+        Self { code, argument, text: String::new() }
     }
 
     /// Appends the encoded refusal. A text that does not fit is cut.
     pub fn encode(&self, out: &mut BytesMut) {
         const TEXT_BYTES_MAX: usize = limits::REFUSAL_BYTES_MAX - 32;
         let text = &self.text[..self.text.floor_char_boundary(TEXT_BYTES_MAX)];
-        let wire = WireRefusal {
-            code: self.code.number(),
-            argument: self.argument,
-            text,
-        };
+        let wire = WireRefusal { code: self.code.number(), argument: self.argument, text };
         codec::encode(&wire, out);
     }
 

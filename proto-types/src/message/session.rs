@@ -49,11 +49,7 @@ impl VersionRange {
 
 impl fmt::Display for VersionRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.min == self.max {
-            write!(f, "{}", self.max)
-        } else {
-            write!(f, "{} to {}", self.min, self.max)
-        }
+        if self.min == self.max { write!(f, "{}", self.max) } else { write!(f, "{} to {}", self.min, self.max) }
     }
 }
 
@@ -101,13 +97,7 @@ pub struct NodeHello {
 impl Hello {
     /// Appends the encoded message.
     pub fn encode(&self, out: &mut BytesMut) {
-        codec::encode(
-            &HelloHead {
-                versions: VERSIONS,
-                features: FEATURES,
-            },
-            out,
-        );
+        codec::encode(&HelloHead { versions: VERSIONS, features: FEATURES }, out);
         codec::encode(self, out);
     }
 
@@ -120,13 +110,7 @@ impl Hello {
         let version = VERSIONS.negotiate(head.versions)?;
         // A newer version may append fields, which are of no interest to a session in a version both sides speak.
         let (hello, _appended) = codec::decode_prefix(rest, "Hello")?;
-        Ok((
-            hello,
-            Session {
-                version,
-                features: head.features & FEATURES,
-            },
-        ))
+        Ok((hello, Session { version, features: head.features & FEATURES }))
     }
 }
 

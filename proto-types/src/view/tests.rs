@@ -4,11 +4,7 @@ use crate::epoch::Term;
 /// A member in zone-less `prod`.
 fn member(index: u32) -> Member {
     let name: Label = format!("n{index}").parse().unwrap();
-    let identity = Identity {
-        role: Role::Node,
-        name: name.clone(),
-        cluster: "prod".parse().unwrap(),
-    };
+    let identity = Identity { role: Role::Node, name: name.clone(), cluster: "prod".parse().unwrap() };
     Member {
         ordinal: Ordinal::new(index),
         node_id: identity.node_id(),
@@ -23,10 +19,7 @@ fn member(index: u32) -> Member {
 }
 
 fn owner(ordinal: u32) -> Owner {
-    Owner {
-        ordinal: Ordinal::new(ordinal),
-        boot: Boot::new(1),
-    }
+    Owner { ordinal: Ordinal::new(ordinal), boot: Boot::new(1) }
 }
 
 /// Three members, a view at which every rule holds.
@@ -36,11 +29,7 @@ fn valid() -> ViewFields {
         cluster_id: ClusterId::from_random(1),
         epoch: Epoch::new(5),
         previous: ViewHash::default(),
-        ballot: Ballot {
-            term: Term::new(2),
-            ordinal: Ordinal::new(1),
-            boot: Boot::new(1),
-        },
+        ballot: Ballot { term: Term::new(2), ordinal: Ordinal::new(1), boot: Boot::new(1) },
         coordinator: Ordinal::new(1),
         voters: [1, 2, 3].map(Ordinal::new).to_vec(),
         config: ViewConfig::default(),
@@ -107,12 +96,7 @@ fn too_many_members() {
     let members = u32::try_from(limits::MEMBERS_MAX).unwrap();
     let with = |count: u32| {
         move |fields: &mut ViewFields| {
-            fields.members = (1..=count)
-                .map(|index| Member {
-                    address: member(1).address,
-                    ..plain(index)
-                })
-                .collect();
+            fields.members = (1..=count).map(|index| Member { address: member(1).address, ..plain(index) }).collect();
             fields.next_ordinal = Ordinal::new(count + 1);
         }
     };
@@ -122,17 +106,9 @@ fn too_many_members() {
 
 /// A member whose address does not depend on its index, which may exceed a byte.
 fn plain(index: u32) -> Member {
-    let identity = Identity {
-        role: Role::Node,
-        name: format!("n{index}").parse().unwrap(),
-        cluster: "prod".parse().unwrap(),
-    };
-    Member {
-        ordinal: Ordinal::new(index),
-        node_id: identity.node_id(),
-        name: identity.name,
-        ..member(1)
-    }
+    let identity =
+        Identity { role: Role::Node, name: format!("n{index}").parse().unwrap(), cluster: "prod".parse().unwrap() };
+    Member { ordinal: Ordinal::new(index), node_id: identity.node_id(), name: identity.name, ..member(1) }
 }
 
 #[test]
@@ -152,16 +128,12 @@ fn names() {
 
 #[test]
 fn issued_ordinals() {
-    breaks("an ordinal is not issued", |fields| {
-        fields.next_ordinal = Ordinal::new(3)
-    });
+    breaks("an ordinal is not issued", |fields| fields.next_ordinal = Ordinal::new(3));
 }
 
 #[test]
 fn vnodes() {
-    breaks("too many vnodes", |fields| {
-        fields.members[0].vnodes = limits::VNODES_MAX + 1
-    });
+    breaks("too many vnodes", |fields| fields.members[0].vnodes = limits::VNODES_MAX + 1);
 }
 
 #[test]
@@ -186,20 +158,14 @@ fn voters() {
 
 #[test]
 fn coordinator() {
-    breaks("the coordinator is not a member", |fields| {
-        fields.coordinator = Ordinal::new(4)
-    });
+    breaks("the coordinator is not a member", |fields| fields.coordinator = Ordinal::new(4));
 }
 
 #[test]
 fn configuration() {
     breaks("replication is out of range", |fields| fields.config.replication = 0);
-    breaks("replication is out of range", |fields| {
-        fields.config.replication = limits::REPLICATION_MAX + 1
-    });
-    breaks("the ring algorithm is unknown", |fields| {
-        fields.config.ring_algorithm = RING_ALGORITHM + 1
-    });
+    breaks("replication is out of range", |fields| fields.config.replication = limits::REPLICATION_MAX + 1);
+    breaks("the ring algorithm is unknown", |fields| fields.config.ring_algorithm = RING_ALGORITHM + 1);
 }
 
 #[test]
@@ -225,23 +191,14 @@ fn ring_of_those_in_force() {
     fields.members[0].vnodes = 0;
     let view = View::new(fields).unwrap();
     let ring = view.ring();
-    assert!(
-        ring.slots().slots().all(|slot| ring.owners(slot) == [Ordinal::new(2)]),
-        "n1 is a witness, n3 joins"
-    );
+    assert!(ring.slots().slots().all(|slot| ring.owners(slot) == [Ordinal::new(2)]), "n1 is a witness, n3 joins");
     assert_eq!(view.member(Ordinal::new(3)).unwrap().name.as_str(), "n3");
     assert_eq!(view.member(Ordinal::new(4)), None);
 }
 
 #[test]
 fn addresses() {
-    for good in [
-        "10.0.0.1:7750",
-        "[::1]:7750",
-        "[fe80::1%3]:1",
-        "n1.example:65535",
-        "localhost:1",
-    ] {
+    for good in ["10.0.0.1:7750", "[::1]:7750", "[fe80::1%3]:1", "n1.example:65535", "localhost:1"] {
         assert_eq!(good.parse::<Address>().unwrap().as_str(), good);
     }
     let long = format!("{}:7750", "h".repeat(256));

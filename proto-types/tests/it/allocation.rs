@@ -37,11 +37,7 @@ fn allocated_by<T>(run: impl FnOnce() -> T) -> u64 {
 fn check(what: &str, bytes: &[u8]) {
     let bound = FACTOR * bytes.len() as u64 + CONSTANT;
     let check = |decoder: &str, allocated: u64| {
-        assert!(
-            allocated <= bound,
-            "{decoder} of {what}: {allocated} bytes for {}",
-            bytes.len()
-        );
+        assert!(allocated <= bound, "{decoder} of {what}: {allocated} bytes for {}", bytes.len());
     };
     check("Hello", allocated_by(|| Hello::decode(bytes)));
     check("HelloAck", allocated_by(|| HelloAck::decode(bytes)));
@@ -53,8 +49,11 @@ fn check(what: &str, bytes: &[u8]) {
     check("FrameReader", allocated_by(|| read_frames(bytes)));
 }
 
+/// Feeds all of `bytes`, then one more, which a reader that waits for a frame's end makes room for.
 fn read_frames(bytes: &[u8]) -> Result<(), FrameError> {
-    FrameReader::new(limits::LANE_BODY_BYTES_MAX).feed(bytes, |_, _| Ok(()))
+    let mut reader = FrameReader::new(limits::LANE_BODY_BYTES_MAX);
+    reader.feed(bytes, |_, _| Ok::<(), FrameError>(()))?;
+    reader.feed(&[0], |_, _| Ok(()))
 }
 
 #[test]
@@ -68,10 +67,7 @@ fn samples_cost_what_they_hold() {
     for &kind in FrameType::ALL {
         for (name, body) in samples::bodies(kind) {
             check(&format!("{kind:?} {name}"), &body);
-            check(
-                &format!("frame of {kind:?} {name}"),
-                &samples::frame(kind, TraceContext::Absent, &body),
-            );
+            check(&format!("frame of {kind:?} {name}"), &samples::frame(kind, TraceContext::Absent, &body));
         }
     }
 }
@@ -91,24 +87,28 @@ fn claimed_lengths_cost_nothing() {
     }
 }
 
+/// A frame of which only the header arrived, with the longest body that its header may claim.
+#[test]
+fn claimed_bodies_cost_nothing() {
+    for &kind in FrameType::ALL {
+        let mut header = samples::frame(kind, TraceContext::Absent, b"");
+        let claimed = kind.body_bytes_max().min(limits::LANE_BODY_BYTES_MAX);
+        header[..4].copy_from_slice(&u32::try_from(claimed).unwrap().to_le_bytes());
+        check(&format!("{kind:?} header that claims {claimed} bytes"), &header);
+    }
+}
+
 /// Lists as long as their frames can justify, which decode to the last element or end before it.
 #[test]
 fn long_lists_cost_what_their_bytes_justify() {
-    let (prefix, list) = (
-        encoded(|out| founding(0).encode(out)),
-        encoded(|out| founding(1).encode(out)),
-    );
+    let (prefix, list) = (encoded(|out| founding(0).encode(out)), encoded(|out| founding(1).encode(out)));
     assert_eq!(prefix[..2], [6, 0], "the message and the length of its list");
     let one = &list[2..4];
     for count in [5_000, limits::MEMBERS_MAX, limits::MEMBERS_MAX + 1, 2_000_000] {
         let length = encoded(|out| codec::encode(&count, out));
         let names = one.repeat(count);
         let hostile = [&prefix[..1], &length, &names, &prefix[2..]].concat();
-        assert_eq!(
-            PeerMessage::decode(&hostile).is_ok(),
-            count <= limits::MEMBERS_MAX,
-            "{count} names"
-        );
+        assert_eq!(PeerMessage::decode(&hostile).is_ok(), count <= limits::MEMBERS_MAX, "{count} names");
         check(&format!("{count} names"), &hostile);
     }
     // As many members as there are bytes left, of which none is one.
@@ -121,9 +121,19 @@ fn long_lists_cost_what_their_bytes_justify() {
     }
 }
 
+/// A view whose lists of voters and owners are as long as a frame can hold.
+#[test]
+fn long_lists_of_small_elements_cost_what_their_bytes_justify() {
+    let mut fields = samples::view_fields();
+    let owners = vec![fields.ring[0]; 500_000];
+    fields.voters = vec![fields.voters[0]; 500_000];
+    fields.ring = owners.clone();
+    fields.target = Some(owners);
+    let hostile = encoded(|out| codec::encode(&fields, out));
+    assert!(hostile.len() <= limits::VIEW_BYTES_MAX && View::decode(&hostile).is_err());
+    check("a view of long lists", &hostile);
+}
+
 fn founding(founders: usize) -> PeerMessage {
-    PeerMessage::Founding {
-        founders: vec![samples::label("a"); founders],
-        config: samples::config(),
-    }
+    PeerMessage::Founding { founders: vec![samples::label("a"); founders], config: samples::config() }
 }

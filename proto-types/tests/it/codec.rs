@@ -32,12 +32,7 @@ where
     let decoded = decode(bytes);
     prop_assert_eq!(decoded.as_ref(), Ok(message));
     for length in 0..bytes.len() {
-        prop_assert!(
-            decode(&bytes[..length]).is_err(),
-            "the first {} of {} bytes",
-            length,
-            bytes.len()
-        );
+        prop_assert!(decode(&bytes[..length]).is_err(), "the first {} of {} bytes", length, bytes.len());
     }
     Ok(())
 }
@@ -154,16 +149,8 @@ fn the_largest_of_every_message_fits_its_frame() {
         genesis: Some(samples::genesis()),
         address: format!("{}:65535", "h".repeat(254)).parse().unwrap(),
     });
-    let session = Session {
-        version: u16::MAX,
-        features: u64::MAX,
-    };
-    let ack = HelloAck {
-        session,
-        epoch: Epoch::new(u64::MAX),
-        value_bytes_max: u32::MAX,
-        node: node.clone(),
-    };
+    let session = Session { version: u16::MAX, features: u64::MAX };
+    let ack = HelloAck { session, epoch: Epoch::new(u64::MAX), value_bytes_max: u32::MAX, node: node.clone() };
     fits(FrameType::Hello, encoded(|out| Hello { node }.encode(out)));
     fits(FrameType::HelloAck, encoded(|out| codec::encode(&ack, out)));
 
@@ -178,11 +165,7 @@ fn the_largest_of_every_message_fits_its_frame() {
 
     // A text that is too long is cut between two characters.
     let text = "é".repeat(10_000);
-    let refusal = Refusal {
-        code: ErrorCode::Internal,
-        argument: u64::MAX,
-        text: text.clone(),
-    };
+    let refusal = Refusal { code: ErrorCode::Internal, argument: u64::MAX, text: text.clone() };
     let bytes = encoded(|out| refusal.encode(out));
     let read = Refusal::decode(&bytes).unwrap();
     assert!(!read.text.is_empty() && text.starts_with(&read.text));
@@ -193,18 +176,8 @@ fn the_largest_of_every_message_fits_its_frame() {
 fn keys_have_a_length_of_1_to_the_limit() {
     let decode = |length: usize| {
         let key = vec![7; length];
-        let bytes = encoded(|out| {
-            KeyHeader {
-                keyspace: KeyspaceId::DEFAULT,
-                key: &key,
-            }
-            .encode(out)
-        });
-        let write = WriteHeader {
-            keyspace: KeyspaceId::DEFAULT,
-            expiry: Expiry::Never,
-            key: &key,
-        };
+        let bytes = encoded(|out| KeyHeader { keyspace: KeyspaceId::DEFAULT, key: &key }.encode(out));
+        let write = WriteHeader { keyspace: KeyspaceId::DEFAULT, expiry: Expiry::Never, key: &key };
         let written = WriteHeader::decode(&encoded(|out| write.encode(out))).map(drop);
         assert_eq!(KeyHeader::decode(&bytes).map(drop), written);
         written
@@ -212,14 +185,7 @@ fn keys_have_a_length_of_1_to_the_limit() {
     assert!(matches!(decode(0), Err(DecodeError::Malformed { .. })));
     assert_eq!(decode(1), Ok(()));
     assert_eq!(decode(limits::KEY_BYTES_MAX), Ok(()));
-    assert!(matches!(
-        decode(limits::KEY_BYTES_MAX + 1),
-        Err(DecodeError::TooLong {
-            bytes: 1025,
-            limit: 1024,
-            ..
-        })
-    ));
+    assert!(matches!(decode(limits::KEY_BYTES_MAX + 1), Err(DecodeError::TooLong { bytes: 1025, limit: 1024, .. })));
 }
 
 #[test]
@@ -264,11 +230,7 @@ fn every_error_code_is_read_as_written_and_a_newer_one_as_internal() {
         assert_eq!(Refusal::decode(&bytes), Ok(Refusal::new(code, 7)));
     }
     let unknown = encoded(|out| codec::encode(&(999_u16, 5_u64, "why"), out));
-    let expected = Refusal {
-        code: ErrorCode::Internal,
-        argument: 5,
-        text: "why".to_owned(),
-    };
+    let expected = Refusal { code: ErrorCode::Internal, argument: 5, text: "why".to_owned() };
     assert_eq!(Refusal::decode(&unknown), Ok(expected));
 }
 
@@ -307,8 +269,5 @@ fn the_genesis_digest_is_of_a_set_of_founders_and_of_all_else() {
 #[test]
 fn a_hello_names_the_message_it_is_not() {
     let refused = Hello::decode(b"\x01\x01\x00\x02");
-    assert_eq!(
-        refused,
-        Err(HelloError::Decode(DecodeError::Malformed { what: "Hello" }))
-    );
+    assert_eq!(refused, Err(HelloError::Decode(DecodeError::Malformed { what: "Hello" })));
 }

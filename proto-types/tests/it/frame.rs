@@ -114,27 +114,14 @@ fn a_frame_is_appended_and_counts_the_value_behind_it() {
     assert_eq!(&out[..6], b"before");
     assert_eq!(&out[6 + HEADER_BYTES..], b"key");
     let read = FrameHeader::decode(out[6..].first_chunk().unwrap()).unwrap();
-    assert_eq!(
-        read,
-        FrameHeader {
-            body_bytes: 1003,
-            ..header
-        }
-    );
+    assert_eq!(read, FrameHeader { body_bytes: 1003, ..header });
 }
 
 #[test]
 fn a_reader_refuses_what_its_stream_does_not_carry() {
     let mut reader = FrameReader::new(100);
     let refused = reader.feed(&header_of(FrameType::Value, 101), |_, _| Ok::<(), FrameError>(()));
-    assert_eq!(
-        refused,
-        Err(FrameError::TooLong {
-            kind: FrameType::Value,
-            bytes: 101,
-            limit: 100
-        })
-    );
+    assert_eq!(refused, Err(FrameError::TooLong { kind: FrameType::Value, bytes: 101, limit: 100 }));
 }
 
 fn header_of(kind: FrameType, body_bytes: usize) -> [u8; HEADER_BYTES] {

@@ -34,16 +34,8 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn key_hash_and_slots() {
     let mut found = "# keyspace, key in hexadecimal, point, slot of 2^14, slot of 2^4, slot of 2^20\n".to_owned();
-    let keys: [&[u8]; 8] = [
-        b"a",
-        b"greeting",
-        b"user:1000",
-        b"\0",
-        b"\xff\xfe\xfd",
-        &[7; 17],
-        &[b'k'; 200],
-        &[1; 1024],
-    ];
+    let keys: [&[u8]; 8] =
+        [b"a", b"greeting", b"user:1000", b"\0", b"\xff\xfe\xfd", &[7; 17], &[b'k'; 200], &[1; 1024]];
     for keyspace in [0, 1, u16::MAX] {
         for key in keys {
             let point = HashPoint::of_key(KeyspaceId::new(keyspace), key);
@@ -92,20 +84,9 @@ fn owners_of_every_slot() {
                 .slots()
                 .slots()
                 .step_by(1024)
-                .map(|slot| {
-                    ring.owners(slot)
-                        .iter()
-                        .map(Ordinal::to_string)
-                        .collect::<Vec<_>>()
-                        .join(",")
-                })
+                .map(|slot| ring.owners(slot).iter().map(Ordinal::to_string).collect::<Vec<_>>().join(","))
                 .collect();
-            writeln!(
-                found,
-                "nodes {nodes} zones {zones} replication {replication} {}",
-                hex(&digest)
-            )
-            .unwrap();
+            writeln!(found, "nodes {nodes} zones {zones} replication {replication} {}", hex(&digest)).unwrap();
             writeln!(found, "  {}", some.join(" ")).unwrap();
         }
     }
@@ -123,17 +104,8 @@ fn frames_and_messages() {
         for (name, body) in samples::bodies(kind) {
             let frame = samples::frame(kind, TraceContext::Absent, &body);
             let (header, body) = frame.split_at(HEADER_BYTES);
-            let name = if name.is_empty() {
-                String::new()
-            } else {
-                format!("{name}: ")
-            };
-            writeln!(
-                found,
-                "{}",
-                format!("  {name}{} | {}", hex(header), hex(body)).trim_end()
-            )
-            .unwrap();
+            let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
+            writeln!(found, "{}", format!("  {name}{} | {}", hex(header), hex(body)).trim_end()).unwrap();
         }
     }
     let traced = samples::frame(FrameType::Miss, TraceContext::Present, b"");
@@ -147,19 +119,9 @@ fn view_and_genesis() {
     let view = samples::view();
     let mut found = String::new();
     writeln!(found, "view {}", hex(&samples::encoded(|out| view.encode(out)))).unwrap();
-    writeln!(
-        found,
-        "view hash {}",
-        hex(&samples::encoded(|out| codec::encode(&view.hash(), out)))
-    )
-    .unwrap();
+    writeln!(found, "view hash {}", hex(&samples::encoded(|out| codec::encode(&view.hash(), out)))).unwrap();
     let genesis = samples::genesis();
-    writeln!(
-        found,
-        "genesis digest {}",
-        hex(&samples::encoded(|out| codec::encode(&genesis, out)))
-    )
-    .unwrap();
+    writeln!(found, "genesis digest {}", hex(&samples::encoded(|out| codec::encode(&genesis, out)))).unwrap();
     check("view.txt", &found);
 }
 
@@ -207,21 +169,13 @@ fn xxh3_is_the_published_one() {
         (403, PRIME64, 0x6259_f6ec_fd64_43fd),
         (2048, PRIME64, 0x66f8_1670_669a_babc),
     ] {
-        assert_eq!(
-            xxh3_64_with_seed(&buffer[..length], seed),
-            expected,
-            "{length} bytes, seed {seed}"
-        );
+        assert_eq!(xxh3_64_with_seed(&buffer[..length], seed), expected, "{length} bytes, seed {seed}");
     }
     for (length, seed, expected) in [
         (0, 0, 0x99aa_06d3_0147_98d8_6001_c324_468d_497f_u128),
         (24, 0, 0x0ce9_66e4_678d_3761_1e70_44d2_8b1b_901d),
         (24, PRIME32, 0x3162_0267_14a6_a243_d730_4c54_ebad_40a9),
     ] {
-        assert_eq!(
-            xxh3_128_with_seed(&buffer[..length], seed),
-            expected,
-            "{length} bytes, seed {seed}"
-        );
+        assert_eq!(xxh3_128_with_seed(&buffer[..length], seed), expected, "{length} bytes, seed {seed}");
     }
 }

@@ -18,10 +18,7 @@ fn hello_of(versions: (u16, u16), features: u64, rest: &[u8]) -> Vec<u8> {
 fn an_unknown_version_is_refused_with_both_versions_named() {
     let refused = Hello::decode(&hello_of((2, 3), 0, &[0]));
     let theirs = VersionRange { min: 2, max: 3 };
-    assert_eq!(
-        refused,
-        Err(HelloError::Version(VersionMismatch { ours: VERSIONS, theirs }))
-    );
+    assert_eq!(refused, Err(HelloError::Version(VersionMismatch { ours: VERSIONS, theirs })));
     assert_eq!(
         refused.unwrap_err().to_string(),
         "this side speaks protocol version 1, the other 2 to 3: upgrade the older one"
@@ -72,9 +69,6 @@ fn the_newest_common_version_is_spoken() {
 fn a_truncated_head_is_malformed() {
     let whole = hello_of((2, 3), u64::MAX, b"");
     for length in 0..whole.len() {
-        assert!(
-            matches!(Hello::decode(&whole[..length]), Err(HelloError::Decode(_))),
-            "{length}"
-        );
+        assert!(matches!(Hello::decode(&whole[..length]), Err(HelloError::Decode(_))), "{length}");
     }
 }

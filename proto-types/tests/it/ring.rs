@@ -19,10 +19,7 @@ fn member(index: u32, vnodes: u32, zone: Option<u8>) -> RingMember {
 /// Up to eight members, some of them witnesses, with and without zones, in any order.
 fn members(zone: impl Strategy<Value = Option<u8>>) -> impl Strategy<Value = Vec<RingMember>> {
     let members = vec((0_u32..24, zone), 0..9).prop_map(|members| {
-        (0..)
-            .zip(members)
-            .map(|(index, (vnodes, zone))| member(index, vnodes, zone))
-            .collect::<Vec<_>>()
+        (0..).zip(members).map(|(index, (vnodes, zone))| member(index, vnodes, zone)).collect::<Vec<_>>()
     });
     members.prop_shuffle()
 }
@@ -41,12 +38,8 @@ fn naive_owners(members: &[RingMember], from: HashPoint, replication: u8) -> Vec
         let points = (0..member.vnodes).map(|index| HashPoint::of_vnode(member.node_id, index));
         points.map(|point| point.value().wrapping_sub(from.value())).min()
     };
-    let placed = members
-        .iter()
-        .filter_map(|member| Some((nearest(member)?, member.node_id, member)));
-    let clockwise = placed
-        .map(|(distance, id, member)| ((distance, id), member))
-        .collect::<BTreeMap<_, _>>();
+    let placed = members.iter().filter_map(|member| Some((nearest(member)?, member.node_id, member)));
+    let clockwise = placed.map(|(distance, id, member)| ((distance, id), member)).collect::<BTreeMap<_, _>>();
     let clockwise: Vec<&RingMember> = clockwise.into_values().collect();
     let mut owners: Vec<&RingMember> = Vec::new();
     for member in &clockwise {
@@ -54,23 +47,14 @@ fn naive_owners(members: &[RingMember], from: HashPoint, replication: u8) -> Vec
             owners.push(member);
         }
     }
-    let others: Vec<&RingMember> = clockwise
-        .into_iter()
-        .filter(|member| owners.iter().all(|owner| owner.ordinal != member.ordinal))
-        .collect();
-    owners
-        .into_iter()
-        .chain(others)
-        .take(usize::from(replication))
-        .map(|member| member.ordinal)
-        .collect()
+    let others: Vec<&RingMember> =
+        clockwise.into_iter().filter(|member| owners.iter().all(|owner| owner.ordinal != member.ordinal)).collect();
+    owners.into_iter().chain(others).take(usize::from(replication)).map(|member| member.ordinal).collect()
 }
 
 /// Each slot with its owners in both rings.
 fn side_by_side<'a>(one: &'a Ring, other: &'a Ring) -> impl Iterator<Item = (SlotIndex, &'a [Ordinal], &'a [Ordinal])> {
-    one.slots()
-        .slots()
-        .map(|slot| (slot, one.owners(slot), other.owners(slot)))
+    one.slots().slots().map(|slot| (slot, one.owners(slot), other.owners(slot)))
 }
 
 proptest! {
@@ -170,10 +154,7 @@ proptest! {
 #[test]
 fn shares_follow_the_weights() {
     let weights = [64, 128, 128, 256, 512];
-    let members: Vec<RingMember> = (0..)
-        .zip(weights)
-        .map(|(index, vnodes)| member(index, vnodes, None))
-        .collect();
+    let members: Vec<RingMember> = (0..).zip(weights).map(|(index, vnodes)| member(index, vnodes, None)).collect();
     let ring = Ring::build(&members, SlotCount::DEFAULT, 1);
     let total: u32 = weights.iter().sum();
     let shares = members.iter().map(|member| ring.primary_slots(member.ordinal));
@@ -181,11 +162,7 @@ fn shares_follow_the_weights() {
     for (member, slots) in members.iter().zip(shares) {
         let fair = f64::from(SlotCount::DEFAULT.count()) * f64::from(member.vnodes) / f64::from(total);
         let share = f64::from(u32::try_from(slots).unwrap()) / fair;
-        assert!(
-            (0.8..1.25).contains(&share),
-            "{} vnodes: {share} of the fair share",
-            member.vnodes
-        );
+        assert!((0.8..1.25).contains(&share), "{} vnodes: {share} of the fair share", member.vnodes);
     }
 }
 

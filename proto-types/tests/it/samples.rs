@@ -20,12 +20,7 @@ pub(crate) fn label(text: &str) -> Label {
 }
 
 pub(crate) fn node_id(name: &str) -> NodeId {
-    Identity {
-        role: Role::Node,
-        name: label(name),
-        cluster: label("prod"),
-    }
-    .node_id()
+    Identity { role: Role::Node, name: label(name), cluster: label("prod") }.node_id()
 }
 
 pub(crate) fn address(index: u32) -> Address {
@@ -48,31 +43,17 @@ pub(crate) fn member(index: u32) -> Member {
 }
 
 pub(crate) fn config() -> ViewConfig {
-    ViewConfig {
-        slots: SlotCount::DEFAULT,
-        replication: 2,
-        ring_algorithm: RING_ALGORITHM,
-    }
+    ViewConfig { slots: SlotCount::DEFAULT, replication: 2, ring_algorithm: RING_ALGORITHM }
 }
 
 pub(crate) fn ballot() -> Ballot {
-    Ballot {
-        term: Term::new(4),
-        ordinal: Ordinal::new(1),
-        boot: Boot::new(301),
-    }
+    Ballot { term: Term::new(4), ordinal: Ordinal::new(1), boot: Boot::new(301) }
 }
 
 /// The fields of a valid view of four members, in which the fourth is joining.
 pub(crate) fn view_fields() -> ViewFields {
     let members: Vec<Member> = (0..4).map(member).collect();
-    let owners: Vec<Owner> = members
-        .iter()
-        .map(|m| Owner {
-            ordinal: m.ordinal,
-            boot: m.boot,
-        })
-        .collect();
+    let owners: Vec<Owner> = members.iter().map(|m| Owner { ordinal: m.ordinal, boot: m.boot }).collect();
     ViewFields {
         cluster: label("prod"),
         cluster_id: ClusterId::from_random(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
@@ -114,16 +95,8 @@ pub(crate) fn node_hello() -> NodeHello {
 }
 
 pub(crate) fn hello_ack() -> HelloAck {
-    let session = Session {
-        version: VERSIONS.max,
-        features: FEATURES,
-    };
-    HelloAck {
-        session,
-        epoch: Epoch::new(9),
-        value_bytes_max: 1 << 20,
-        node: Some(node_hello()),
-    }
+    let session = Session { version: VERSIONS.max, features: FEATURES };
+    HelloAck { session, epoch: Epoch::new(9), value_bytes_max: 1 << 20, node: Some(node_hello()) }
 }
 
 /// Every message between nodes, with its name.
@@ -138,47 +111,16 @@ pub(crate) fn peer_messages() -> Vec<(&'static str, PeerMessage)> {
         vnodes: 128,
     };
     let messages = vec![
-        PeerMessage::Prepare {
-            epoch,
-            genesis: genesis(),
-            ballot,
-        },
-        PeerMessage::Promise {
-            epoch,
-            ballot,
-            accepted: None,
-            founder: founder.clone(),
-        },
-        PeerMessage::Promise {
-            epoch,
-            ballot,
-            accepted: Some((ballot, view())),
-            founder,
-        },
-        PeerMessage::Propose {
-            epoch,
-            ballot,
-            view: view(),
-        },
+        PeerMessage::Prepare { epoch, genesis: genesis(), ballot },
+        PeerMessage::Promise { epoch, ballot, accepted: None, founder: founder.clone() },
+        PeerMessage::Promise { epoch, ballot, accepted: Some((ballot, view())), founder },
+        PeerMessage::Propose { epoch, ballot, view: view() },
         PeerMessage::Accepted { epoch, ballot },
-        PeerMessage::Reject {
-            epoch,
-            ballot,
-            seen: Ballot {
-                term: Term::new(5),
-                ..ballot
-            },
-        },
+        PeerMessage::Reject { epoch, ballot, seen: Ballot { term: Term::new(5), ..ballot } },
         PeerMessage::Commit { view: view() },
-        PeerMessage::Founding {
-            founders: founders(),
-            config: config(),
-        },
+        PeerMessage::Founding { founders: founders(), config: config() },
     ];
-    messages
-        .into_iter()
-        .map(|message| (peer_message_name(&message), message))
-        .collect()
+    messages.into_iter().map(|message| (peer_message_name(&message), message)).collect()
 }
 
 fn peer_message_name(message: &PeerMessage) -> &'static str {
@@ -210,29 +152,10 @@ pub(crate) fn bodies(kind: FrameType) -> Vec<(&'static str, Vec<u8>)> {
     match kind {
         FrameType::Hello => vec![
             ("of a client", encoded(|out| Hello { node: None }.encode(out))),
-            (
-                "of a node",
-                encoded(|out| {
-                    Hello {
-                        node: Some(node_hello()),
-                    }
-                    .encode(out)
-                }),
-            ),
+            ("of a node", encoded(|out| Hello { node: Some(node_hello()) }.encode(out))),
         ],
         FrameType::HelloAck => vec![
-            (
-                "to a client",
-                encoded(|out| {
-                    codec::encode(
-                        &HelloAck {
-                            node: None,
-                            ..hello_ack()
-                        },
-                        out,
-                    )
-                }),
-            ),
+            ("to a client", encoded(|out| codec::encode(&HelloAck { node: None, ..hello_ack() }, out))),
             ("to a node", encoded(|out| codec::encode(&hello_ack(), out))),
         ],
         FrameType::View => vec![("", encoded(|out| view().encode(out)))],
@@ -262,11 +185,7 @@ pub(crate) fn bodies(kind: FrameType) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 pub(crate) fn refusal() -> Refusal {
-    Refusal {
-        code: ErrorCode::NotReady,
-        argument: 0,
-        text: "waiting for n2 and n3".to_owned(),
-    }
+    Refusal { code: ErrorCode::NotReady, argument: 0, text: "waiting for n2 and n3".to_owned() }
 }
 
 /// A frame of `kind` around `body`.

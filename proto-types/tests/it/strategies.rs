@@ -22,16 +22,9 @@ use quoit_proto_types::{
 
 /// `cases` cases, the same in every run unless `PROPTEST_RNG_SEED` says otherwise.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
-    let config = ProptestConfig {
-        cases,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     match config.rng_seed {
-        RngSeed::Random => ProptestConfig {
-            rng_seed: RngSeed::Fixed(0x5eed),
-            ..config
-        },
+        RngSeed::Random => ProptestConfig { rng_seed: RngSeed::Fixed(0x5eed), ..config },
         RngSeed::Fixed(_) => config,
     }
 }
@@ -52,10 +45,7 @@ pub(crate) fn label() -> impl Strategy<Value = Label> {
 pub(crate) fn address() -> impl Strategy<Value = Address> {
     let ip = any::<(IpAddr, u16)>().prop_map(|(ip, port)| Address::from(SocketAddr::from((ip, port.max(1)))));
     let named = ("[a-z][a-z0-9.-]{0,200}", 1..=u16::MAX);
-    prop_oneof![
-        ip,
-        named.prop_map(|(host, port)| format!("{host}:{port}").parse().unwrap())
-    ]
+    prop_oneof![ip, named.prop_map(|(host, port)| format!("{host}:{port}").parse().unwrap())]
 }
 
 fn boot() -> impl Strategy<Value = Boot> {
@@ -96,24 +86,10 @@ fn member() -> impl Strategy<Value = Member> {
     let life = (instance(), boot(), any::<bool>());
     (label(), life, address(), option::of(label()), 0..=4096_u32).prop_map(|(name, life, address, zone, vnodes)| {
         let (instance, boot, up) = life;
-        let identity = Identity {
-            role: Role::Node,
-            name,
-            cluster: "prod".parse().unwrap(),
-        };
+        let identity = Identity { role: Role::Node, name, cluster: "prod".parse().unwrap() };
         let live = if up { Liveness::Up } else { Liveness::Down };
         let (node_id, name) = (identity.node_id(), identity.name);
-        Member {
-            ordinal: Ordinal::default(),
-            node_id,
-            name,
-            instance,
-            boot,
-            address,
-            zone,
-            vnodes,
-            live,
-        }
+        Member { ordinal: Ordinal::default(), node_id, name, instance, boot, address, zone, vnodes, live }
     })
 }
 
@@ -128,12 +104,7 @@ pub(crate) fn view() -> impl Strategy<Value = View> {
         }
         let owners = |mask: u16| {
             let chosen = members.iter().enumerate().filter(|(place, _)| mask >> place & 1 == 1);
-            chosen
-                .map(|(_, member)| Owner {
-                    ordinal: member.ordinal,
-                    boot: member.boot,
-                })
-                .collect::<Vec<_>>()
+            chosen.map(|(_, member)| Owner { ordinal: member.ordinal, boot: member.boot }).collect::<Vec<_>>()
         };
         let epoch = epoch.max(1);
         let fields = ViewFields {
@@ -175,14 +146,8 @@ pub(crate) fn peer_message() -> impl Strategy<Value = PeerMessage> {
             genesis,
             ballot
         }),
-        (epoch(), ballot(), option::of((ballot(), view())), founder()).prop_map(
-            |(epoch, ballot, accepted, founder)| PeerMessage::Promise {
-                epoch,
-                ballot,
-                accepted,
-                founder
-            }
-        ),
+        (epoch(), ballot(), option::of((ballot(), view())), founder())
+            .prop_map(|(epoch, ballot, accepted, founder)| PeerMessage::Promise { epoch, ballot, accepted, founder }),
         (epoch(), ballot(), view()).prop_map(|(epoch, ballot, view)| PeerMessage::Propose { epoch, ballot, view }),
         (epoch(), ballot()).prop_map(|(epoch, ballot)| PeerMessage::Accepted { epoch, ballot }),
         (epoch(), ballot(), ballot()).prop_map(|(epoch, ballot, seen)| PeerMessage::Reject { epoch, ballot, seen }),
@@ -208,19 +173,14 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
 }
 
 pub(crate) fn hello_ack() -> impl Strategy<Value = HelloAck> {
-    (
-        any::<u16>(),
-        integer(),
-        integer(),
-        short_integer(),
-        option::of(node_hello()),
-    )
-        .prop_map(|(version, features, epoch, value_bytes_max, node)| HelloAck {
+    (any::<u16>(), integer(), integer(), short_integer(), option::of(node_hello())).prop_map(
+        |(version, features, epoch, value_bytes_max, node)| HelloAck {
             session: Session { version, features },
             epoch: Epoch::new(epoch),
             value_bytes_max,
             node,
-        })
+        },
+    )
 }
 
 pub(crate) fn expiry() -> impl Strategy<Value = Expiry> {
@@ -240,11 +200,7 @@ pub(crate) fn frame_header() -> impl Strategy<Value = FrameHeader> {
     let kind = prop::sample::select(FrameType::ALL);
     (kind, any::<u32>(), any::<[u64; 3]>(), any::<u32>(), any::<bool>()).prop_map(
         |(kind, length, [request, fence, epoch], deadline_ms, traced)| {
-            let trace = if traced {
-                TraceContext::Present
-            } else {
-                TraceContext::Absent
-            };
+            let trace = if traced { TraceContext::Present } else { TraceContext::Absent };
             let body_bytes = length as usize % (kind.body_bytes_max() + 1) + trace.bytes();
             FrameHeader {
                 deadline_ms,

@@ -1,0 +1,188 @@
+//! Real `quoit` processes: the three-node start of the README, killed, frozen and stopped.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::UdpSocket,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant, SystemTime},
+};
+
+use quoit_certs::{CertsDir, Identity, Overwrite, Role};
+use quoit_client::{Client, ClientConfig, RequestError};
+use tempfile::TempDir;
+
+/// Longer than anything takes that works at all.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Processes {
+    folder: TempDir,
+    seeds: Vec<String>,
+    nodes: Vec<Child>,
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for node in &mut self.nodes {
+            let _ = node.kill();
+            let _ = node.wait();
+        }
+    }
+}
+
+impl Processes {
+    /// Starts `count` nodes and waits until each says that it is ready.
+    fn start(count: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let certs = CertsDir::create(folder.path()).unwrap();
+        let authority = certs.init(None, None, SystemTime::now(), Overwrite::Keep).unwrap().authority;
+        let issue = |role, name: &str| {
+            let identity = Identity::new(role, name.parse().unwrap(), authority.cluster().clone());
+            certs.issue(&authority, &identity, &[], None, SystemTime::now(), Overwrite::Keep).unwrap();
+        };
+        issue(Role::Client, "client");
+        let sockets: Vec<_> = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let seeds = sockets.iter().map(|socket| socket.local_addr().unwrap().to_string()).collect();
+        drop(sockets);
+        let mut all = Self { folder, seeds, nodes: Vec::new() };
+        for index in 0..count {
+            issue(Role::Node, &format!("n{}", index + 1));
+            let node = all.spawn_node(index);
+            all.nodes.push(node);
+        }
+        for node in &mut all.nodes {
+            let mut lines = BufReader::new(node.stderr.take().unwrap()).lines();
+            assert!(lines.any(|line| line.unwrap().contains("ready")), "a node ended before it was ready");
+            // Keeps the pipe empty, so that the node can go on logging.
+            std::thread::spawn(move || lines.for_each(drop));
+        }
+        all
+    }
+
+    fn certs(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn spawn_node(&self, index: usize) -> Child {
+        let mut command = quoit(self.folder.path());
+        command.args(["node", "--log-format", "json", "--memory", "64MiB", "--listen", &self.seeds[index]]);
+        command.args(["--seeds", &self.seeds.join(",")]).arg("--certs").arg(self.certs(&format!("n{}", index + 1)));
+        command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Runs a client command to its end.
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = quoit(self.folder.path());
+        command.env("QUOIT_NODES", self.seeds.join(",")).env("QUOIT_CERTS", self.certs("client"));
+        command.args(args).output().unwrap()
+    }
+
+    fn signal(&self, index: usize, signal: &str) {
+        let pid = self.nodes[index].id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+/// The binary under test, far from any configuration of whoever runs the tests.
+fn quoit(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quoit"));
+    let ours = |name: &str| name.starts_with("QUOIT_") || name.starts_with("XDG_");
+    std::env::vars().filter(|(name, _)| ours(name)).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    command.current_dir(home).env("HOME", home).stdin(Stdio::null());
+    command
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Waits for a process that must end by itself.
+fn wait(child: &mut Child) -> std::process::ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(started.elapsed() < PATIENCE, "it did not end");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn three_nodes_hold_what_is_set_and_a_killed_one_takes_only_its_own_keys() {
+    let mut cluster = Processes::start(3);
+    let keys: Vec<String> = (0..30).map(|i| format!("key:{i}")).collect();
+    for key in &keys {
+        stdout(&cluster.run(&["set", key, "value"]));
+    }
+    cluster.nodes[1].kill().unwrap();
+    cluster.nodes[1].wait().unwrap();
+    let mut lost = 0;
+    for key in &keys {
+        let owner = stdout(&cluster.run(&["explain", key, "--json"]));
+        let answer = cluster.run(&["get", key, "--timeout", "2s"]);
+        if owner.contains("\"n2\"") {
+            lost += 1;
+            assert_eq!(answer.status.code(), Some(3), "{}", String::from_utf8_lossy(&answer.stderr));
+        } else {
+            assert_eq!(stdout(&answer), "value");
+        }
+        if lost == 2 {
+            break;
+        }
+    }
+    assert_eq!(lost, 2, "n2 owns about a third of the keys");
+}
+
+#[test]
+fn a_frozen_node_delays_only_requests_for_its_own_keys() {
+    let cluster = Processes::start(3);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let config = ClientConfig::new(cluster.certs("client"), &cluster.seeds).unwrap().connect_timeout(PATIENCE);
+        let patient = Client::connect(config.clone().request_timeout(PATIENCE)).await.unwrap();
+        let keys: Vec<String> = (0..600).map(|i| format!("key:{i}")).collect();
+        for key in &keys {
+            patient.set(key, "value").await.unwrap();
+        }
+        let hasty = Client::connect(config.request_timeout(Duration::from_millis(1500))).await.unwrap();
+        // Connects to every node while all of them answer.
+        assert!(hasty.get_many(&keys).await.into_iter().all(|value| value.unwrap().is_some()));
+        cluster.signal(2, "-STOP");
+        for (key, result) in keys.iter().zip(hasty.get_many(&keys).await) {
+            let frozen = hasty.explain(key).unwrap().owners[0] == "n3";
+            match result {
+                Ok(value) => assert!(value.is_some() && !frozen, "{key}"),
+                Err(error) => {
+                    assert!(frozen, "{key}: {error}");
+                    let expected = matches!(
+                        error,
+                        RequestError::Timeout { .. } | RequestError::Unavailable { .. } | RequestError::ConnectionLost { .. }
+                    );
+                    assert!(expected && error.is_retryable(), "{error:?}");
+                }
+            }
+        }
+        cluster.signal(2, "-CONT");
+        assert!(patient.get_many(&keys).await.into_iter().all(|value| value.unwrap().is_some()), "nothing was lost");
+    });
+}
+
+#[test]
+fn a_node_stops_cleanly_when_it_is_told_to() {
+    let mut cluster = Processes::start(1);
+    cluster.signal(0, "-TERM");
+    assert_eq!(wait(&mut cluster.nodes[0]).code(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_named_with_a_remedy() {
+    let cluster = Processes::start(1);
+    let second = cluster.spawn_node(0).wait_with_output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains(&cluster.seeds[0]) && said.contains("in use") && said.contains("--listen"), "{said}");
+}
