@@ -39,6 +39,9 @@ pub const VOTERS_MAX: usize = 7;
 /// Most vnodes of one member.
 pub const VNODES_MAX: u32 = 4096;
 
+/// Most vnodes of all members together: building the ring takes some 40 bytes for each.
+pub const TOKENS_MAX: u32 = 4 * 1024 * 1024;
+
 /// Most owners of one slot.
 pub const REPLICATION_MAX: u8 = 7;
 

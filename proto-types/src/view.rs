@@ -19,6 +19,9 @@ use crate::{
 /// The ring algorithm of this version: xxh3-128 tokens, owners looked up at each slot's first point.
 pub const RING_ALGORITHM: u8 = 1;
 
+/// The last epoch: a thousand views a second for as long as the universe is old. What comes after cannot overflow.
+const EPOCH_MAX: Epoch = Epoch::new(1 << 62);
+
 /// Vnodes of a node of weight 1.
 pub const VNODES_DEFAULT: u32 = 128;
 
@@ -291,15 +294,19 @@ impl ViewFields {
         let ordered = self.members.windows(2).all(|pair| pair[0].ordinal < pair[1].ordinal);
         let names: BTreeSet<_> = self.members.iter().map(|member| &member.name).collect();
         let is_member = |ordinal: Ordinal| self.is_member(ordinal);
+        let tokens: u64 = self.members.iter().map(|member| u64::from(member.vnodes)).sum();
         let replication = 1..=limits::REPLICATION_MAX;
         let rules = [
             (self.epoch > Epoch::GENESIS, "epoch 0 has no view"),
+            (self.epoch <= EPOCH_MAX, "the epoch is beyond any that a cluster can reach"),
+            (self.epoch > Epoch::new(1) || self.previous == ViewHash::default(), "the first view follows no other"),
             (!self.members.is_empty(), "it has no members"),
             (self.members.len() <= limits::MEMBERS_MAX, "it has too many members"),
             (ordered, "members are not in the order of their ordinals"),
             (names.len() == self.members.len(), "two members have one name"),
             (self.members.iter().all(|m| m.ordinal < self.next_ordinal), "an ordinal is not issued"),
             (self.members.iter().all(|m| m.vnodes <= limits::VNODES_MAX), "too many vnodes"),
+            (tokens <= u64::from(limits::TOKENS_MAX), "too many vnodes in all"),
             (self.members.iter().all(|m| self.derives(m)), "a node id does not follow from its name"),
             ((1..=limits::VOTERS_MAX).contains(&self.voters.len()), "it has no voters, or too many"),
             (self.voters.is_sorted_by(|a, b| a < b), "voters are not in order"),

@@ -132,6 +132,30 @@ fn issued_ordinals() {
 }
 
 #[test]
+fn epochs_end_before_they_overflow() {
+    allows(|fields| fields.epoch = Epoch::new(1 << 62));
+    breaks("the epoch is beyond any that a cluster can reach", |fields| fields.epoch = Epoch::new((1 << 62) + 1));
+}
+
+#[test]
+fn the_first_view_follows_no_other() {
+    let some = ViewHash([7; 32]);
+    allows(|fields| fields.previous = some);
+    breaks("the first view follows no other", |fields| {
+        (fields.epoch, fields.fence, fields.previous) = (Epoch::new(1), Fence::new(1), some);
+    });
+}
+
+#[test]
+fn vnodes_in_all() {
+    breaks("too many vnodes in all", |fields| {
+        fields.members =
+            (1..=1025).map(|i| Member { vnodes: 4096, address: "a:1".parse().unwrap(), ..member(i) }).collect();
+        fields.next_ordinal = Ordinal::new(2000);
+    });
+}
+
+#[test]
 fn vnodes() {
     breaks("too many vnodes", |fields| fields.members[0].vnodes = limits::VNODES_MAX + 1);
 }
