@@ -96,11 +96,12 @@ impl Core {
         let Some(point) = request.point()? else {
             return Err(RequestError::Closed);
         };
-        let deadline = Instant::now() + self.request_timeout;
+        let mut now = Instant::now();
+        let deadline = now + self.request_timeout;
         let mut attempt = 1;
         loop {
             let (node, fence, epoch) = self.route(point)?;
-            let error = match self.ask(&node, &request, (fence, epoch), deadline).await {
+            let error = match self.ask(&node, &request, (fence, epoch), (now, deadline)).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
@@ -112,6 +113,7 @@ impl Core {
                 Decision::Wait(pause) => sleep(pause).await,
             }
             attempt += 1;
+            now = Instant::now();
         }
     }
 
@@ -129,7 +131,7 @@ impl Core {
         node: &Node,
         request: &Request<'_>,
         (fence, epoch): (Fence, Epoch),
-        deadline: Instant,
+        (started, deadline): (Instant, Instant),
     ) -> Result<Reply, RequestError> {
         let connection = node.connection(deadline).await?;
         let limit = u64::from(connection.ack().value_bytes_max);
@@ -138,7 +140,6 @@ impl Core {
             return Err(RequestError::ValueTooLarge { bytes, limit });
         }
         let header = FrameHeader::new(request.kind(), RequestId::default(), fence, epoch);
-        let started = Instant::now();
         let left = deadline.saturating_duration_since(started);
         let header = FrameHeader { deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX), ..header };
         let label = || node.label.clone();

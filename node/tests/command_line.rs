@@ -3,13 +3,19 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    net::UdpSocket,
     path::Path,
     process::{Child, Command, Output, Stdio},
-    time::SystemTime,
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, SystemTime},
 };
 
 use quoit_certs::{CertsDir, Identity, Overwrite, Role};
 use tempfile::TempDir;
+
+/// How long a node may take to say what it must say.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// `quoit` in `folder`, with an environment of its own.
 fn quoit(folder: &Path, line: &str) -> Command {
@@ -172,58 +178,75 @@ fn a_reader_who_has_read_enough_ends_it_quietly() {
 }
 
 #[test]
+fn an_interrupted_command_ends_with_130() {
+    let folder = folder_with_certificates();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let mut child = quoit(folder.path(), &format!("get key --timeout 10m --nodes {address}")).spawn().unwrap();
+    // It has begun.
+    silent.set_read_timeout(Some(DEADLINE)).unwrap();
+    silent.recv(&mut [0; 2048]).unwrap();
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn a_node_serves_until_it_is_told_to_stop() {
     let folder = folder_with_certificates();
-    let mut node = Node::start(folder.path());
-    let address = node.wait_for("started")["address"].as_str().expect("an address").to_owned();
+    let address = free_address();
+    let mut node = Node::start(folder.path(), &address);
     node.wait_for("ready");
     let quoit = |line: &str| quoit(folder.path(), &format!("{line} --nodes {address}"));
     check(&mut quoit("set greeting hello"), 0, "", "");
     check(&mut quoit("get greeting"), 0, "hello", "");
     check(&mut quoit("get farewell"), 1, "", "");
-    node.signal("HUP");
+    signal(&node.child, "HUP");
     check(&mut quoit("get greeting"), 0, "hello", "");
-    check(&mut quoit_on_port_of(&address, folder.path()), 1, "", "cannot listen on");
-    node.signal("TERM");
+    check(&mut node_on(folder.path(), &address), 1, "", "cannot listen on");
+    signal(&node.child, "TERM");
     node.wait_for("stopped");
     assert_eq!(node.child.wait().unwrap().code(), Some(0));
 }
 
-fn quoit_on_port_of(address: &str, folder: &Path) -> Command {
-    quoit(folder, &format!("node --certs certs/n1 --listen {address}"))
+/// A port that nobody has, and that hardly anybody takes before the node does.
+fn free_address() -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("it is bound").to_string()
 }
 
-/// A node in a process of its own, and what it logs.
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+fn node_on(folder: &Path, address: &str) -> Command {
+    quoit(folder, &format!("node --certs certs/n1 --log-format json --listen {address}"))
+}
+
+/// A node in a process of its own, and the lines it logs.
 struct Node {
     child: Child,
-    log: BufReader<std::process::ChildStderr>,
+    log: Receiver<String>,
 }
 
 impl Node {
-    fn start(folder: &Path) -> Self {
-        let mut command = quoit(folder, "node --certs certs/n1 --listen 127.0.0.1:0 --log-format json");
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
-        let log = BufReader::new(child.stderr.take().expect("its log is piped"));
+    fn start(folder: &Path, address: &str) -> Self {
+        let mut child = node_on(folder, address).stderr(Stdio::piped()).spawn().expect("it starts");
+        let lines = BufReader::new(child.stderr.take().expect("its log is piped")).lines();
+        let (sender, log) = mpsc::sync_channel(1000);
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         Self { child, log }
     }
 
-    /// Reads the log up to an event. A node that ends without it ends the wait as well.
-    fn wait_for(&mut self, event: &str) -> serde_json::Value {
-        let mut seen = String::new();
-        loop {
-            let mut line = String::new();
-            assert_ne!(self.log.read_line(&mut line).expect("the log is text"), 0, "no {event} in\n{seen}");
-            let parsed: serde_json::Value = serde_json::from_str(&line).expect("every line is JSON");
-            if parsed["event"] == event {
-                return parsed;
+    /// Reads the log up to an event.
+    fn wait_for(&self, event: &str) {
+        let mut seen = Vec::new();
+        while !seen.last().is_some_and(|line: &String| line.contains(&format!("\"event\":\"{event}\""))) {
+            match self.log.recv_timeout(DEADLINE) {
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("{error}: no {event} in {seen:#?}"),
             }
-            seen.push_str(&line);
         }
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
     }
 }
 

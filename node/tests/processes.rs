@@ -5,6 +5,7 @@ use std::{
     net::UdpSocket,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -41,9 +42,7 @@ impl Processes {
             certs.issue(&authority, &identity, &[], None, SystemTime::now(), Overwrite::Keep).unwrap();
         };
         issue(Role::Client, "client");
-        let sockets: Vec<_> = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-        let seeds = sockets.iter().map(|socket| socket.local_addr().unwrap().to_string()).collect();
-        drop(sockets);
+        let seeds = (0..count).map(|_| format!("127.0.0.1:{}", free_port())).collect();
         let mut all = Self { folder, seeds, nodes: Vec::new() };
         for index in 0..count {
             issue(Role::Node, &format!("n{}", index + 1));
@@ -81,6 +80,14 @@ impl Processes {
         let pid = self.nodes[index].id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
+}
+
+/// A port that nobody uses, from below those that the system hands out to others, and not the same twice.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + u16::try_from(std::process::id() % 200).unwrap() * 100;
+    let mut candidates = std::iter::from_fn(|| Some(first + NEXT.fetch_add(1, Ordering::Relaxed) % 100));
+    candidates.find(|port| UdpSocket::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// The binary under test, far from any configuration of whoever runs the tests.
@@ -160,7 +167,9 @@ fn a_frozen_node_delays_only_requests_for_its_own_keys() {
                     assert!(frozen, "{key}: {error}");
                     let expected = matches!(
                         error,
-                        RequestError::Timeout { .. } | RequestError::Unavailable { .. } | RequestError::ConnectionLost { .. }
+                        RequestError::Timeout { .. }
+                            | RequestError::Unavailable { .. }
+                            | RequestError::ConnectionLost { .. }
                     );
                     assert!(expected && error.is_retryable(), "{error:?}");
                 }

@@ -45,5 +45,5 @@ pub const TOKENS_MAX: u32 = 4 * 1024 * 1024;
 /// Most owners of one slot.
 pub const REPLICATION_MAX: u8 = 7;
 
-/// Requests a connection may have in flight; one more is answered `Busy`.
+/// Requests a client keeps in flight on one lane; one more fails at once as `Busy`.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;

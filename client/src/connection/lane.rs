@@ -4,10 +4,7 @@
 //! reader task answers every caller whose reply stands in a batch under one lock. So the cost of a wake-up, a packet and
 //! a system call is shared by all requests that happen to be under way: this is where the throughput comes from.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
@@ -29,8 +26,8 @@ use crate::request::{Reply, Request};
 const UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Chunks taken from QUIC at once; a chunk is at most a packet.
 const CHUNKS_AT_ONCE: usize = 32;
-/// How long a lane with requests under way may hear nothing before its connection is given up.
-const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
+/// Above this many unsent bytes a lane counts as stuck.
+const STUCK_BYTES: usize = 32 * 1024;
 
 /// Why a request got no reply.
 #[derive(Clone, Debug)]
@@ -43,6 +40,14 @@ pub(crate) enum Unanswered {
 
 /// What a caller waits for.
 pub(crate) type Answer = oneshot::Receiver<Result<Reply, Unanswered>>;
+
+/// A request that was queued.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) answer: Answer,
+    /// No other is under way on its lane.
+    pub(crate) first: bool,
+}
 
 /// Why a request was not even queued.
 #[derive(Clone, Debug)]
@@ -67,8 +72,6 @@ struct Queue {
     pending: Slab<Pending>,
     /// Distinguishes the users of one slab entry, so that a late reply finds nobody.
     generation: u32,
-    /// Since when an answer is owed and nothing came back. Only a reply clears it: a timeout is no sign of life.
-    silent_since: Option<Instant>,
     lost: Option<Arc<str>>,
 }
 
@@ -79,21 +82,9 @@ struct Pending {
     answer: oneshot::Sender<Result<Reply, Unanswered>>,
 }
 
-/// What a look at the deadlines found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Health {
-    /// Nothing is under way.
-    Idle,
-    /// Requests are under way.
-    Working,
-    /// Requests are under way and nothing has come back for too long.
-    Unresponsive,
-}
-
 impl Lane {
     pub(crate) fn new(index: u8) -> Self {
-        let queue =
-            Queue { unsent: BytesMut::new(), pending: Slab::new(), generation: 0, silent_since: None, lost: None };
+        let queue = Queue { unsent: BytesMut::new(), pending: Slab::new(), generation: 0, lost: None };
         Self { index, queue: Mutex::new(queue), filled: Notify::new() }
     }
 
@@ -103,7 +94,7 @@ impl Lane {
         request: &Request<'_>,
         mut header: FrameHeader,
         deadline: Instant,
-    ) -> Result<Answer, NotQueued> {
+    ) -> Result<Started, NotQueued> {
         let mut queue = self.lock();
         if let Some(reason) = &queue.lost {
             return Err(NotQueued::Lost(Arc::clone(reason)));
@@ -118,19 +109,17 @@ impl Lane {
         header.request = self.request_id(generation, index);
         let was_empty = queue.unsent.is_empty();
         request.encode(header, &mut queue.unsent);
-        if queue.silent_since.is_none() {
-            queue.silent_since = Some(Instant::now());
-        }
+        let first = queue.pending.len() == 1;
         drop(queue);
         if was_empty {
             self.filled.notify_one();
         }
-        Ok(receiver)
+        Ok(Started { answer: receiver, first })
     }
 
-    /// Unsent bytes, to choose between lanes.
-    pub(crate) fn unsent_bytes(&self) -> usize {
-        self.lock().unsent.len()
+    /// Whether frames have piled up, as they do while the lane waits for a lost packet.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.lock().unsent.len() > STUCK_BYTES
     }
 
     /// Answers the caller of `header.request`, if it still waits. For replies that come on a stream of their own.
@@ -149,23 +138,17 @@ impl Lane {
         queue.pending.get(index).is_some_and(|p| p.generation == generation && !p.answer.is_closed())
     }
 
-    /// Gives up every request whose deadline has passed.
-    pub(crate) fn sweep(&self, now: Instant) -> Health {
-        let mut late = Vec::new();
+    /// Gives up every request whose deadline has passed; says whether any is left.
+    pub(crate) fn sweep(&self, now: Instant) -> bool {
         let mut queue = self.lock();
         let due: Vec<usize> = queue.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(i, _)| i).collect();
-        late.extend(due.into_iter().map(|index| queue.pending.remove(index)));
-        let silent_for = queue.silent_since.map(|since| now.saturating_duration_since(since));
-        let idle = queue.pending.is_empty();
+        let late: Vec<Pending> = due.into_iter().map(|index| queue.pending.remove(index)).collect();
+        let busy = !queue.pending.is_empty();
         drop(queue);
         for pending in late {
             let _ = pending.answer.send(Err(Unanswered::Timeout));
         }
-        match silent_for {
-            Some(silent) if silent >= UNRESPONSIVE_AFTER => Health::Unresponsive,
-            _ if idle => Health::Idle,
-            _ => Health::Working,
-        }
+        busy
     }
 
     /// Fails every request under way, and every later one.
@@ -198,7 +181,7 @@ impl Lane {
         while let Ok(Some(count)) = stream.read_chunks(&mut chunks).await {
             self.collect(&mut frames, &mut chunks[..count], &mut answered)?;
             for (pending, reply) in answered.drain(..) {
-                let _ = Pending::answer(pending).send(Ok(reply));
+                let _ = pending.answer.send(Ok(reply));
             }
         }
         Ok(())
@@ -221,7 +204,6 @@ impl Lane {
                 Ok::<_, FrameError>(())
             })?;
         }
-        queue.silent_since = (!queue.pending.is_empty()).then(Instant::now);
         Ok(())
     }
 
@@ -233,12 +215,6 @@ impl Lane {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing is left half-done by a panic: every change under the lock is one insertion or removal.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Pending {
-    fn answer(self) -> oneshot::Sender<Result<Reply, Unanswered>> {
-        self.answer
     }
 }
 

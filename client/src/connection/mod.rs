@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use self::lane::{Health, Lane, lane_of};
+use self::lane::{Lane, lane_of};
 pub(crate) use self::lane::{NotQueued, Unanswered};
 use crate::{
     dial::{self, Dialled},
@@ -25,8 +25,8 @@ use crate::{
 /// Long-lived streams for small requests. One would be fastest on a clean network; a second lets requests pass a lane
 /// that waits for a lost packet.
 const LANES: u8 = 2;
-/// Above this many unsent bytes a lane counts as stuck and the next one is taken.
-const LANE_STUCK_BYTES: usize = 32 * 1024;
+/// How long a node that owes an answer may be silent before its connection is given up.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
 /// How often deadlines are looked at while requests are under way: how late a timeout may be.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -96,15 +96,17 @@ impl Connection {
         if request.is_large() {
             return Ok(self.call_large(request, header, deadline).await);
         }
-        let answer = self.lane().start(request, header, deadline)?;
-        self.shared.started.notify_one();
-        Ok(answer.await.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into()))))
+        let started = self.lane().start(request, header, deadline)?;
+        if started.first {
+            self.shared.started.notify_one();
+        }
+        Ok(started.answer.await.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into()))))
     }
 
     /// The first lane that is not stuck; which keeps requests together, where batching pays.
     fn lane(&self) -> &Lane {
         let lanes = &self.shared.lanes;
-        lanes.iter().find(|lane| lane.unsent_bytes() < LANE_STUCK_BYTES).unwrap_or(&lanes[0])
+        lanes.iter().find(|lane| !lane.is_stuck()).unwrap_or(&lanes[0])
     }
 
     /// Sends a request with a large value on a stream of its own, where it delays nobody.
@@ -184,21 +186,35 @@ async fn read_lane(shared: Arc<Shared>, index: usize, stream: RecvStream, quic: 
     quic.close(0u32.into(), b"");
 }
 
-/// Times requests out: one task for the connection instead of a timer for each request.
+/// Times requests out: one task for the connection instead of a timer for each request. Gives the connection up when its
+/// node owes an answer and not even an acknowledgement has come for [`UNRESPONSIVE_AFTER`]: the process is gone or frozen.
 async fn sweep(shared: Arc<Shared>, quic: quinn::Connection) {
     loop {
-        let now = Instant::now();
-        let health: Vec<_> = shared.lanes.iter().map(|lane| lane.sweep(now)).collect();
-        if health.contains(&Health::Unresponsive) {
-            quic.close(0u32.into(), b"unresponsive");
-            shared.fail(&"the node stopped answering".into());
-            return;
+        shared.started.notified().await;
+        let (mut heard, mut received) = (Instant::now(), datagrams(&quic));
+        let mut alive = false;
+        loop {
+            sleep(SWEEP_INTERVAL).await;
+            let now = Instant::now();
+            let busy = shared.lanes.iter().fold(false, |busy, lane| lane.sweep(now) | busy);
+            let latest = datagrams(&quic);
+            if latest != received {
+                (heard, received, alive) = (now, latest, true);
+            }
+            if now.saturating_duration_since(heard) >= UNRESPONSIVE_AFTER {
+                quic.close(0u32.into(), b"unresponsive");
+                return shared.fail(&"the node stopped answering".into());
+            }
+            if alive && !busy {
+                break;
+            }
         }
-        if health.iter().all(|health| *health == Health::Idle) {
-            shared.started.notified().await;
-        }
-        sleep(SWEEP_INTERVAL).await;
     }
+}
+
+/// Datagrams received so far.
+fn datagrams(quic: &quinn::Connection) -> u64 {
+    quic.stats().udp_rx.datagrams
 }
 
 /// Receives the replies that are too large for a lane.

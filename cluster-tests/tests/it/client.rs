@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use quoit_client::{ErrorCode, RequestError, SetOptions, TimeToLive};
+use quoit_client::{RequestError, SetOptions, TimeToLive};
 
 use crate::live::{LiveCluster, wait_for};
 
@@ -150,8 +150,7 @@ async fn a_stopped_node_fails_only_its_own_keys() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_finds_a_forming_cluster_and_says_what_it_waits_for() -> Result<()> {
-    let mut cluster = LiveCluster::start(0).await?;
-    cluster.seeds = crate::live::free_addresses(2).await?;
+    let mut cluster = LiveCluster::bind(2)?;
     let first = cluster.start_node(0, |_| {}).await?;
     let config = cluster.client_config()?.connect_timeout(Duration::from_millis(500));
     let error = quoit_client::Client::connect(config).await.unwrap_err();
@@ -160,7 +159,6 @@ async fn a_client_finds_a_forming_cluster_and_says_what_it_waits_for() -> Result
     crate::live::formed(&mut second).await?;
     let client = cluster.client().await?;
     client.set("k", "v").await?;
-    assert_eq!(ErrorCode::NotReady.number(), 4);
     cluster.nodes = vec![first, second];
     cluster.stop().await;
     Ok(())

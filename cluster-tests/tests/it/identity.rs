@@ -53,7 +53,12 @@ async fn connect(files: CertificateFiles, cluster: &LiveCluster) -> Result<Clien
 }
 
 /// Connects with a certificate made of a spoilt `request` and checks what both sides say.
-async fn check_refused(name: &str, spoil: impl FnOnce(&mut LeafRequest), user_reads: &str, log_says: &str) -> Result<()> {
+async fn check_refused(
+    name: &str,
+    spoil: impl FnOnce(&mut LeafRequest),
+    user_reads: &str,
+    log_says: &str,
+) -> Result<()> {
     log::keep();
     let cluster = LiveCluster::start(1).await?;
     let mut request = client_request();

@@ -2,6 +2,7 @@
 
 use std::{
     path::PathBuf,
+    sync::Mutex,
     time::{Duration, SystemTime},
 };
 
@@ -9,11 +10,10 @@ use anyhow::{Context, Result, anyhow};
 use quoit_certs::{Authority, CertsDir, Identity, Overwrite, Role};
 use quoit_client::{CertificateFiles, Client, ClientConfig, View};
 use quoit_node::{
-    NodeHandle,
+    Network, NodeHandle,
     config::{Config, Settings},
 };
 use tempfile::TempDir;
-use tokio::net::UdpSocket;
 
 /// Longer than anything takes that works at all, so that only a failure waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,6 +55,8 @@ pub struct LiveCluster {
     pub certs: Certs,
     pub nodes: Vec<NodeHandle>,
     pub seeds: Vec<String>,
+    /// Sockets that are bound already, so that nobody takes a seed's port before its node starts.
+    networks: Mutex<Vec<Option<Network>>>,
 }
 
 impl LiveCluster {
@@ -65,9 +67,7 @@ impl LiveCluster {
 
     /// The same with settings of one's own.
     pub async fn start_with(count: usize, adjust: impl Fn(&mut Settings)) -> Result<Self> {
-        let certs = Certs::new("test")?;
-        let seeds = free_addresses(count).await?;
-        let mut cluster = Self { certs, nodes: Vec::new(), seeds };
+        let mut cluster = Self::bind(count)?;
         for index in 0..count {
             let node = cluster.start_node(index, &adjust).await?;
             cluster.nodes.push(node);
@@ -78,13 +78,28 @@ impl LiveCluster {
         Ok(cluster)
     }
 
+    /// Certificates and addresses for `count` nodes, none of which runs.
+    pub fn bind(count: usize) -> Result<Self> {
+        let loopback = "127.0.0.1:0".parse()?;
+        let networks = (0..count).map(|_| Network::udp(loopback)).collect::<Result<Vec<_>, _>>()?;
+        let address = |network: &Network| anyhow::Ok(network.socket.local_addr()?.to_string());
+        let seeds = networks.iter().map(address).collect::<Result<_>>()?;
+        let networks = Mutex::new(networks.into_iter().map(Some).collect());
+        Ok(Self { certs: Certs::new("test")?, nodes: Vec::new(), seeds, networks })
+    }
+
     /// Starts the node at one of the cluster's addresses.
     pub async fn start_node(&self, index: usize, adjust: impl Fn(&mut Settings)) -> Result<NodeHandle> {
         let files = self.certs.files(Role::Node, &format!("n{}", index + 1))?;
         let mut settings = Settings { listen: self.seeds[index].parse()?, ..Settings::new(files) };
         settings.seeds = self.seeds.iter().map(|seed| seed.parse()).collect::<Result<_, _>>()?;
         adjust(&mut settings);
-        Ok(NodeHandle::start(Config::try_from(settings)?).await?)
+        let bound = self.networks.lock().unwrap()[index].take();
+        let config = Config::try_from(settings)?;
+        Ok(match bound {
+            Some(network) => NodeHandle::start_on(config, network).await?,
+            None => NodeHandle::start(config).await?,
+        })
     }
 
     /// What a client of this cluster is configured with.
@@ -108,15 +123,6 @@ impl LiveCluster {
 
 pub async fn formed(node: &mut NodeHandle) -> Result<View> {
     node.formed(PATIENCE).await.map_err(|state| anyhow!("not formed: {state:?}"))
-}
-
-/// Loopback addresses that nobody uses.
-pub async fn free_addresses(count: usize) -> Result<Vec<String>> {
-    let mut sockets = Vec::new();
-    for _ in 0..count {
-        sockets.push(UdpSocket::bind("127.0.0.1:0").await?);
-    }
-    sockets.iter().map(|socket| Ok(socket.local_addr().context("address")?.to_string())).collect()
 }
 
 /// Waits until `condition` holds.

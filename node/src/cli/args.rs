@@ -153,7 +153,7 @@ pub(crate) enum Command {
     Node(Box<node::NodeArgs>),
     /// Check, show or write a node's configuration
     #[command(subcommand)]
-    Config(Box<config::ConfigCommand>),
+    Config(config::ConfigCommand),
     /// Save nodes and certificates under a name
     #[command(subcommand)]
     Context(context::ContextCommand),

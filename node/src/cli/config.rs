@@ -18,7 +18,7 @@ pub(crate) enum ConfigCommand {
         file: Option<PathBuf>,
     },
     /// Show the settings in force, and whether file, environment or flag set each
-    Show(SettingsArgs),
+    Show(Box<SettingsArgs>),
     /// Write a file that explains every setting
     Sample,
 }

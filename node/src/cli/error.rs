@@ -80,12 +80,6 @@ impl CliError {
         self
     }
 
-    /// The same error with another exit code.
-    pub(crate) fn exit(mut self, exit: Exit) -> Self {
-        self.exit = exit;
-        self
-    }
-
     /// The exit code that stands for it.
     pub(crate) fn exit_code(&self) -> ExitCode {
         self.exit.into()
@@ -121,12 +115,10 @@ impl CliError {
 impl From<io::Error> for CliError {
     /// Of standard input or output; errors of files say which file they are about.
     fn from(error: io::Error) -> Self {
-        let exit = if error.kind() == io::ErrorKind::BrokenPipe {
+        if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::new(Exit::Quiet, "");
-        } else {
-            Exit::No
-        };
-        Self::new(exit, "standard input or output failed").why(error.to_string())
+        }
+        Self::new(Exit::No, "standard input or output failed").why(error.to_string())
     }
 }
 
@@ -138,10 +130,9 @@ impl From<CredentialsError> for CliError {
 
 impl From<&CredentialsError> for CliError {
     fn from(error: &CredentialsError) -> Self {
-        let exit = match error {
-            CredentialsError::Unreadable { .. } => Exit::Usage,
-            _ => Exit::Denied,
-        };
+        // What is missing was named wrongly; what is there and of no use is a matter of certificates.
+        let missing = matches!(error, CredentialsError::Unreadable { .. });
+        let exit = if missing { Exit::Usage } else { Exit::Denied };
         Self::of(exit, error).advice(error.advice())
     }
 }
@@ -167,21 +158,17 @@ impl From<ConnectError> for CliError {
             ConnectError::NotFormed { .. } => {
                 Self::of(Exit::Cluster, &error).advice("start the nodes it waits for, or give it longer: --timeout 1m")
             }
-            _ => Self::of(Exit::Unreachable, &error),
+            ConnectError::Socket(_) | _ => Self::of(Exit::Unreachable, &error),
         }
     }
 }
 
 impl From<RequestError> for CliError {
     fn from(error: RequestError) -> Self {
-        let exit = exit_of_request(&error);
-        let cli = Self::of(exit, &error);
-        match &error {
-            RequestError::Unavailable { source, .. } => cli.advice(source.advice()),
-            RequestError::Timeout { .. } => cli.advice("again, or give it longer: --timeout 30s"),
-            RequestError::ValueTooLarge { .. } => cli.advice("raise max_value on every node: quoit config sample"),
-            RequestError::Busy { .. } => cli.advice("again, a little later"),
-            _ => cli,
+        let cli = Self::of(exit_of_request(&error), &error);
+        match advice_on_request(&error) {
+            Some(advice) => cli.advice(advice),
+            None => cli,
         }
     }
 }
@@ -224,7 +211,7 @@ fn unreachable(attempts: &[(quoit_client::Address, DialError)]) -> CliError {
     let exit = worst.map_or(Exit::Unreachable, exit_of_dial);
     let mut cli = CliError::new(exit, format!("cannot connect to any of {}", seeds.join(", ")));
     for (_, error) in attempts {
-        cli = cli.why(error.to_string());
+        cli = cli.why(error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")));
     }
     match worst {
         Some(error) => cli.advice(error.advice()),
@@ -233,25 +220,44 @@ fn unreachable(attempts: &[(quoit_client::Address, DialError)]) -> CliError {
 }
 
 fn exit_of_dial(error: &DialError) -> Exit {
-    match error {
-        DialError::Credentials(_) => Exit::Denied,
-        _ if error.is_about_identity() => Exit::Denied,
-        DialError::SessionRefused { .. } => Exit::Cluster,
-        _ => Exit::Unreachable,
+    if error.is_about_identity() {
+        Exit::Denied
+    } else if matches!(error, DialError::SessionRefused { .. }) {
+        Exit::Cluster
+    } else {
+        Exit::Unreachable
     }
 }
 
 fn exit_of_request(error: &RequestError) -> Exit {
+    const RIGHTS: [ErrorCode; 3] = [ErrorCode::WrongRole, ErrorCode::WrongCluster, ErrorCode::BadIdentity];
     match error {
         RequestError::KeyInvalid { .. } => Exit::Usage,
         RequestError::Unavailable { source, .. } => exit_of_dial(source),
         RequestError::Timeout { .. } | RequestError::ConnectionLost { .. } | RequestError::Closed => Exit::Unreachable,
-        RequestError::Refused { refusal, .. } => match refusal.code {
-            ErrorCode::WrongRole | ErrorCode::WrongCluster | ErrorCode::BadIdentity => Exit::Denied,
-            _ => Exit::Cluster,
-        },
-        _ => Exit::Cluster,
+        RequestError::Refused { refusal, .. } if RIGHTS.contains(&refusal.code) => Exit::Denied,
+        RequestError::ValueTooLarge { .. }
+        | RequestError::Busy { .. }
+        | RequestError::Refused { .. }
+        | RequestError::NoOwner { .. }
+        | RequestError::Protocol { .. }
+        | _ => Exit::Cluster,
     }
+}
+
+fn advice_on_request(error: &RequestError) -> Option<String> {
+    Some(match error {
+        RequestError::Unavailable { source, .. } => source.advice(),
+        RequestError::Timeout { .. } => "again, or give it longer: --timeout 30s".into(),
+        RequestError::ValueTooLarge { .. } => "raise max_value on every node: quoit config sample".into(),
+        RequestError::Busy { .. } | RequestError::ConnectionLost { .. } => "again, a little later".into(),
+        RequestError::NoOwner { .. } => "give a node vnodes, so that it owns keys: quoit config sample".into(),
+        RequestError::KeyInvalid { .. }
+        | RequestError::Refused { .. }
+        | RequestError::Protocol { .. }
+        | RequestError::Closed
+        | _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn dispatch(command: Option<Command>, global: &GlobalArgs, output: &Output) -> R
         // Runs until Ctrl-C, which therefore is its own affair.
         Command::Dev(args) => block_on(global, dev::run(args, global, output)),
         Command::Node(args) => node::run(*args, global, output),
-        Command::Config(command) => config::run(*command, global, output),
+        Command::Config(command) => config::run(command, global, output),
         Command::Context(command) => context::run(command, global, output),
         Command::Completions(args) => completions::completions(&args, output),
         Command::Man(args) => completions::man(&args, output),
@@ -88,10 +88,12 @@ fn block_on(global: &GlobalArgs, command: impl Future<Output = Result<(), CliErr
 /// Drops `command` on Ctrl-C, so that what it holds (temporary folders, connections) is cleaned up.
 async fn interruptible(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     tokio::select! {
-        done = command => done,
+        // First, so that the signal is awaited before the command does anything.
+        biased;
         signal = tokio::signal::ctrl_c() => {
             signal?;
             Err(CliError::new(Exit::Interrupted, ""))
         }
+        done = command => done,
     }
 }

@@ -139,11 +139,12 @@ fn aligned(columns: &[&str], rows: &[Vec<Value>]) -> String {
 
 /// A value as people read it: something stands in every cell.
 fn cell(value: &Value) -> String {
-    match value {
-        Value::Bool(true) => "yes".into(),
-        Value::Bool(false) => "no".into(),
-        _ => Some(plain(value)).filter(|text| !text.is_empty()).unwrap_or_else(|| "-".into()),
-    }
+    let text = match value.as_bool() {
+        Some(true) => "yes".into(),
+        Some(false) => "no".into(),
+        None => plain(value),
+    };
+    if text.is_empty() { "-".into() } else { text }
 }
 
 /// A value as programs read it: strings without their quotes, lists as flags take them, nothing for null.

@@ -8,6 +8,7 @@ use quoit_client::ErrorCode;
 use quoit_core::{
     routing::Routing,
     store::{self, Entry, Record},
+    time::Timestamp,
 };
 use quoit_proto_types::{
     Epoch, Fence, HashPoint, KeyspaceId, RequestId,
@@ -50,6 +51,13 @@ pub(crate) struct Gateway {
     pub(crate) receiving: ByteBudget,
     /// Owns the replies that are on streams of their own.
     pub(crate) replies: TaskTracker,
+}
+
+/// What the requests share that are handled without a wait between them.
+struct Batch {
+    now: Timestamp,
+    /// Absent until the cluster has formed.
+    routing: Option<Arc<Routing>>,
 }
 
 /// What became of a request whose reply is not yet encoded.
@@ -100,15 +108,24 @@ impl Gateway {
         budget: ByteBudget,
     ) -> Result<(), StreamError> {
         match stream.open().await? {
-            Opened::Lane(lane) => lane.serve(|header, body, replies| self.handle(header, body, replies, &large)).await,
+            Opened::Lane(lane) => {
+                lane.serve(
+                    || self.begin(),
+                    |batch, header, body, replies| self.handle(batch, header, body, replies, &large),
+                )
+                .await
+            }
             Opened::Large(request) => self.handle_large(request, &budget).await,
         }
     }
 
+    fn begin(&self) -> Batch {
+        Batch { now: self.clock.now(), routing: self.routing.load_full() }
+    }
+
     /// Answers one small request into `replies`, or on a stream of its own if the value is large.
-    fn handle(&self, header: FrameHeader, body: &[u8], replies: &mut BytesMut, large: &LargeReplies) {
-        let routing = self.routing.load();
-        let Some(routing) = routing.as_deref() else {
+    fn handle(&self, batch: &Batch, header: FrameHeader, body: &[u8], replies: &mut BytesMut, large: &LargeReplies) {
+        let Some(routing) = batch.routing.as_deref() else {
             return refuse(replies, header.request, None, &self.not_ready());
         };
         let outcome = match header.kind {
@@ -117,11 +134,11 @@ impl Gateway {
                 routing.view().encode(&mut view);
                 Ok(Outcome::Large(view.freeze()))
             }
-            FrameType::Get => self.get(routing, header, body, replies),
-            FrameType::Set => self.set(routing, header, body),
-            FrameType::Delete => self.delete(routing, header, body),
-            FrameType::Touch => self.touch(routing, header, body),
-            FrameType::TimeToLive => self.ttl(routing, header, body),
+            FrameType::Get => self.get(batch.now, routing, header, body, replies),
+            FrameType::Set => self.set(batch.now, routing, header, body),
+            FrameType::Delete => self.delete(batch.now, routing, header, body),
+            FrameType::Touch => self.touch(batch.now, routing, header, body),
+            FrameType::TimeToLive => self.ttl(batch.now, routing, header, body),
             FrameType::Hello
             | FrameType::HelloAck
             | FrameType::View
@@ -141,6 +158,7 @@ impl Gateway {
 
     fn get(
         &self,
+        now: Timestamp,
         routing: &Routing,
         header: FrameHeader,
         body: &[u8],
@@ -157,35 +175,32 @@ impl Gateway {
                 .encode_with(replies, 0, |out| out.extend_from_slice(entry.value()));
             Outcome::Encoded
         };
-        Ok(self.store.get_with(self.clock.now(), key, answer).unwrap_or(Outcome::Miss))
+        Ok(self.store.get_with(now, key, answer).unwrap_or(Outcome::Miss))
     }
 
-    fn set(&self, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
+    fn set(&self, now: Timestamp, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
         let (WriteHeader { keyspace, expiry, key }, value) = WriteHeader::decode(body).map_err(bad_key)?;
         admit(routing, header, keyspace, key)?;
         self.check_value(value.len())?;
-        self.store
-            .set(self.clock.now(), key, value, lifetime(expiry))
-            .map(|_| Outcome::Done)
-            .map_err(|_| self.too_large())
+        self.store.set(now, key, value, lifetime(expiry)).map(|_| Outcome::Done).map_err(|_| self.too_large())
     }
 
-    fn delete(&self, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
+    fn delete(&self, now: Timestamp, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
         let KeyHeader { keyspace, key } = KeyHeader::decode(body).map_err(bad_key)?;
         admit(routing, header, keyspace, key)?;
-        Ok(done_if(self.store.delete(self.clock.now(), key)))
+        Ok(done_if(self.store.delete(now, key)))
     }
 
-    fn touch(&self, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
+    fn touch(&self, now: Timestamp, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
         let (WriteHeader { keyspace, expiry, key }, _) = WriteHeader::decode(body).map_err(bad_key)?;
         admit(routing, header, keyspace, key)?;
-        Ok(done_if(self.store.touch(self.clock.now(), key, lifetime(expiry))))
+        Ok(done_if(self.store.touch(now, key, lifetime(expiry))))
     }
 
-    fn ttl(&self, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
+    fn ttl(&self, now: Timestamp, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
         let KeyHeader { keyspace, key } = KeyHeader::decode(body).map_err(bad_key)?;
         admit(routing, header, keyspace, key)?;
-        Ok(self.store.ttl(self.clock.now(), key).map_or(Outcome::Miss, Outcome::Remaining))
+        Ok(self.store.ttl(now, key).map_or(Outcome::Miss, Outcome::Remaining))
     }
 
     /// Receives a large value straight into the memory it is stored in. Nothing of it is read, and nothing allocated,

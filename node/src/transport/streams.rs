@@ -125,18 +125,17 @@ impl Lane {
     /// Calls `handle` for every request, with the buffer for its reply, until the client closes the lane.
     ///
     /// All requests that have arrived are answered before anything is sent, and then all replies go out in one piece. While
-    /// a client does not read its replies, its lane takes no more requests: that is the bound on its memory.
-    pub(crate) async fn serve(
+    /// a client does not read its replies, its lane takes no more requests: that is the bound on its memory. `begin` is
+    /// called after every wait, for what all requests handled until the next one share.
+    pub(crate) async fn serve<B>(
         mut self,
-        mut handle: impl FnMut(FrameHeader, &[u8], &mut BytesMut),
+        begin: impl Fn() -> B,
+        handle: impl Fn(&B, FrameHeader, &[u8], &mut BytesMut),
     ) -> Result<(), StreamError> {
         let mut replies = BytesMut::new();
         let mut chunks: [Bytes; CHUNKS_AT_ONCE] = Default::default();
-        let mut each = |header, body: &[u8], replies: &mut BytesMut| {
-            handle(header, body, replies);
-            Ok::<_, StreamError>(())
-        };
-        self.frames.feed(&self.first, |header, body| each(header, body, &mut replies))?;
+        let mut batch = begin();
+        feed(&mut self.frames, &self.first, &batch, &handle, &mut replies)?;
         loop {
             self.stream.write(&mut replies).await?;
             let reading = self.stream.recv.read_chunks(&mut chunks);
@@ -148,15 +147,30 @@ impl Lane {
             let Some(count) = count else {
                 return Ok(());
             };
+            batch = begin();
             for chunk in &mut chunks[..count] {
-                let chunk = std::mem::take(chunk);
-                self.frames.feed(&chunk, |header, body| each(header, body, &mut replies))?;
+                feed(&mut self.frames, &std::mem::take(chunk), &batch, &handle, &mut replies)?;
                 if replies.len() > FLUSH_BYTES {
                     self.stream.write(&mut replies).await?;
+                    batch = begin();
                 }
             }
         }
     }
+}
+
+/// Handles every request that `chunk` completes.
+fn feed<B>(
+    frames: &mut FrameReader,
+    chunk: &[u8],
+    batch: &B,
+    handle: impl Fn(&B, FrameHeader, &[u8], &mut BytesMut),
+    replies: &mut BytesMut,
+) -> Result<(), StreamError> {
+    frames.feed(chunk, |header, body| {
+        handle(batch, header, body, replies);
+        Ok(())
+    })
 }
 
 impl RequestStream {

@@ -25,11 +25,8 @@ pub(super) fn first_view(
     config: ViewConfig,
     founders: Vec<Founder>,
 ) -> Result<View, InvalidView> {
-    let members: Vec<Member> = founders
-        .iter()
-        .enumerate()
-        .map(|(rank, founder)| member(cluster, ordinal(rank), founder))
-        .collect();
+    let members: Vec<Member> =
+        founders.iter().enumerate().map(|(rank, founder)| member(cluster, ordinal(rank), founder)).collect();
     let owners = members.iter().filter(|member| member.vnodes > 0);
     let epoch = Epoch::GENESIS.next();
     View::new(ViewFields {
@@ -41,12 +38,7 @@ pub(super) fn first_view(
         coordinator: ballot.ordinal,
         voters: members.iter().map(|member| member.ordinal).take(VOTERS_MAX).collect(),
         config,
-        ring: owners
-            .map(|member| Owner {
-                ordinal: member.ordinal,
-                boot: member.boot,
-            })
-            .collect(),
+        ring: owners.map(|member| Owner { ordinal: member.ordinal, boot: member.boot }).collect(),
         target: None,
         fence: Fence::new(epoch.value()),
         next_ordinal: ordinal(members.len()),
@@ -55,11 +47,7 @@ pub(super) fn first_view(
 }
 
 fn member(cluster: &Label, ordinal: Ordinal, founder: &Founder) -> Member {
-    let identity = Identity {
-        role: Role::Node,
-        name: founder.name.clone(),
-        cluster: cluster.clone(),
-    };
+    let identity = Identity { role: Role::Node, name: founder.name.clone(), cluster: cluster.clone() };
     Member {
         ordinal,
         node_id: identity.node_id(),

@@ -41,18 +41,12 @@ pub enum FounderOutcome {
 impl FounderSearch {
     /// A search among `seeds` by the node called `me`.
     pub fn from_seeds(me: Label, seeds: Vec<Address>) -> Self {
-        Self {
-            me,
-            source: Source::Seeds(seeds.into_iter().map(|seed| (seed, None)).collect()),
-        }
+        Self { me, source: Source::Seeds(seeds.into_iter().map(|seed| (seed, None)).collect()) }
     }
 
     /// No search: the founders' names are given. For seeds whose addresses lead to changing nodes.
     pub fn named(me: Label, founders: Vec<Label>) -> Self {
-        Self {
-            me,
-            source: Source::Named(founders.into_iter().collect()),
-        }
+        Self { me, source: Source::Named(founders.into_iter().collect()) }
     }
 
     /// The node at `address` has shown the certificate of `name`. The last answer of an address counts; addresses that are
@@ -79,11 +73,7 @@ impl FounderSearch {
             }
         };
         let known = founders.iter().map(|&name| name.clone()).collect();
-        if founders.contains(&self.me) {
-            FounderOutcome::Founder(known)
-        } else {
-            FounderOutcome::NotFounder { known }
-        }
+        if founders.contains(&self.me) { FounderOutcome::Founder(known) } else { FounderOutcome::NotFounder { known } }
     }
 }
 

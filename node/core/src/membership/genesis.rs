@@ -115,9 +115,7 @@ impl Genesis {
     pub fn new(config: GenesisConfig, mut rng: StdRng, now: Timestamp) -> Self {
         let founders: BTreeSet<Label> = config.founders.into_iter().collect();
         let founders: Vec<Label> = founders.into_iter().collect();
-        let rank = founders
-            .binary_search(&config.me.name)
-            .expect("only founders run genesis");
+        let rank = founders.binary_search(&config.me.name).expect("only founders run genesis");
         let others = founders.iter().filter(|name| **name != config.me.name);
         let mut genesis = Self {
             digest: GenesisDigest::of(&config.cluster, &founders, &config.config),
@@ -168,12 +166,7 @@ impl Genesis {
         match message {
             PeerMessage::Founding { founders, config } => self.on_founding(now, from, founders, config),
             PeerMessage::Prepare { epoch, genesis, ballot } => self.on_prepare(now, from, epoch, genesis, ballot),
-            PeerMessage::Promise {
-                ballot,
-                accepted,
-                founder,
-                ..
-            } => {
+            PeerMessage::Promise { ballot, accepted, founder, .. } => {
                 self.on_promise(now, from, ballot, Promise { founder, accepted });
             }
             PeerMessage::Propose { epoch, ballot, view } => self.on_propose(now, from, epoch, ballot, view),
@@ -226,14 +219,9 @@ impl Genesis {
     /// Tells `peer` where this node stands: the view, or what it would found.
     fn greet(&mut self, peer: &Label) {
         let message = if let Role::Formed { view } = &self.role {
-            PeerMessage::Commit {
-                view: View::clone(view),
-            }
+            PeerMessage::Commit { view: View::clone(view) }
         } else {
-            PeerMessage::Founding {
-                founders: self.founders.clone(),
-                config: self.config,
-            }
+            PeerMessage::Founding { founders: self.founders.clone(), config: self.config }
         };
         self.send(peer, message);
     }
@@ -264,17 +252,9 @@ impl Genesis {
     fn report_difference(&mut self, peer: &Label, founders: Vec<Label>, config: ViewConfig) {
         let peer = peer.clone();
         self.report(if founders == self.founders {
-            Finding::ConfigDiffers {
-                peer,
-                ours: self.config,
-                theirs: config,
-            }
+            Finding::ConfigDiffers { peer, ours: self.config, theirs: config }
         } else {
-            Finding::FoundersDiffer {
-                peer,
-                ours: self.founders.clone(),
-                theirs: founders,
-            }
+            Finding::FoundersDiffer { peer, ours: self.founders.clone(), theirs: founders }
         });
     }
 
@@ -291,10 +271,7 @@ impl Genesis {
         if let Some(by) = self.peers.in_state(&[Peer::Supersedes]).pop() {
             return GenesisStatus::Superseded { by };
         }
-        let (with, missing) = (
-            self.peers.in_state(&[Peer::Differs]),
-            self.peers.in_state(&[Peer::Away, Peer::Silent]),
-        );
+        let (with, missing) = (self.peers.in_state(&[Peer::Differs]), self.peers.in_state(&[Peer::Away, Peer::Silent]));
         match (with.is_empty(), missing.is_empty()) {
             (false, _) => GenesisStatus::Mismatch { with },
             (true, false) => GenesisStatus::Waiting { missing },
@@ -312,12 +289,7 @@ impl Genesis {
         let answer = match self.acceptor.prepare(ballot) {
             Ok(accepted) => {
                 self.give_way(now);
-                PeerMessage::Promise {
-                    epoch,
-                    ballot,
-                    accepted,
-                    founder: self.me.clone(),
-                }
+                PeerMessage::Promise { epoch, ballot, accepted, founder: self.me.clone() }
             }
             Err(seen) => PeerMessage::Reject { epoch, ballot, seen },
         };
@@ -355,19 +327,28 @@ impl Genesis {
         } else if self.peers.said(from, Peer::Supersedes) {
             self.follow_peers(now);
             if first {
-                self.report(Finding::Superseded { by: from.clone() });
+                self.report(self.left_out(from, &view));
             }
         } else {
             self.ignore();
         }
     }
 
+    fn left_out(&self, by: &Label, view: &View) -> Finding {
+        let members: Vec<Label> = view.members().iter().map(|member| member.name.clone()).collect();
+        if members.contains(&self.me.name) {
+            Finding::Superseded { by: by.clone() }
+        } else {
+            Finding::NotAmong { by: by.clone(), ours: self.founders.clone(), members }
+        }
+    }
+
     /// Whoever is still forming the cluster hears that it is formed.
     fn on_late_message(&mut self, from: &Label, message: PeerMessage) {
         match message {
-            PeerMessage::Founding { .. } | PeerMessage::Prepare { .. } | PeerMessage::Propose { .. } => {
-                self.greet(from)
-            }
+            // It was greeted with the view when it connected.
+            PeerMessage::Founding { .. } => {}
+            PeerMessage::Prepare { .. } | PeerMessage::Propose { .. } => self.greet(from),
             PeerMessage::Commit { view } => self.compare(from, &view),
             PeerMessage::Promise { .. } | PeerMessage::Accepted { .. } | PeerMessage::Reject { .. } => self.ignore(),
         }
@@ -379,44 +360,30 @@ impl Genesis {
             && **mine != *view
         {
             let (ours, theirs) = (mine.hash(), view.hash());
-            self.report(Finding::Forked {
-                peer: from.clone(),
-                ours,
-                theirs,
-            });
+            self.report(Finding::Forked { peer: from.clone(), ours, theirs });
         }
     }
 
     fn install(&mut self, view: View) {
-        self.role = Role::Formed {
-            view: Box::new(view.clone()),
-        };
+        self.role = Role::Formed { view: Box::new(view.clone()) };
         self.outputs.push_back(Output::Install(view));
     }
 
     /// Whether `view` names this very process.
     fn is_in(&self, view: &View) -> bool {
         let mine = (&self.me.name, self.me.instance, self.me.boot);
-        view.members()
-            .iter()
-            .any(|member| (&member.name, member.instance, member.boot) == mine)
+        view.members().iter().any(|member| (&member.name, member.instance, member.boot) == mine)
     }
 }
 
 /// Outputs.
 impl Genesis {
     fn send(&mut self, to: &Label, message: PeerMessage) {
-        self.outputs.push_back(Output::Send {
-            to: to.clone(),
-            message,
-        });
+        self.outputs.push_back(Output::Send { to: to.clone(), message });
     }
 
     fn send_all(&mut self, message: &PeerMessage) {
-        let sends = self.peers.names().map(|to| Output::Send {
-            to: to.clone(),
-            message: message.clone(),
-        });
+        let sends = self.peers.names().map(|to| Output::Send { to: to.clone(), message: message.clone() });
         self.outputs.extend(sends);
     }
 

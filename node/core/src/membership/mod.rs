@@ -12,16 +12,16 @@
 //! has forgotten what it promised and accepted. What holds all the same:
 //!
 //! * **No two living processes hold different views.** Two views can be decided only if every process named in the first
-//!   has ended before the second is decided: one that lives is asked, and answers with what it accepted. Three rules beside
+//!   has ended before the second is decided: one that lives is asked, and answers with what it accepted. Two rules beside
 //!   Paxos carry this. A process accepts only the very ballot it promised *itself*, so no decision is half the work of a
 //!   predecessor. A ballot holds a number drawn at random by the process, so a restarted proposer cannot use one twice.
-//!   And what was accepted binds a proposer as long as any of the processes in that view lives, and no longer, so that
-//!   founders which all restarted are not held by a view that nobody can install.
+//! * **Nobody waits for the dead.** What was accepted binds the next proposer only if every process in that view which
+//!   lives has accepted it, and one does live: each has a veto, so one that did not accept shows that nothing was decided.
+//!   A founder that restarts while view 1 is being decided is therefore left out only if the proposer ended as well.
 //! * **A restart is not hidden.** View 1 names every founder's instance and boot. A process that is not named does not
 //!   install the view: it is [superseded](GenesisStatus::Superseded), and says so. When the last process in the view is
 //!   gone, the founders form a new cluster, which is empty.
-//! * **The price.** A founder that restarts after view 1 is decided, or in the milliseconds in which it is being decided,
-//!   is not a member.
+//! * **The price.** A founder that restarts after view 1 is decided is no member any more.
 
 mod acceptor;
 mod first_view;

@@ -24,7 +24,7 @@ pub enum GenesisStatus {
     Forming,
     /// View 1 is installed.
     Formed,
-    /// View 1 was decided with an earlier process of this name, or without it.
+    /// View 1 was decided with an earlier process of this name, or without this node.
     Superseded {
         /// Who said so.
         by: Label,
@@ -38,7 +38,7 @@ impl fmt::Display for GenesisStatus {
             Self::Mismatch { with } => write!(f, "not in agreement with {} on what to found", Names(with)),
             Self::Forming => f.write_str("all founders are connected; forming the cluster"),
             Self::Formed => f.write_str("the cluster is formed"),
-            Self::Superseded { by } => write!(f, "{by} runs a cluster without this process"),
+            Self::Superseded { by } => write!(f, "{by} is in a cluster without this process"),
         }
     }
 }
@@ -64,10 +64,19 @@ pub enum Finding {
         /// The other's.
         theirs: ViewConfig,
     },
-    /// The cluster has been formed, and this process is not in it.
+    /// The cluster was formed with an earlier process of this name.
     Superseded {
         /// Who said so.
         by: Label,
+    },
+    /// The cluster was formed without this node.
+    NotAmong {
+        /// Who said so.
+        by: Label,
+        /// The founders this node was given.
+        ours: Vec<Label>,
+        /// The members of the cluster.
+        members: Vec<Label>,
     },
     /// The settings on which the founders agree allow no view.
     Unformable {
@@ -97,16 +106,20 @@ impl fmt::Display for Finding {
             }
             Self::ConfigDiffers { peer, ours, theirs } => {
                 let (ours, theirs) = (Settings(ours), Settings(theirs));
-                write!(
-                    f,
-                    "this founder has {ours}, but {peer} has {theirs}: give every founder the same settings"
-                )
+                write!(f, "this founder has {ours}, but {peer} has {theirs}: give every founder the same settings")
             }
             Self::Superseded { by } => write!(
                 f,
-                "{by} runs a cluster that was formed without this process, which was restarted or came too late: restart \
-                 every founder to form a new and empty cluster"
+                "{by} is in a cluster that was formed before this process started: what this node held then is lost, and \
+                 it cannot take its old place; restart every founder to form a new and empty cluster"
             ),
+            Self::NotAmong { by, ours, members } => {
+                let (ours, members) = (Names(ours), Names(members));
+                write!(
+                    f,
+                    "{by} is in a cluster of {members}, but the founders here are {ours}: give every node the same seeds"
+                )
+            }
             Self::Unformable { reason } => write!(f, "the founders cannot form a cluster: {reason}"),
             Self::Forked { peer, ours, theirs } => write!(
                 f,
@@ -134,15 +147,7 @@ struct Settings<'a>(&'a ViewConfig);
 
 impl fmt::Display for Settings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ViewConfig {
-            slots,
-            replication,
-            ring_algorithm,
-        } = self.0;
-        write!(
-            f,
-            "{} slots, replication {replication} and ring algorithm {ring_algorithm}",
-            slots.count()
-        )
+        let ViewConfig { slots, replication, ring_algorithm } = self.0;
+        write!(f, "{} slots, replication {replication} and ring algorithm {ring_algorithm}", slots.count())
     }
 }

@@ -37,21 +37,13 @@ impl Round {
     /// The phase in which promises are collected.
     pub(super) fn prepare(ballot: Ballot, until: Timestamp) -> Self {
         let promises = BTreeMap::new();
-        Self {
-            ballot,
-            until,
-            phase: Phase::Preparing { promises },
-        }
+        Self { ballot, until, phase: Phase::Preparing { promises } }
     }
 
     /// The phase in which `view` is being accepted.
     pub(super) fn propose(ballot: Ballot, until: Timestamp, view: View) -> Self {
         let (view, accepted) = (Box::new(view), BTreeSet::new());
-        Self {
-            ballot,
-            until,
-            phase: Phase::Proposing { view, accepted },
-        }
+        Self { ballot, until, phase: Phase::Proposing { view, accepted } }
     }
 
     /// Notes a promise. All promises, once there are as many as `founders`.
@@ -65,26 +57,36 @@ impl Round {
         }
     }
 
-    /// Notes that `from` accepted. The view, once as many as `founders` have: it is decided.
-    pub(super) fn accepted(&mut self, from: &Label, founders: usize) -> Option<View> {
-        match &mut self.phase {
-            Phase::Preparing { .. } => None,
-            Phase::Proposing { view, accepted } => {
-                accepted.insert(from.clone());
-                (accepted.len() == founders).then(|| View::clone(view))
-            }
+    /// Notes that `from` accepted.
+    pub(super) fn accepted(&mut self, from: &Label) {
+        if let Phase::Proposing { accepted, .. } = &mut self.phase {
+            accepted.insert(from.clone());
+        }
+    }
+
+    /// The view, once as many as `others` have accepted it: only the proposer itself is left to accept.
+    pub(super) fn accepted_by(&self, others: usize) -> Option<View> {
+        match &self.phase {
+            Phase::Proposing { view, accepted } if accepted.len() == others => Some(View::clone(view)),
+            Phase::Proposing { .. } | Phase::Preparing { .. } => None,
         }
     }
 }
 
-/// The view that may have been decided already: the one accepted under the highest ballot, among those in which somebody
-/// still lives. A view whose every process is gone is installed nowhere, and could be installed by nobody.
-pub(super) fn accepted_view(promises: &Promises) -> Option<View> {
-    let living: Vec<_> = promises.values().map(|promise| promise.founder.instance).collect();
-    let lives = |view: &View| view.members().iter().any(|member| living.contains(&member.instance));
+/// The view that may have been decided already, and must be proposed again: the one accepted under the highest ballot
+/// among those that still bind.
+pub(super) fn binding_view(promises: &Promises) -> Option<View> {
     let accepted = promises.values().filter_map(|promise| promise.accepted.as_ref());
-    let newest = accepted
-        .filter(|(_, view)| lives(view))
-        .max_by_key(|(ballot, _)| *ballot);
+    let newest = accepted.filter(|(_, view)| binds(view, promises)).max_by_key(|(ballot, _)| *ballot);
     newest.map(|(_, view)| view.clone())
+}
+
+/// Whether every process in `view` that still lives has accepted it, and one does live. One that has not accepted shows
+/// that the view was not decided, as its own promise keeps it from being decided later. A view whose every process is gone
+/// is installed nowhere, and could be installed by nobody.
+fn binds(view: &View, promises: &Promises) -> bool {
+    let is_in = |founder: &Founder| view.members().iter().any(|member| member.instance == founder.instance);
+    let mut living = promises.values().filter(|promise| is_in(&promise.founder)).peekable();
+    let accepts = |promise: &Promise| promise.accepted.as_ref().is_some_and(|(_, accepted)| accepted == view);
+    living.peek().is_some() && living.all(accepts)
 }

@@ -63,6 +63,7 @@ scripts! {
     a_restarted_founder_is_superseded
     a_stranger_who_takes_us_for_a_founder_hears_why
     a_view_of_the_dead_binds_nobody
+    a_view_that_a_living_founder_did_not_accept_binds_nobody
     accepted_views_are_proposed_again
     founders_whose_lists_differ_form_nothing
     nobody_proposes_before_all_are_connected

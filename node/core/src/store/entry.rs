@@ -22,10 +22,7 @@ impl Record {
         let mut bytes = Vec::with_capacity(key.len() + value.len());
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(value);
-        Self {
-            bytes: bytes.into(),
-            key_len: key.len(),
-        }
+        Self { bytes: bytes.into(), key_len: key.len() }
     }
 
     /// Starts a record whose value arrives in pieces, `value_len` bytes in all, so that each byte is copied once.
@@ -34,11 +31,7 @@ impl Record {
     pub fn builder(key: &[u8], value_len: usize) -> RecordBuilder {
         let mut bytes = Vec::with_capacity(key.len() + value_len);
         bytes.extend_from_slice(key);
-        RecordBuilder {
-            bytes,
-            key_len: key.len(),
-            missing: value_len,
-        }
+        RecordBuilder { bytes, key_len: key.len(), missing: value_len }
     }
 
     /// Bytes of resident memory that storing a key and a value of `record_bytes` together costs at most.
@@ -88,10 +81,7 @@ impl RecordBuilder {
         if self.missing > 0 {
             return Err(self);
         }
-        Ok(Record {
-            bytes: self.bytes.into(),
-            key_len: self.key_len,
-        })
+        Ok(Record { bytes: self.bytes.into(), key_len: self.key_len })
     }
 }
 
@@ -142,16 +132,8 @@ impl Entry {
 
     /// Bytes of resident memory the entry costs, its deadline included.
     pub(super) fn footprint(&self) -> usize {
-        let shared = if self.value().len() > COPIED_VALUE_BYTES_MAX {
-            footprint::SHARED_HEADER
-        } else {
-            0
-        };
-        let deadline = if self.deadline == Deadline::NEVER {
-            0
-        } else {
-            footprint::DEADLINE
-        };
+        let shared = if self.value().len() > COPIED_VALUE_BYTES_MAX { footprint::SHARED_HEADER } else { 0 };
+        let deadline = if self.deadline == Deadline::NEVER { 0 } else { footprint::DEADLINE };
         footprint::ENTRY + footprint::allocation(self.record.bytes.len()) + shared + deadline
     }
 }
@@ -162,12 +144,7 @@ mod tests {
 
     #[test]
     fn a_record_holds_binary_keys_and_values_empty_ones_included() {
-        for (key, value) in [
-            (&b"k"[..], &b"value"[..]),
-            (b"\0\xff\r\n", b"\0\0"),
-            (b"k", b""),
-            (b"", b""),
-        ] {
+        for (key, value) in [(&b"k"[..], &b"value"[..]), (b"\0\xff\r\n", b"\0\0"), (b"k", b""), (b"", b"")] {
             let record = Record::new(key, value);
             assert_eq!((record.key(), record.value()), (key, value));
         }

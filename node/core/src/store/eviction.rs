@@ -35,12 +35,7 @@ impl Segments {
     pub(super) fn new(memory_limit_bytes: usize, policy: EvictionPolicy) -> Self {
         // Two queues with about two idle steps each: a twelfth of the limit at worst, a fiftieth as a rule.
         let step = memory_limit_bytes / 48 / footprint::ENTRY;
-        Self {
-            probation: Queue::new(step),
-            protected: Queue::new(step),
-            policy,
-            limit: memory_limit_bytes,
-        }
+        Self { probation: Queue::new(step), protected: Queue::new(step), policy, limit: memory_limit_bytes }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -61,10 +61,7 @@ impl Shard {
         let entry = Entry::new(record, Deadline::after(now, expiry));
         let footprint = entry.footprint();
         if footprint > self.config.memory_limit_bytes {
-            return Err(TooLarge {
-                footprint_bytes: footprint,
-                memory_limit_bytes: self.config.memory_limit_bytes,
-            });
+            return Err(TooLarge { footprint_bytes: footprint, memory_limit_bytes: self.config.memory_limit_bytes });
         }
         self.counters.sets += 1;
         let replaced = self.is_live(now, hash, entry.key());
@@ -78,11 +75,7 @@ impl Shard {
         self.make_room(now, footprint);
         self.deadlines.insert(entry.deadline(), hash);
         self.segments.insert(segment, hash, entry);
-        Ok(if replaced {
-            SetOutcome::Replaced
-        } else {
-            SetOutcome::Inserted
-        })
+        Ok(if replaced { SetOutcome::Replaced } else { SetOutcome::Inserted })
     }
 
     /// Removes a key, and says whether it was there.
@@ -134,14 +127,7 @@ impl Shard {
 
     /// What happened so far, and what is held.
     pub fn stats(&self) -> ShardStats {
-        let Counters {
-            hits,
-            misses,
-            sets,
-            deletes,
-            evictions,
-            expirations,
-        } = self.counters;
+        let Counters { hits, misses, sets, deletes, evictions, expirations } = self.counters;
         ShardStats {
             hits,
             misses,

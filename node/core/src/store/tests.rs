@@ -17,16 +17,11 @@ fn hash(key: u32) -> u64 {
 
 /// A shard with room for `entries` entries of 4-byte keys and 28-byte values.
 fn shard(policy: EvictionPolicy, entries: usize) -> Shard {
-    Shard::new(ShardConfig {
-        memory_limit_bytes: entries * (footprint::ENTRY + 32),
-        policy,
-    })
+    Shard::new(ShardConfig { memory_limit_bytes: entries * (footprint::ENTRY + 32), policy })
 }
 
 fn set(shard: &mut Shard, now: Timestamp, key: u32, expiry: Expiry) -> SetOutcome {
-    shard
-        .set(now, hash(key), Record::new(&key.to_be_bytes(), &[7; 28]), expiry)
-        .unwrap()
+    shard.set(now, hash(key), Record::new(&key.to_be_bytes(), &[7; 28]), expiry).unwrap()
 }
 
 fn get(shard: &mut Shard, now: Timestamp, key: u32) -> bool {
@@ -40,8 +35,7 @@ fn fill(shard: &mut Shard, keys: std::ops::Range<u32>) {
 }
 
 fn present(shard: &mut Shard, keys: std::ops::Range<u32>) -> usize {
-    keys.filter(|key| shard.ttl(START, hash(*key), &key.to_be_bytes()).is_some())
-        .count()
+    keys.filter(|key| shard.ttl(START, hash(*key), &key.to_be_bytes()).is_some()).count()
 }
 
 #[test]
@@ -49,24 +43,10 @@ fn refused_set_changes_nothing() {
     let mut shard = shard(EvictionPolicy::SegmentedLru, 4);
     fill(&mut shard, 0..4);
     let before = shard.stats();
-    let refused = shard.set(
-        START,
-        hash(0),
-        Record::new(&0_u32.to_be_bytes(), &[0; 600]),
-        Expiry::Never,
-    );
-    assert_eq!(
-        refused,
-        Err(TooLarge {
-            footprint_bytes: footprint::ENTRY + 640,
-            memory_limit_bytes: 544
-        })
-    );
+    let refused = shard.set(START, hash(0), Record::new(&0_u32.to_be_bytes(), &[0; 600]), Expiry::Never);
+    assert_eq!(refused, Err(TooLarge { footprint_bytes: footprint::ENTRY + 640, memory_limit_bytes: 544 }));
     assert_eq!(shard.stats(), before);
-    assert_eq!(
-        shard.get(START, hash(0), &0_u32.to_be_bytes()).map(Entry::value),
-        Some(&[7; 28][..])
-    );
+    assert_eq!(shard.get(START, hash(0), &0_u32.to_be_bytes()).map(Entry::value), Some(&[7; 28][..]));
 }
 
 #[test]
@@ -75,17 +55,9 @@ fn the_largest_entry_that_fits_alone_is_stored_alone() {
     fill(&mut shard, 0..4);
     let value = [1; 444];
     assert_eq!(footprint::ENTRY + footprint::allocation(4 + value.len()), 552);
-    assert!(
-        shard
-            .set(START, hash(9), Record::new(&9_u32.to_be_bytes(), &value), Expiry::Never)
-            .is_err()
-    );
+    assert!(shard.set(START, hash(9), Record::new(&9_u32.to_be_bytes(), &value), Expiry::Never).is_err());
     let value = [1; 380];
-    assert!(
-        shard
-            .set(START, hash(9), Record::new(&9_u32.to_be_bytes(), &value), Expiry::Never)
-            .is_ok()
-    );
+    assert!(shard.set(START, hash(9), Record::new(&9_u32.to_be_bytes(), &value), Expiry::Never).is_ok());
     assert_eq!((shard.stats().entries, shard.stats().evictions), (1, 4));
 }
 
@@ -94,43 +66,20 @@ fn every_eviction_is_counted() {
     for policy in [EvictionPolicy::SegmentedLru, EvictionPolicy::Lru] {
         let mut shard = shard(policy, 100);
         fill(&mut shard, 0..250);
-        assert_eq!(
-            (shard.stats().entries, shard.stats().evictions),
-            (100, 150),
-            "{policy:?}"
-        );
-        assert_eq!(
-            (present(&mut shard, 0..150), present(&mut shard, 150..250)),
-            (0, 100),
-            "{policy:?}"
-        );
+        assert_eq!((shard.stats().entries, shard.stats().evictions), (100, 150), "{policy:?}");
+        assert_eq!((present(&mut shard, 0..150), present(&mut shard, 150..250)), (0, 100), "{policy:?}");
     }
 }
 
 #[test]
 fn slots_follow_the_number_of_entries_down() {
     let mut shard = shard(EvictionPolicy::SegmentedLru, 10_000);
-    let slots = |shard: &Shard| {
-        shard
-            .parts()
-            .0
-            .queues()
-            .map(|queue| queue.slots())
-            .iter()
-            .sum::<usize>()
-    };
+    let slots = |shard: &Shard| shard.parts().0.queues().map(|queue| queue.slots()).iter().sum::<usize>();
     fill(&mut shard, 0..10_000);
     assert!(slots(&shard) >= 10_000);
     // Ten times fewer entries of ten times the size: the limit stays reached, the slots do not stay.
     for key in 0..2000_u32 {
-        shard
-            .set(
-                START,
-                hash(key),
-                Record::new(&key.to_be_bytes(), &[7; 1276]),
-                Expiry::Never,
-            )
-            .unwrap();
+        shard.set(START, hash(key), Record::new(&key.to_be_bytes(), &[7; 1276]), Expiry::Never).unwrap();
     }
     assert!(shard.stats().entries < 1000);
     assert!(slots(&shard) < 2000, "{}", slots(&shard));
@@ -161,19 +110,10 @@ fn a_full_shard_has_few_idle_slots() {
 fn a_new_deadline_moves_no_record() {
     let mut shard = shard(EvictionPolicy::SegmentedLru, 4);
     set(&mut shard, START, 1, Expiry::Never);
-    let at = |shard: &mut Shard| {
-        shard
-            .get(START, hash(1), &1_u32.to_be_bytes())
-            .unwrap()
-            .value()
-            .as_ptr()
-    };
+    let at = |shard: &mut Shard| shard.get(START, hash(1), &1_u32.to_be_bytes()).unwrap().value().as_ptr();
     let before = (at(&mut shard), shard.stats().bytes);
     assert!(shard.touch(START, hash(1), &1_u32.to_be_bytes(), SECOND));
-    assert_eq!(
-        (at(&mut shard), shard.stats().bytes),
-        (before.0, before.1 + footprint::DEADLINE)
-    );
+    assert_eq!((at(&mut shard), shard.stats().bytes), (before.0, before.1 + footprint::DEADLINE));
     assert!(shard.touch(START, hash(1), &1_u32.to_be_bytes(), Expiry::Never));
     assert_eq!((at(&mut shard), shard.stats().bytes), before);
 }
@@ -231,10 +171,7 @@ fn an_entry_lives_to_the_microsecond_before_its_deadline() {
 
         set(&mut shard, START, 1, SECOND);
         assert!(!access(&mut shard, deadline, &key));
-        assert_eq!(
-            (shard.stats().entries, shard.stats().bytes, shard.next_deadline()),
-            (0, 0, None)
-        );
+        assert_eq!((shard.stats().entries, shard.stats().bytes, shard.next_deadline()), (0, 0, None));
         assert_eq!(shard.stats().expirations, 1);
     }
 }
@@ -289,10 +226,7 @@ fn nothing_alive_leaves_while_something_expired_is_held() {
 fn a_set_that_lives_for_no_time_replaces_and_is_gone() {
     let mut shard = shard(EvictionPolicy::SegmentedLru, 4);
     set(&mut shard, START, 1, Expiry::Never);
-    assert_eq!(
-        set(&mut shard, START, 1, Expiry::After(Duration::ZERO)),
-        SetOutcome::Replaced
-    );
+    assert_eq!(set(&mut shard, START, 1, Expiry::After(Duration::ZERO)), SetOutcome::Replaced);
     assert!(!get(&mut shard, START, 1));
 }
 
@@ -300,10 +234,7 @@ fn a_set_that_lives_for_no_time_replaces_and_is_gone() {
 fn a_time_to_live_beyond_all_time_is_for_ever() {
     let mut shard = shard(EvictionPolicy::SegmentedLru, 4);
     set(&mut shard, START, 1, Expiry::After(Duration::MAX));
-    assert_eq!(
-        shard.ttl(Timestamp::MAX, hash(1), &1_u32.to_be_bytes()),
-        Some(Expiry::Never)
-    );
+    assert_eq!(shard.ttl(Timestamp::MAX, hash(1), &1_u32.to_be_bytes()), Some(Expiry::Never));
     assert_eq!(shard.next_deadline(), None);
 }
 
@@ -316,10 +247,7 @@ fn keys_with_equal_hashes_are_never_mistaken_for_each_other() {
     assert!(!shard.delete(START, 5, b"b"));
     assert_eq!(shard.ttl(START, 5, b"b"), None);
     // Only one of them can be cached, and the loss of the other is counted.
-    assert_eq!(
-        shard.set(START, 5, Record::new(b"b", b"2"), Expiry::Never),
-        Ok(SetOutcome::Inserted)
-    );
+    assert_eq!(shard.set(START, 5, Record::new(b"b", b"2"), Expiry::Never), Ok(SetOutcome::Inserted));
     assert_eq!(shard.stats().evictions, 1);
     assert!(shard.get(START, 5, b"a").is_none());
     assert_eq!(shard.get(START, 5, b"b").map(Entry::value), Some(&b"2"[..]));
@@ -330,12 +258,6 @@ fn clear_empties_and_keeps_the_counters() {
     let mut shard = shard(EvictionPolicy::SegmentedLru, 4);
     set(&mut shard, START, 1, SECOND);
     shard.clear();
-    assert_eq!(
-        shard.stats(),
-        ShardStats {
-            sets: 1,
-            ..ShardStats::default()
-        }
-    );
+    assert_eq!(shard.stats(), ShardStats { sets: 1, ..ShardStats::default() });
     assert_eq!(shard.next_deadline(), None);
 }

@@ -10,10 +10,8 @@ fn address(port: &str) -> Address {
 
 /// Who `me` takes for founders once `answers` (`port=name`, or a port alone for a silent seed) are in.
 fn check(me: &str, answers: &str, expected: &str) {
-    let pairs: Vec<_> = answers
-        .split_whitespace()
-        .map(|answer| answer.split_once('=').unwrap_or((answer, "")))
-        .collect();
+    let pairs: Vec<_> =
+        answers.split_whitespace().map(|answer| answer.split_once('=').unwrap_or((answer, ""))).collect();
     let mut search = FounderSearch::from_seeds(label(me), pairs.iter().map(|(port, _)| address(port)).collect());
     for (port, name) in pairs {
         if !name.is_empty() {
@@ -23,9 +21,7 @@ fn check(me: &str, answers: &str, expected: &str) {
     let names = |names: Vec<Label>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let outcome = match search.outcome() {
         FounderOutcome::Undecided { unanswered } => {
-            let ports = unanswered
-                .iter()
-                .map(|seed| seed.as_str().rsplit_once(':').unwrap().1.to_owned());
+            let ports = unanswered.iter().map(|seed| seed.as_str().rsplit_once(':').unwrap().1.to_owned());
             format!("ask {}", ports.collect::<Vec<_>>().join(" "))
         }
         FounderOutcome::Founder(founders) => format!("founder among {}", names(founders)),
@@ -72,8 +68,5 @@ fn named_founders_need_no_answers() {
     let mut search = FounderSearch::named(label("n1"), founders());
     search.learned(&address("1"), label("n9"));
     assert_eq!(search.outcome(), FounderOutcome::Founder(sorted.clone()));
-    assert_eq!(
-        FounderSearch::named(label("n3"), founders()).outcome(),
-        FounderOutcome::NotFounder { known: sorted }
-    );
+    assert_eq!(FounderSearch::named(label("n3"), founders()).outcome(), FounderOutcome::NotFounder { known: sorted });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quoit_proto_types::{Ballot, ClusterId, Epoch, Label, View, message::peer::PeerMessage};
+use quoit_proto_types::{Ballot, ClusterId, Epoch, Label, message::peer::PeerMessage};
 use rand::RngExt;
 
 use super::{Genesis, Role, TERM_LIMIT};
@@ -10,7 +10,7 @@ use crate::{
     membership::{
         first_view::{first_view, ordinal},
         report::Finding,
-        round::{Promise, Promises, Round, accepted_view},
+        round::{Promise, Promises, Round, binding_view},
     },
     time::Timestamp,
 };
@@ -29,21 +29,10 @@ impl Genesis {
     /// Opens a round, with a ballot above every one seen.
     pub(super) fn campaign(&mut self, now: Timestamp) {
         let term = self.term_seen.max(self.acceptor.promised().term).next();
-        let ballot = Ballot {
-            term,
-            ordinal: ordinal(self.rank),
-            boot: self.life,
-        };
-        let accepted = self
-            .acceptor
-            .prepare(ballot)
-            .expect("its term is above the promised one");
+        let ballot = Ballot { term, ordinal: ordinal(self.rank), boot: self.life };
+        let accepted = self.acceptor.prepare(ballot).expect("its term is above the promised one");
         self.role = Role::Proposer(Round::prepare(ballot, now.saturating_add(PHASE)));
-        self.send_all(&PeerMessage::Prepare {
-            epoch: Epoch::GENESIS,
-            genesis: self.digest,
-            ballot,
-        });
+        self.send_all(&PeerMessage::Prepare { epoch: Epoch::GENESIS, genesis: self.digest, ballot });
         let me = self.me.clone();
         self.on_promise(now, &me.name.clone(), ballot, Promise { founder: me, accepted });
     }
@@ -61,7 +50,7 @@ impl Genesis {
     }
 
     fn propose(&mut self, now: Timestamp, ballot: Ballot, promises: Promises) {
-        let view = match accepted_view(&promises) {
+        let view = match binding_view(&promises) {
             Some(view) => Ok(view),
             None => {
                 let cluster_id = ClusterId::from_random(self.rng.random());
@@ -77,39 +66,36 @@ impl Genesis {
                 return self.report(Finding::Unformable { reason });
             }
         };
-        self.acceptor
-            .accept(ballot, view.clone())
-            .expect("a higher promise would have ended this round");
-        self.send_all(&PeerMessage::Propose {
-            epoch: Epoch::GENESIS,
-            ballot,
-            view: view.clone(),
-        });
+        self.send_all(&PeerMessage::Propose { epoch: Epoch::GENESIS, ballot, view: view.clone() });
         self.role = Role::Proposer(Round::propose(ballot, now.saturating_add(PHASE), view));
-        self.on_accepted(now, &self.me.name.clone(), ballot);
+        self.conclude(now, ballot);
     }
 
     pub(super) fn on_accepted(&mut self, now: Timestamp, from: &Label, ballot: Ballot) {
-        let founders = self.founders.len();
         match self.role.round(ballot) {
             Some(round) => {
-                if let Some(view) = round.accepted(from, founders) {
-                    self.decide(now, view);
-                }
+                round.accepted(from);
+                self.conclude(now, ballot);
             }
             None => self.ignore(),
         }
     }
 
-    fn decide(&mut self, now: Timestamp, view: View) {
-        let commit = PeerMessage::Commit { view: view.clone() };
+    /// Decides, once everybody else has accepted. The proposer accepts last, so it knows of a round it gave up that
+    /// nothing was decided.
+    fn conclude(&mut self, now: Timestamp, ballot: Ballot) {
+        let others = self.founders.len() - 1;
+        let Some(view) = self.role.round(ballot).and_then(|round| round.accepted_by(others)) else {
+            return;
+        };
+        self.acceptor.accept(ballot, view.clone()).expect("a higher promise would have ended this round");
         if self.is_in(&view) {
-            self.install(view);
+            self.install(view.clone());
         } else {
-            // An earlier process of this name accepted it. Those who are in it will say so when asked again.
+            // An earlier process of this name is in it. Those of the others will say so when asked again.
             self.back_off(now);
         }
-        self.send_all(&commit);
+        self.send_all(&PeerMessage::Commit { view });
     }
 
     pub(super) fn on_reject(&mut self, now: Timestamp, ballot: Ballot, seen: Ballot) {
@@ -127,18 +113,14 @@ impl Genesis {
         let mean = BACKOFF * 2_u32.pow(self.rounds_failed.min(BACKOFF_DOUBLINGS));
         self.rounds_failed = self.rounds_failed.saturating_add(1);
         let wait = self.rng.random_range(mean / 2..=mean * 3 / 2);
-        self.role = Role::Standby {
-            until: now.saturating_add(wait),
-        };
+        self.role = Role::Standby { until: now.saturating_add(wait) };
     }
 
     /// Waits for `at_least`, and then for this founder's turn.
     pub(super) fn stand_by(&mut self, now: Timestamp, at_least: Duration) {
         let turn = STAGGER * ordinal(self.rank).value().saturating_sub(1);
         let jitter = self.rng.random_range(Duration::ZERO..=JITTER);
-        self.role = Role::Standby {
-            until: now.saturating_add(at_least + turn + jitter),
-        };
+        self.role = Role::Standby { until: now.saturating_add(at_least + turn + jitter) };
     }
 }
 

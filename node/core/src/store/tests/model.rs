@@ -15,30 +15,13 @@ const LIMIT: usize = 16 * 1024;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Set {
-        key: u8,
-        value_len: usize,
-        ttl: Option<u64>,
-    },
-    Get {
-        key: u8,
-    },
-    Delete {
-        key: u8,
-    },
-    Touch {
-        key: u8,
-        ttl: Option<u64>,
-    },
-    Ttl {
-        key: u8,
-    },
-    Expire {
-        entries_max: usize,
-    },
-    Advance {
-        micros: u64,
-    },
+    Set { key: u8, value_len: usize, ttl: Option<u64> },
+    Get { key: u8 },
+    Delete { key: u8 },
+    Touch { key: u8, ttl: Option<u64> },
+    Ttl { key: u8 },
+    Expire { entries_max: usize },
+    Advance { micros: u64 },
     Clear,
 }
 
@@ -131,31 +114,16 @@ fn apply(shard: &mut Shard, now: u64, number: usize, op: &Op) -> Answer {
 fn check(shard: &Shard, model: &Model) {
     let (segments, deadlines) = shard.parts();
     for (queue, items) in segments.queues().into_iter().zip([&model.probation, &model.protected]) {
-        let entries: Vec<Item> = queue
-            .newest_first()
-            .map(|(hash, entry)| Item::of(hash, entry))
-            .collect();
+        let entries: Vec<Item> = queue.newest_first().map(|(hash, entry)| Item::of(hash, entry)).collect();
         assert_eq!(&entries, items);
-        assert_eq!(
-            queue.bytes(),
-            queue.newest_first().map(|(_, entry)| entry.footprint()).sum::<usize>()
-        );
-        assert!(
-            queue.slots() <= 3 * queue.len() + 24,
-            "{} slots for {} entries",
-            queue.slots(),
-            queue.len()
-        );
+        assert_eq!(queue.bytes(), queue.newest_first().map(|(_, entry)| entry.footprint()).sum::<usize>());
+        assert!(queue.slots() <= 3 * queue.len() + 24, "{} slots for {} entries", queue.slots(), queue.len());
     }
     let items = || model.probation.iter().chain(&model.protected);
     assert_eq!(deadlines.len(), items().filter(|item| item.deadline.is_some()).count());
     let next = items().filter_map(|item| item.deadline).min();
     assert_eq!(shard.next_deadline(), next.map(Timestamp::from_micros));
-    let expected = ShardStats {
-        entries: items().count(),
-        bytes: model.bytes(),
-        ..model.stats
-    };
+    let expected = ShardStats { entries: items().count(), bytes: model.bytes(), ..model.stats };
     assert_eq!(shard.stats(), expected);
     assert!(expected.bytes <= LIMIT);
 }
@@ -174,23 +142,12 @@ impl Item {
             Expiry::Never => None,
             Expiry::After(left) => Some(u64::try_from(left.as_micros()).unwrap()),
         };
-        Self {
-            hash,
-            key: entry.key().to_vec(),
-            value: entry.value().to_vec(),
-            deadline,
-        }
+        Self { hash, key: entry.key().to_vec(), value: entry.value().to_vec(), deadline }
     }
 
     fn footprint(&self) -> usize {
-        let expiry = self
-            .deadline
-            .map_or(Expiry::Never, |at| Expiry::After(Duration::from_micros(at)));
-        Entry::new(
-            Record::new(&self.key, &self.value),
-            Deadline::after(Timestamp::default(), expiry),
-        )
-        .footprint()
+        let expiry = self.deadline.map_or(Expiry::Never, |at| Expiry::After(Duration::from_micros(at)));
+        Entry::new(Record::new(&self.key, &self.value), Deadline::after(Timestamp::default(), expiry)).footprint()
     }
 
     fn is_expired(&self, now: u64) -> bool {
@@ -215,10 +172,7 @@ impl Model {
                 let live = self.is_live(now, key);
                 self.stats.hits += u64::from(live);
                 self.stats.misses += u64::from(!live);
-                Answer::Value(
-                    live.then(|| self.hit(hash(key)))
-                        .map(|item| (item.value.clone(), left(now, &item))),
-                )
+                Answer::Value(live.then(|| self.hit(hash(key))).map(|item| (item.value.clone(), left(now, &item))))
             }
             Op::Delete { key } => {
                 let live = self.is_live(now, key);
@@ -243,11 +197,7 @@ impl Model {
             }
             Op::Ttl { key } => {
                 let live = self.is_live(now, key);
-                let item = self
-                    .probation
-                    .iter()
-                    .chain(&self.protected)
-                    .find(|item| item.hash == hash(key));
+                let item = self.probation.iter().chain(&self.protected).find(|item| item.hash == hash(key));
                 Answer::Left(item.filter(|_| live).map(|item| left(now, item)))
             }
             Op::Expire { entries_max } => {
@@ -263,12 +213,7 @@ impl Model {
     }
 
     fn set(&mut self, now: u64, key: u8, value: Vec<u8>, ttl: Option<u64>) -> Option<SetOutcome> {
-        let item = Item {
-            hash: hash(key),
-            key: vec![key],
-            value,
-            deadline: ttl.map(|micros| now + micros),
-        };
+        let item = Item { hash: hash(key), key: vec![key], value, deadline: ttl.map(|micros| now + micros) };
         if item.footprint() > LIMIT {
             return None;
         }
@@ -278,27 +223,14 @@ impl Model {
         let other = self.remove(hash(key)).is_some_and(|old| old.key != item.key);
         self.stats.evictions += u64::from(other);
         self.make_room(now, item.footprint());
-        let list = if was_protected {
-            &mut self.protected
-        } else {
-            &mut self.probation
-        };
+        let list = if was_protected { &mut self.protected } else { &mut self.probation };
         list.insert(0, item);
         self.demote();
-        Some(if live {
-            SetOutcome::Replaced
-        } else {
-            SetOutcome::Inserted
-        })
+        Some(if live { SetOutcome::Replaced } else { SetOutcome::Inserted })
     }
 
     fn is_live(&mut self, now: u64, key: u8) -> bool {
-        let Some(item) = self
-            .probation
-            .iter()
-            .chain(&self.protected)
-            .find(|item| item.hash == hash(key))
-        else {
+        let Some(item) = self.probation.iter().chain(&self.protected).find(|item| item.hash == hash(key)) else {
             return false;
         };
         let (expired, same) = (item.is_expired(now), item.key == [key]);
@@ -344,16 +276,8 @@ impl Model {
     }
 
     fn expire_one(&mut self, now: u64) -> bool {
-        let expired = self
-            .probation
-            .iter()
-            .chain(&self.protected)
-            .filter(|item| item.is_expired(now));
-        let Some(hash) = expired
-            .map(|item| (item.deadline, item.hash))
-            .min()
-            .map(|(_, hash)| hash)
-        else {
+        let expired = self.probation.iter().chain(&self.protected).filter(|item| item.is_expired(now));
+        let Some(hash) = expired.map(|item| (item.deadline, item.hash)).min().map(|(_, hash)| hash) else {
             return false;
         };
         self.remove(hash);
@@ -367,7 +291,5 @@ impl Model {
 }
 
 fn left(now: u64, item: &Item) -> Expiry {
-    item.deadline.map_or(Expiry::Never, |deadline| {
-        Expiry::After(Duration::from_micros(deadline - now))
-    })
+    item.deadline.map_or(Expiry::Never, |deadline| Expiry::After(Duration::from_micros(deadline - now)))
 }
