@@ -14,7 +14,7 @@ pub struct Report {
     pub command: String,
     /// Where it ran.
     pub machine: Machine,
-    /// The sources it ran on, if known.
+    /// The commit the sources stand at, if known; the program may be older.
     pub commit: Option<String>,
     /// What callers did.
     pub mode: Mode,
@@ -160,35 +160,20 @@ impl Spread {
 impl fmt::Display for Report {
     /// Tables and prose, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.table())?;
-        for cell in &self.cells {
-            let Cell { callers, value_bytes, .. } = cell;
-            for (what, ratio) in
-                [("yardstick beside it", Some(&cell.to_floor)), ("prototype as published", cell.to_published.as_ref())]
-            {
-                if let Some(Ratio { operations_per_second, server_cpu }) = ratio {
-                    writeln!(
-                        f,
-                        "{callers} callers, {value_bytes} B, against the {what}: {operations_per_second} of its \
-                         operations/s (wanted: {RATE_RATIO_MIN} or more), {server_cpu} of its server CPU (wanted: \
-                         {CPU_RATIO_MAX} or less)"
-                    )?;
-                }
-            }
-        }
-        writeln!(f)?;
-        writeln!(f, "command       {}", self.command)?;
         let Machine { cpu, cores, kernel, load } = &self.machine;
+        writeln!(f, "{}\n", self.numbers())?;
+        writeln!(f, "{}\n", self.ratios())?;
+        writeln!(f, "command       {}", self.command)?;
         writeln!(f, "machine       {cores} cores of {cpu}, Linux {kernel}, load at the end {load}")?;
-        writeln!(f, "commit        {}", self.commit.as_deref().unwrap_or("unknown"))?;
+        writeln!(f, "sources       {}", self.commit.as_deref().unwrap_or("unknown"))?;
         write!(f, "not measured  {}", self.not_measured.join("; "))
     }
 }
 
 impl Report {
-    fn table(&self) -> Table {
+    fn numbers(&self) -> Table {
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_header([
+        table.set_header([
             "callers",
             "value",
             "",
@@ -216,11 +201,38 @@ impl Report {
                 ]);
             }
         }
-        for column in table.column_iter_mut() {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        table
+        aligned(table)
     }
+
+    fn ratios(&self) -> Table {
+        let (rate, cpu) = (format!("ops/s (≥ {RATE_RATIO_MIN})"), format!("server CPU (≤ {CPU_RATIO_MAX})"));
+        let mut table = Table::new();
+        table.set_header(["callers", "value", "quoit as a multiple of", &rate, &cpu]);
+        for cell in &self.cells {
+            let ratios =
+                [("the floor beside it", Some(&cell.to_floor)), ("what is published", cell.to_published.as_ref())];
+            for (what, ratio) in ratios {
+                let Some(ratio) = ratio else { continue };
+                table.add_row([
+                    cell.callers.to_string(),
+                    format!("{} B", cell.value_bytes),
+                    what.to_owned(),
+                    ratio.operations_per_second.to_string(),
+                    ratio.server_cpu.to_string(),
+                ]);
+            }
+        }
+        aligned(table)
+    }
+}
+
+/// Columns of numbers, without borders.
+fn aligned(mut table: Table) -> Table {
+    table.load_style(presets::NOTHING);
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }
 
 /// A published figure of the pipelined prototype: gets over one connection with mutual TLS, one stream.

@@ -9,7 +9,7 @@ use std::{
 use arc_swap::ArcSwap;
 use quinn::{Endpoint, Runtime, TokioRuntime};
 use quoit_proto_types::{
-    Epoch, ErrorCode, Fence, HashPoint, Member, NodeId, RequestId, View,
+    Epoch, ErrorCode, Fence, HashPoint, Member, NodeId, RequestId, Role, View,
     frame::{FrameHeader, FrameType},
     message::client::Refusal,
     view::Address,
@@ -29,11 +29,14 @@ use crate::{
     pool::{Dialler, Node},
     request::{Reply, Request},
     retry::{Decision, RetryPolicy},
+    tls::CredentialsError,
     topology::Topology,
 };
 
 /// How often a cluster that has not formed yet is asked again.
 const FORMING_PAUSE: Duration = Duration::from_millis(200);
+/// How long to wait before all seeds are dialled again.
+const SEEDS_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -55,11 +58,16 @@ impl Core {
             return Err(ConnectError::NoSeeds);
         }
         let credentials = config.files.load()?;
+        let identity = credentials.identity().clone();
+        if identity.role == Role::Node {
+            let (path, found) = (config.files.certificate, Box::new(identity));
+            return Err(CredentialsError::Role { path, found, expected: Role::Client }.into());
+        }
         let endpoint =
             open_endpoint(&config, credentials.reset_key()).map_err(|error| ConnectError::Socket(Arc::new(error)))?;
         let dialler = Arc::new(Dialler {
             endpoint,
-            identity: credentials.identity().clone(),
+            identity,
             files: config.files,
             dial_timeout: config.dial_timeout,
             seed: config.seed,
@@ -242,35 +250,55 @@ async fn first_view(
     seeds: &[Address],
     deadline: Instant,
 ) -> Result<(View, Connection), ConnectError> {
+    let mut attempts: Vec<(Address, DialError)> = Vec::new();
     loop {
-        let mut attempts = Vec::new();
-        let mut forming = None;
+        let mut failed = Vec::new();
         for seed in seeds {
-            let outcome = match timeout_at(deadline, dialler.dial(seed, None)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(out_of_time(seed)),
-            };
-            match outcome {
-                Ok(connection) => match fetch_view(&connection, deadline).await {
+            match timeout_at(deadline, dialler.dial(seed, None)).await {
+                Ok(Ok(connection)) => match await_view(&connection, deadline).await {
                     Ok(view) => return Ok((view, connection)),
-                    Err(error) => forming = Some((seed.clone(), error)),
+                    Err(NoView::Refused(refusal)) if refusal.code == ErrorCode::NotReady => {
+                        return Err(ConnectError::NotFormed { seed: seed.clone(), text: refusal.text });
+                    }
+                    Err(error) => failed.push((seed.clone(), no_view(&connection, &error))),
                 },
-                Err(error) => attempts.push((seed.clone(), error)),
+                Ok(Err(error)) => failed.push((seed.clone(), error)),
+                // An attempt that was cut short says less than the one before it.
+                Err(_) if attempts.iter().any(|(known, _)| known == seed) => break,
+                Err(_) => failed.push((seed.clone(), out_of_time(seed))),
             }
         }
-        let hopeless = forming.is_none() && attempts.iter().all(|(_, e)| e.is_about_identity());
-        if hopeless || Instant::now() + FORMING_PAUSE >= deadline {
-            return Err(match forming {
-                Some((seed, error)) => ConnectError::NotFormed { seed, text: error.to_string() },
-                None => ConnectError::Unreachable { attempts },
-            });
+        let out_of_time = Instant::now() + SEEDS_PAUSE >= deadline;
+        if failed.len() == seeds.len() || attempts.is_empty() {
+            attempts = failed;
         }
-        sleep(FORMING_PAUSE).await;
+        if out_of_time || attempts.iter().all(|(_, error)| error.is_about_identity()) {
+            return Err(ConnectError::Unreachable { attempts });
+        }
+        sleep(SEEDS_PAUSE).await;
     }
+}
+
+fn no_view(connection: &Connection, error: &NoView) -> DialError {
+    DialError::Failed { address: connection.remote_address(), reason: format!("it gave no view: {error}") }
 }
 
 fn out_of_time(seed: &Address) -> DialError {
     DialError::Resolve { address: seed.clone(), reason: "no time was left to dial it".into() }
+}
+
+/// Asks for the view until the node's cluster has formed.
+async fn await_view(connection: &Connection, deadline: Instant) -> Result<View, NoView> {
+    loop {
+        match fetch_view(connection, deadline).await {
+            Err(NoView::Refused(refusal))
+                if refusal.code == ErrorCode::NotReady && Instant::now() + FORMING_PAUSE < deadline =>
+            {
+                sleep(FORMING_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Why a node gave no view.

@@ -7,6 +7,7 @@ use quoit_client::{Address, DialError, Label, View};
 use quoit_core::{
     membership::{FounderOutcome, FounderSearch, Genesis, GenesisConfig, GenesisStatus, Output},
     routing::Routing,
+    time::Timestamp,
 };
 use quoit_proto_types::message::peer::PeerMessage;
 use rand::{SeedableRng, rngs::StdRng};
@@ -16,7 +17,11 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use crate::{clock::Clock, node::NodeState, transport::peers::PeerEvent};
+use crate::{
+    clock::Clock,
+    node::NodeState,
+    transport::peers::{ConnectionId, PeerEvent},
+};
 
 /// The task that forms the cluster with the other founders.
 #[derive(Debug)]
@@ -27,13 +32,26 @@ pub(crate) struct MembershipDriver {
     config: GenesisConfig,
     genesis: Option<Genesis>,
     seed: u64,
-    /// Where messages to a connected peer go: each of its connections, by the seed it was made through.
-    outboxes: BTreeMap<Label, BTreeMap<Address, mpsc::Sender<PeerMessage>>>,
+    peers: BTreeMap<Label, Peer>,
     unreachable: BTreeMap<Address, DialError>,
     duplicate: Option<Address>,
     routing: Arc<ArcSwapOption<Routing>>,
     state: watch::Sender<NodeState>,
 }
+
+/// A peer that is connected.
+#[derive(Debug)]
+struct Peer {
+    connection: ConnectionId,
+    outbox: Outbox,
+    /// What it said before genesis began.
+    early: Vec<PeerMessage>,
+}
+
+type Outbox = mpsc::Sender<PeerMessage>;
+
+/// Messages kept for a peer before genesis begins: a founder that waits says little.
+const EARLY_MESSAGES: usize = 64;
 
 impl MembershipDriver {
     /// Forms a cluster of `config.me` and whoever `search` finds; `routing` and `state` show the outcome.
@@ -51,7 +69,7 @@ impl MembershipDriver {
             config,
             genesis: None,
             seed,
-            outboxes: BTreeMap::new(),
+            peers: BTreeMap::new(),
             unreachable: BTreeMap::new(),
             duplicate: None,
             routing,
@@ -96,41 +114,50 @@ impl MembershipDriver {
                 error!(event = "duplicate_identity", %seed, "another process runs under the identity {me}");
                 self.duplicate = Some(seed);
             }
-            PeerEvent::Connected { seed, peer, outbox } => {
+            PeerEvent::Learned { seed, peer } => {
                 self.unreachable.remove(&seed);
-                self.search.learned(&seed, peer.clone());
-                self.outboxes.entry(peer.clone()).or_default().insert(seed, outbox);
+                self.search.learned(&seed, peer);
                 self.begin_if_founder();
-                if let Some(genesis) = &mut self.genesis {
-                    genesis.handle_connected(now, &peer);
+            }
+            PeerEvent::Connected { peer, connection, outbox } => self.connected(now, peer, connection, outbox),
+            PeerEvent::Disconnected { peer, connection } => {
+                if self.peers.get(&peer).is_some_and(|known| known.connection == connection) {
+                    self.disconnect(now, &peer);
                 }
             }
-            PeerEvent::Disconnected { seed, peer } => self.disconnected(&seed, &peer),
             PeerEvent::Unreachable { seed, error } => {
                 if error.is_about_identity() && !self.unreachable.contains_key(&seed) {
                     warn!(event = "peer_refused", %seed, advice = error.advice(), "{error}");
                 }
                 self.unreachable.insert(seed, error);
             }
-            PeerEvent::Message { from, message } => {
-                // Before genesis begins nobody can tell what to make of it; the sender repeats what matters.
-                if let Some(genesis) = &mut self.genesis {
-                    genesis.handle_message(now, &from, *message);
+            PeerEvent::Message { from, connection, message } => {
+                let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.connection == connection) else {
+                    return;
+                };
+                match &mut self.genesis {
+                    Some(genesis) => genesis.handle_message(now, &from, *message),
+                    // Kept until it is known who the founders are.
+                    None if peer.early.len() < EARLY_MESSAGES => peer.early.push(*message),
+                    None => warn!(event = "genesis", %from, "too many messages before the founders are known"),
                 }
             }
         }
     }
 
-    fn disconnected(&mut self, seed: &Address, peer: &Label) {
-        let Some(connections) = self.outboxes.get_mut(peer) else {
-            return;
-        };
-        connections.remove(seed);
-        if connections.is_empty() {
-            self.outboxes.remove(peer);
-            if let Some(genesis) = &mut self.genesis {
-                genesis.handle_disconnected(self.clock.now(), peer);
-            }
+    fn connected(&mut self, now: Timestamp, name: Label, connection: ConnectionId, outbox: Outbox) {
+        self.disconnect(now, &name);
+        if let Some(genesis) = &mut self.genesis {
+            genesis.handle_connected(now, &name);
+        }
+        self.peers.insert(name, Peer { connection, outbox, early: Vec::new() });
+    }
+
+    fn disconnect(&mut self, now: Timestamp, name: &Label) {
+        if self.peers.remove(name).is_some()
+            && let Some(genesis) = &mut self.genesis
+        {
+            genesis.handle_disconnected(now, name);
         }
     }
 
@@ -145,8 +172,11 @@ impl MembershipDriver {
         let now = self.clock.now();
         let config = GenesisConfig { founders, ..self.config.clone() };
         let mut genesis = Genesis::new(config, StdRng::seed_from_u64(self.seed), now);
-        for peer in self.outboxes.keys() {
-            genesis.handle_connected(now, peer);
+        for (name, peer) in &mut self.peers {
+            genesis.handle_connected(now, name);
+            for message in peer.early.drain(..) {
+                genesis.handle_message(now, name, message);
+            }
         }
         self.genesis = Some(genesis);
         self.execute();
@@ -155,20 +185,19 @@ impl MembershipDriver {
     fn execute(&mut self) {
         while let Some(output) = self.genesis.as_mut().and_then(Genesis::poll_output) {
             match output {
-                Output::Send { to, message } => self.send(&to, &message),
+                Output::Send { to, message } => self.send(&to, message),
                 Output::Install(view) => self.install(view),
                 Output::Report(finding) => warn!(event = "genesis", "{finding}"),
             }
         }
     }
 
-    /// Sends over one of the peer's connections. A full outbox drops the message, as a broken connection would.
-    fn send(&self, to: &Label, message: &PeerMessage) {
-        let outboxes = self.outboxes.get(to).into_iter().flat_map(BTreeMap::values);
-        for outbox in outboxes {
-            if outbox.try_send(message.clone()).is_ok() {
-                return;
-            }
+    /// Sends if the peer is connected. A full outbox means that the peer does not read: its connection is about to end.
+    fn send(&self, to: &Label, message: PeerMessage) {
+        if let Some(peer) = self.peers.get(to)
+            && peer.outbox.try_send(message).is_err()
+        {
+            warn!(event = "genesis", %to, "a message was dropped: the peer does not read");
         }
     }
 

@@ -154,11 +154,14 @@ impl NodeHandle {
     /// [`StartError`].
     #[expect(clippy::unused_async, reason = "it spawns tasks, so it must be called within a runtime")]
     pub async fn start_on(config: Config, network: Network) -> Result<Self, StartError> {
-        let settings = config.settings().clone();
+        let mut settings = config.settings().clone();
         let credentials = Arc::new(NodeCredentials::load(settings.certs.clone())?);
         let identity = credentials.identity();
         let endpoint = network.open(&credentials)?;
         let address = endpoint.local_addr().map_err(StartError::Endpoint)?;
+        if settings.seeds.is_empty() {
+            settings.seeds.push(settings.advertise.clone().unwrap_or_else(|| address.into()));
+        }
         let seed = settings.random_seed.unwrap_or_else(rand::random);
         let me = introduce(&settings, &identity, address, seed);
         let clock = Clock::start();
@@ -393,19 +396,18 @@ async fn serve(shared: Arc<Shared>, handshake: Handshake) {
     }
 }
 
-/// Passes a peer's messages to the membership driver.
-async fn listen_to_peer(shared: &Shared, mut session: Session) {
+/// Passes a peer's messages to the membership driver, if they come on this connection.
+async fn listen_to_peer(shared: &Shared, session: Session) {
     let from = session.identity.name.clone();
     let nonce = session.hello.node.as_ref().map(|node| node.nonce);
     if from == shared.me && nonce != Some(shared.hello.nonce) {
         error!(event = "duplicate_identity", remote = %session.remote(), "another process runs under the identity {from}");
         return session.close(ErrorCode::DuplicateIdentity, "stop one of the two");
     }
-    while let Some(message) = session.next_peer_message().await {
-        let event = PeerEvent::Message { from: from.clone(), message: Box::new(message) };
-        if shared.events.send(event).await.is_err() {
-            return;
-        }
+    if peers::carries_messages(&from, &shared.me) {
+        session.converse(&shared.events).await;
+    } else {
+        session.closed().await;
     }
 }
 

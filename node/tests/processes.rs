@@ -1,5 +1,7 @@
 //! Real `quoit` processes: the three-node start of the README, killed, frozen and stopped.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::{
     io::{BufRead, BufReader},
     net::UdpSocket,

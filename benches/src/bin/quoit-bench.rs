@@ -84,8 +84,8 @@ struct Run {
     #[arg(long, default_value_t = 0.99)]
     skew: f64,
     /// Seconds of each measurement; a tenth of it comes before as a warm-up
-    #[arg(long, default_value_t = 3.0)]
-    seconds: f64,
+    #[arg(long, default_value = "3", value_parser = seconds)]
+    seconds: Duration,
     /// Ends each measurement after so many operations instead
     #[arg(long, conflicts_with = "seconds")]
     operations: Option<usize>,
@@ -184,7 +184,7 @@ impl Run {
     }
 
     fn until(&self) -> Until {
-        self.operations.map_or(Until::Elapsed(Duration::from_secs_f64(self.seconds)), Until::Operations)
+        self.operations.map_or(Until::Elapsed(self.seconds), Until::Operations)
     }
 
     fn write(&self, report: &Report) -> Result<()> {
@@ -200,9 +200,14 @@ impl Run {
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match text.parse::<usize>() {
         Ok(0) => Err("at least 1".into()),
         Ok(number) => Ok(number),
-        Err(error) => Err(format!("{error}")),
+        Err(error) => Err(error.to_string()),
     }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

@@ -2,7 +2,7 @@
 
 mod lane;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
@@ -74,6 +74,11 @@ impl Connection {
     /// Who is at the other end.
     pub(crate) fn peer(&self) -> &Identity {
         &self.peer
+    }
+
+    /// Where the other end is.
+    pub(crate) fn remote_address(&self) -> SocketAddr {
+        self.quic.remote_address()
     }
 
     /// What the node said when the session opened.

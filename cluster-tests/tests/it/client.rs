@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use futures_util::FutureExt;
 use quoit_client::{RequestError, SetOptions, TimeToLive};
 
 use crate::live::{LiveCluster, wait_for};
@@ -160,6 +161,53 @@ async fn a_client_finds_a_forming_cluster_and_says_what_it_waits_for() -> Result
     let client = cluster.client().await?;
     client.set("k", "v").await?;
     cluster.nodes = vec![first, second];
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_seeds_is_a_cluster_of_one() -> Result<()> {
+    let cluster = LiveCluster::start_with(1, |settings| settings.seeds.clear()).await?;
+    let client = cluster.client().await?;
+    client.set("k", "v").await?;
+    assert_eq!(client.view().members().len(), 1);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_requests_leave_the_connection_whole() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let client = cluster.client().await?;
+    let large = vec![7; 500_000];
+    client.set("large", &large).await?;
+    client.set("small", "v").await?;
+    // Far more than may be under way at once: what is dropped must give its place back.
+    for round in 0..200 {
+        let small = (0..50).map(|_| client.get("small"));
+        let _ = futures_util::future::join_all(small).now_or_never();
+        let _ = client.get("large").now_or_never();
+        let _ = client.set("large", &large).now_or_never();
+        if round % 20 == 0 {
+            assert_eq!(client.get("small").await?.as_deref(), Some(&b"v"[..]));
+        }
+    }
+    assert_eq!(client.get("large").await?.as_deref(), Some(&large[..]));
+    assert_eq!(client.get("small").await?.as_deref(), Some(&b"v"[..]));
+    assert_eq!(cluster.nodes[0].limits_hit().protocol_errors, 0);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_clients_are_refused_with_the_reason() -> Result<()> {
+    let cluster = LiveCluster::start_with(1, |settings| settings.clients_max = 1).await?;
+    let first = cluster.client().await?;
+    let config = cluster.client_config()?.connect_timeout(Duration::from_secs(1));
+    let error = quoit_client::Client::connect(config).await.unwrap_err();
+    assert!(format!("{error:?}").contains("TooManyConnections"), "{error:?}");
+    first.set("k", "v").await?;
+    assert!(cluster.nodes[0].limits_hit().connections_refused >= 1);
     cluster.stop().await;
     Ok(())
 }

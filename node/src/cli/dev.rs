@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use quoit_certs::command;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -69,13 +68,13 @@ fn welcome(cluster: &LocalCluster, output: &Output) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {}  {}", node.identity().name, node.local_address());
     }
-    let certs = format!("QUOIT_CERTS={}", cluster.client_folder().display());
-    let nodes = format!("QUOIT_NODES={}", cluster.addresses().collect::<Vec<_>>().join(","));
-    let export = command(&["export", &certs, &nodes]);
+    let folder = cluster.client_folder().display().to_string();
+    let certs = shlex::try_quote(&folder).unwrap_or_default();
+    let nodes = cluster.addresses().collect::<Vec<_>>().join(",");
     let stop = if shell::is_interactive(output) { "Ctrl-D" } else { "Ctrl-C or SIGTERM" };
     let _ = write!(
         text,
-        "\nFrom another terminal:\n  {export}\n  quoit set greeting hello\n  quoit get greeting\n\n{stop} ends it.\n"
+        "\nFrom another terminal:\n  export QUOIT_CERTS={certs} QUOIT_NODES={nodes}\n  quoit set greeting hello\n  quoit get greeting\n\n{stop} ends it.\n"
     );
     text
 }

@@ -134,7 +134,9 @@ impl LoadArgs {
         let expected = last_of_each(std::mem::take(&mut tally.expected));
         let mut report = Report { tally, skipped: skipped.count, elapsed, verdict: None };
         if let Some(why) = stopped {
-            return Err(self.explain_stop(why).why(format!("{} records were loaded before it", report.tally.records)));
+            return Err(self
+                .explain_stop(why)
+                .why(format!("{} loaded before it", report::counted(report.tally.records))));
         }
         if self.verify {
             let mut progress = Progress::new(output, "verifying", Some(expected.len() as u64));
@@ -172,13 +174,6 @@ impl LoadArgs {
 
     /// Opens the input; with its size, if that is known.
     fn open_now(&self) -> Result<(Source, Option<u64>), CliError> {
-        let extension = self.file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        let Some(format) = self.format.or_else(|| InputFormat::of_extension(extension)) else {
-            let advice = "--format csv, --format tsv or --format jsonl";
-            return Err(
-                CliError::usage(format!("cannot tell how records are written in {}", self.name())).advice(advice)
-            );
-        };
         let (input, bytes): (Box<dyn Read + Send>, _) = if self.reads_standard_input() {
             (Box::new(io::stdin()), None)
         } else {
@@ -191,6 +186,13 @@ impl LoadArgs {
                 CliError::usage(format!("cannot open {}", self.name())).why(error.to_string())
             })?;
             (Box::new(file), metadata.is_file().then_some(metadata.len()))
+        };
+        let extension = self.file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let Some(format) = self.format.or_else(|| InputFormat::of_extension(extension)) else {
+            let advice = "--format csv, --format tsv or --format jsonl";
+            return Err(
+                CliError::usage(format!("cannot tell how records are written in {}", self.name())).advice(advice)
+            );
         };
         let columns = Columns { key: self.key.clone(), value: self.value.clone(), prefix: self.prefix.clone() };
         let source = Source::open(input, format, columns).map_err(|error| self.explain_source(error))?;

@@ -1,7 +1,7 @@
 //! The `quoit` command line: one module for each command, and the frame that they share.
 //!
-//! A command gets its arguments, the global ones and an [`Output`](output::Output), and returns what went wrong as a
-//! [`CliError`](error::CliError), which carries the exit code. Data goes to standard output, all else to standard error.
+//! A command gets its arguments, the global ones and an `Output`, and returns what went wrong as a
+//! `CliError`, which carries the exit code. Data goes to standard output, all else to standard error.
 
 use std::{
     io::{IsTerminal, stdin},
@@ -51,11 +51,12 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn dispatch(command: Option<Command>, global: &GlobalArgs, output: &Output) -> Result<(), CliError> {
     let Some(command) = command else {
-        if stdin().is_terminal() && output.is_terminal() {
-            return block_on(global, shell::run(global, output));
+        // A person whose output goes elsewhere would see no prompt; a script has its commands in standard input.
+        if stdin().is_terminal() && !output.is_terminal() {
+            documented().print_help()?;
+            return Err(CliError::new(Exit::Usage, ""));
         }
-        documented().print_help()?;
-        return Err(CliError::new(Exit::Usage, ""));
+        return block_on(global, shell::run(global));
     };
     match command {
         Command::Set(args) => block_on(global, interruptible(keys::set(args, global, output))),

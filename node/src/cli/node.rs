@@ -22,10 +22,11 @@ use crate::{
 /// Arguments of `quoit node`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A node needs a certificate, from --certs, QUOIT_CERTS or `certs` in the file; its name is the one in it.
+A node needs a certificate: --certs, QUOIT_CERTS, or `certs` in the file. Its name is the one in it.
 Without seeds it is a cluster of one.
 
-SIGTERM and SIGINT stop it within --drain-timeout, a second one at once; SIGHUP reads certificates again.
+SIGTERM and SIGINT stop it within --drain-timeout, a second one at once. SIGHUP reads the
+certificates again, as happens by itself when they change.
 Exit codes: 0 stopped; 1 failed; 2 the configuration or the certificates cannot be used.")]
 pub(crate) struct NodeArgs {
     #[command(flatten)]

@@ -24,7 +24,7 @@ mod editor;
 mod input;
 
 /// Connects, and reads commands until the end of input.
-pub(crate) async fn run(global: &GlobalArgs, _output: &Output) -> Result<(), CliError> {
+pub(crate) async fn run(global: &GlobalArgs) -> Result<(), CliError> {
     let client = connect(global).await?;
     let done = converse(&client, global, EmptyLine::Clear).await;
     client.close().await;

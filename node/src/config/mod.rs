@@ -42,7 +42,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where others reach this node, if not at `listen`. Needed behind address translation, and with `0.0.0.0`.
     pub advertise: Option<Address>,
-    /// Where the founders are reached. A node that is itself behind one of them is a founder.
+    /// Where the founders are reached. A node that is itself behind one of them is a founder. Default: where this node is
+    /// reached, which makes it a cluster of one.
     pub seeds: Vec<Address>,
     /// The founders' names, where addresses do not tell. Default: the names found behind the seeds.
     pub founders: Vec<Label>,
@@ -103,7 +104,7 @@ impl TryFrom<Settings> for Config {
     type Error = InvalidConfig;
 
     /// Checks each value, and those that depend on each other.
-    fn try_from(mut settings: Settings) -> Result<Self, InvalidConfig> {
+    fn try_from(settings: Settings) -> Result<Self, InvalidConfig> {
         let broken = |key, why: String| Err(InvalidConfig { key, why });
         if settings.vnodes > limits::VNODES_MAX {
             return broken("vnodes", format!("at most {}", limits::VNODES_MAX));
@@ -125,11 +126,6 @@ impl TryFrom<Settings> for Config {
         }
         if settings.clients_max == 0 {
             return broken("clients_max", "at least 1".into());
-        }
-        if settings.seeds.is_empty() {
-            // Alone, a node is its own seed: a cluster of one.
-            let own = settings.advertise.clone().unwrap_or_else(|| settings.listen.into());
-            settings.seeds.push(own);
         }
         Ok(Self(settings))
     }

@@ -33,14 +33,3 @@ fn limits_themselves_are_allowed() {
     settings.drain_timeout = Duration::from_secs(3600);
     Config::try_from(settings).unwrap();
 }
-
-#[test]
-fn a_node_alone_is_its_own_seed() {
-    let config = Config::try_from(Settings::new("certs/n1")).unwrap();
-    assert_eq!(config.settings().seeds, ["127.0.0.1:7750".parse().unwrap()]);
-
-    let mut settings = Settings::new("certs/n1");
-    settings.advertise = Some("n1.example:1".parse().unwrap());
-    let config = Config::try_from(settings).unwrap();
-    assert_eq!(config.settings().seeds, ["n1.example:1".parse().unwrap()]);
-}

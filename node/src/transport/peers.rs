@@ -4,13 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::BytesMut;
-use quinn::{Connection, Endpoint, SendStream};
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use quoit_client::{
     Address, DialError, ErrorCode, Label, Role,
     dial::{self, Dialled, Target, session_header},
+    frames::read_frame,
 };
 use quoit_proto_types::{
     frame::FrameType,
+    limits,
     message::{
         peer::PeerMessage,
         session::{Hello, NodeHello},
@@ -44,51 +46,96 @@ pub(crate) struct PeerDialler {
     pub(crate) seed: u64,
 }
 
-/// Who is behind a seed, and whether it is there.
+/// Who is behind a seed, and what the other founders say.
 #[derive(Debug)]
 pub(crate) enum PeerEvent {
     /// This node itself is behind the seed.
     Myself { seed: Address },
     /// Another process with this node's certificate is.
     Duplicate { seed: Address },
-    /// This peer is, and takes messages.
-    Connected { seed: Address, peer: Label, outbox: mpsc::Sender<PeerMessage> },
-    /// The connection is lost.
-    Disconnected { seed: Address, peer: Label },
+    /// This peer is.
+    Learned { seed: Address, peer: Label },
     /// Nobody could be reached there.
     Unreachable { seed: Address, error: DialError },
-    /// A peer sent a message, on a connection that it dialled.
-    Message { from: Label, message: Box<PeerMessage> },
+    /// The connection for messages with this peer is up. It replaces an earlier one.
+    Connected { peer: Label, connection: ConnectionId, outbox: mpsc::Sender<PeerMessage> },
+    /// A peer sent a message.
+    Message { from: Label, connection: ConnectionId, message: Box<PeerMessage> },
+    /// A connection for messages is gone.
+    Disconnected { peer: Label, connection: ConnectionId },
 }
+
+/// Tells a connection from the one that replaces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionId(usize);
 
 /// Keeps a connection to whoever is behind `seed`, until the receiver of `events` is gone or it is this node itself.
 pub(crate) async fn keep_connected(dialler: Arc<PeerDialler>, seed: Address, events: mpsc::Sender<PeerEvent>) {
-    loop {
-        let Some(dialled) = dial_until_connected(&dialler, &seed, &events).await else {
-            return;
-        };
+    while let Some(dialled) = dial_until_connected(&dialler, &seed, &events).await {
         let peer = dialled.peer.name.clone();
-        let same_process = dialled.ack.node.as_ref().map(|node| node.nonce) == Some(dialler.hello.nonce);
         if peer == dialler.me {
+            let same_process = dialled.ack.node.as_ref().map(|node| node.nonce) == Some(dialler.hello.nonce);
             dial::close(&dialled.connection, ErrorCode::DialledSelf, "dialled itself");
-            let event = if same_process {
-                PeerEvent::Myself { seed: seed.clone() }
-            } else {
-                PeerEvent::Duplicate { seed: seed.clone() }
-            };
-            if events.send(event).await.is_err() || same_process {
+            if same_process {
+                // A receiver that is gone needs to hear no more.
+                let _ = events.send(PeerEvent::Myself { seed }).await;
+                return;
+            }
+            if events.send(PeerEvent::Duplicate { seed: seed.clone() }).await.is_err() {
                 return;
             }
             sleep(REDIAL_MAX).await;
             continue;
         }
-        let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES);
-        let connected = PeerEvent::Connected { seed: seed.clone(), peer: peer.clone(), outbox };
-        if events.send(connected).await.is_err() {
+        let learned = PeerEvent::Learned { seed: seed.clone(), peer: peer.clone() };
+        if events.send(learned).await.is_err() {
             return;
         }
-        deliver(dialled.connection, dialled.control.0, messages).await;
-        if events.send(PeerEvent::Disconnected { seed: seed.clone(), peer }).await.is_err() {
+        if carries_messages(&dialler.me, &peer) {
+            converse(peer, &dialled.connection, dialled.control, &events).await;
+        } else {
+            dialled.connection.closed().await;
+        }
+    }
+}
+
+/// Whether the connection that `dialler` made is the one for messages with `listener`.
+///
+/// Founders dial each other both ways, to learn who is behind each seed. Messages go over one of the two connections, so
+/// that they are in order and a connection that is lost is lost for both.
+pub(crate) fn carries_messages(dialler: &Label, listener: &Label) -> bool {
+    dialler < listener
+}
+
+/// Exchanges messages with `peer` until the connection ends.
+pub(crate) async fn converse(
+    peer: Label,
+    quic: &Connection,
+    (send, recv): (SendStream, RecvStream),
+    events: &mpsc::Sender<PeerEvent>,
+) {
+    let connection = ConnectionId(quic.stable_id());
+    let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES);
+    if events.send(PeerEvent::Connected { peer: peer.clone(), connection, outbox }).await.is_err() {
+        return;
+    }
+    tokio::select! {
+        _ = quic.closed() => {}
+        () = deliver(send, messages) => dial::close(quic, ErrorCode::Protocol, "messages are not read"),
+        () = receive(&peer, connection, recv, events) => dial::close(quic, ErrorCode::Protocol, "not a peer message"),
+    }
+    // A receiver that is gone needs to hear no more.
+    let _ = events.send(PeerEvent::Disconnected { peer, connection }).await;
+}
+
+/// Passes messages on until one is none.
+async fn receive(from: &Label, connection: ConnectionId, mut recv: RecvStream, events: &mpsc::Sender<PeerEvent>) {
+    while let Ok((header, body)) = read_frame(&mut recv, limits::PEER_MESSAGE_BYTES_MAX).await {
+        let message = match PeerMessage::decode(&body) {
+            Ok(message) if header.kind == FrameType::Peer => Box::new(message),
+            Ok(_) | Err(_) => return,
+        };
+        if events.send(PeerEvent::Message { from: from.clone(), connection, message }).await.is_err() {
             return;
         }
     }
@@ -134,22 +181,12 @@ async fn dial_once(dialler: &PeerDialler, seed: &Address) -> Result<Dialled, Dia
     Err(failure.unwrap_or_else(|| DialError::Resolve { address: seed.clone(), reason }))
 }
 
-/// Sends messages until the connection or their source ends.
-async fn deliver(connection: Connection, mut control: SendStream, mut messages: mpsc::Receiver<PeerMessage>) {
-    loop {
-        let message = tokio::select! {
-            biased;
-            _ = connection.closed() => return,
-            message = messages.recv() => match message {
-                Some(message) => message,
-                None => return,
-            },
-        };
+/// Sends messages until their source ends or they are not read.
+async fn deliver(mut control: SendStream, mut messages: mpsc::Receiver<PeerMessage>) {
+    while let Some(message) = messages.recv().await {
         let mut frame = BytesMut::new();
         session_header(FrameType::Peer).encode_with(&mut frame, 0, |out| message.encode(out));
-        let written = timeout(WRITE_TIMEOUT, control.write_chunk(frame.freeze())).await;
-        if !matches!(written, Ok(Ok(()))) {
-            dial::close(&connection, ErrorCode::Protocol, "a message was not read in time");
+        if !matches!(timeout(WRITE_TIMEOUT, control.write_chunk(frame.freeze())).await, Ok(Ok(()))) {
             return;
         }
     }

@@ -4,16 +4,17 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, RecvStream, SendStream};
-use quoit_client::{ErrorCode, Identity, Role, dial, frames::read_frame};
-use quoit_proto_types::{
-    frame::{FrameHeader, FrameType},
-    limits,
-    message::{peer::PeerMessage, session::Hello},
+use quoit_client::{ErrorCode, Identity, Role, dial};
+use quoit_proto_types::{frame::FrameHeader, message::session::Hello};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::timeout,
 };
-use tokio::{sync::Semaphore, time::timeout};
-use tracing::debug;
 
-use super::streams::RequestStream;
+use super::{
+    peers::{self, PeerEvent},
+    streams::RequestStream,
+};
 
 /// Large replies one connection may have under way; one more is answered `Busy`.
 const LARGE_REPLIES_MAX: usize = 16;
@@ -58,16 +59,14 @@ impl Session {
         Some(RequestStream::new(send, recv))
     }
 
-    /// The next message of a node on its control stream; `None` when the session is over. Not cancel-safe.
-    pub(crate) async fn next_peer_message(&mut self) -> Option<PeerMessage> {
-        let (header, body) = read_frame(&mut self.control.1, limits::PEER_MESSAGE_BYTES_MAX).await.ok()?;
-        let message = (header.kind == FrameType::Peer).then(|| PeerMessage::decode(&body));
-        if let Some(Ok(message)) = message {
-            return Some(message);
-        }
-        debug!(peer = %self.identity, kind = ?header.kind, "not a peer message");
-        self.close(ErrorCode::Protocol, "not a peer message");
-        None
+    /// Exchanges messages with the node at the other end, over the control stream, until the session is over.
+    pub(crate) async fn converse(self, events: &mpsc::Sender<PeerEvent>) {
+        peers::converse(self.identity.name, &self.connection, self.control, events).await;
+    }
+
+    /// Returns when the session is over.
+    pub(crate) async fn closed(&self) {
+        self.connection.closed().await;
     }
 
     /// What is needed to send large replies, apart from the session.

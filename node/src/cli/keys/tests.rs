@@ -14,10 +14,10 @@ fn accepted(words: &[&str]) -> bool {
 }
 
 fn set_args(words: &[&str]) -> SetArgs {
-    match Line::try_parse_from([&["quoit", "set"], words].concat()).unwrap() {
-        Line::Set(args) => args,
-        other => panic!("{other:?}"),
-    }
+    let Line::Set(args) = Line::try_parse_from([&["quoit", "set"], words].concat()).unwrap() else {
+        panic!("{words:?} is no set");
+    };
+    args
 }
 
 #[test]

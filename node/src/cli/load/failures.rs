@@ -41,6 +41,9 @@ fn kind(error: &RequestError) -> &'static str {
         RequestError::Timeout { .. } => "timeout",
         RequestError::ConnectionLost { .. } => "connection lost",
         RequestError::Refused { .. } => "refused",
+        RequestError::NoOwner { .. } => "no owner",
+        RequestError::Protocol { .. } => "out of protocol",
+        RequestError::Closed => "closed",
         _ => "other",
     }
 }

@@ -34,11 +34,11 @@ impl Report {
     pub(super) fn result(&self) -> Result<(), CliError> {
         let failed = self.tally.failures.count();
         if self.tally.hopeless {
-            let what = format!("gave up: the cluster takes nothing, {failed} records failed");
+            let what = format!("gave up: the cluster takes nothing, {} failed", counted(failed));
             return Err(CliError::new(Exit::Cluster, what).why(first_example(&self.tally.failures)));
         }
         if failed > 0 {
-            let what = format!("{failed} records were not loaded");
+            let what = format!("{} not loaded", counted(failed));
             return Err(CliError::new(Exit::Cluster, what).why(first_example(&self.tally.failures)));
         }
         match &self.verdict {
@@ -111,6 +111,12 @@ impl Verdict {
         }
         error
     }
+}
+
+/// `1 record`, `2 records`.
+pub(super) fn counted(records: u64) -> String {
+    let noun = if records == 1 { "record" } else { "records" };
+    format!("{} {noun}", HumanCount(records))
 }
 
 fn first_example(failures: &Failures) -> String {

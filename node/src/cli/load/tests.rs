@@ -64,5 +64,5 @@ async fn as_many_bad_records_as_allowed_are_skipped() {
     assert_eq!((lines, skipped, stopped), (vec![vec![2, 4, 6]], 2, None));
     let (lines, skipped, stopped) = batches(text, 9, 1).await;
     assert_eq!((lines, skipped), (vec![vec![2, 4]], 1));
-    assert_eq!(stopped.unwrap(), "line 5: 2 fields where the heading names 1");
+    assert_eq!(stopped.unwrap(), "line 5: the heading names 1 fields, and here are 2");
 }

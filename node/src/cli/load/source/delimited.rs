@@ -51,13 +51,11 @@ impl<R: Read> Delimited<R> {
             Ok(false) => return Ok(None),
             Ok(true) => {}
             Err(error) => {
-                return match error.kind() {
-                    ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                        let reason = format!("{len} fields where the heading names {expected_len}");
-                        Ok(Some(Err(BadRecord { line, reason })))
-                    }
-                    _ => Err(fatal(error, line)),
+                let ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() else {
+                    return Err(fatal(error, line));
                 };
+                let reason = format!("the heading names {expected_len} fields, and here are {len}");
+                return Ok(Some(Err(BadRecord { line, reason })));
             }
         }
         let value = match self.value {
@@ -94,9 +92,11 @@ impl<R: Read> Delimited<R> {
 }
 
 fn fatal(error: csv::Error, line: u64) -> SourceError {
-    match error.into_kind() {
-        ErrorKind::Io(error) => read_error(error, line),
-        other => SourceError::Read(io::Error::other(format!("{other:?}"))),
+    let told = error.to_string();
+    if let ErrorKind::Io(error) = error.into_kind() {
+        read_error(error, line)
+    } else {
+        SourceError::Read(io::Error::other(told))
     }
 }
 

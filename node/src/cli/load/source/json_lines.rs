@@ -52,7 +52,7 @@ impl<R: BufRead> JsonLines<R> {
             Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
                 return Err("not an object".into());
             }
-            Err(error) => return Err(format!("not JSON: {error}")),
+            Err(error) => return Err(format!("not JSON, at column {}", error.column())),
         };
         let key = match field(&fields, &self.key)? {
             Value::String(text) => text.clone(),
@@ -74,7 +74,9 @@ impl<R: BufRead> JsonLines<R> {
                         "`{name}` has more digits than JSON numbers keep: quote it, or leave out --value"
                     ));
                 }
-                other => other.to_string().into(),
+                other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                    other.to_string().into()
+                }
             },
         };
         Ok(Record { key: key.into(), value, line: self.line })

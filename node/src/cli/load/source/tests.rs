@@ -29,7 +29,7 @@ fn csv_quotes_hold_commas_newlines_and_quotes() {
 fn lines_are_counted_through_quotes_blank_lines_and_bad_records() {
     let text = b"id,v\r\n\"a\r\nb\",1\r\n\r\n\"c\nd\n\",2,3\r\ne,4\nf,\"5\n\"";
     let lines: Vec<String> = read(InputFormat::Csv, text, "id", Some("v"));
-    let starts = ["2 a", "line 5: 3 fields", "8 e", "9 f"];
+    let starts = ["2 a", "line 5: the heading names 2 fields, and here are 3", "8 e", "9 f"];
     assert_eq!(lines.len(), starts.len());
     for (line, start) in lines.iter().zip(starts) {
         assert!(line.starts_with(start), "{line}");
@@ -45,7 +45,7 @@ fn a_whole_record_is_json_in_the_order_of_the_columns() {
 #[test]
 fn bad_csv_records_are_told_by_line_and_the_next_one_is_read() {
     let shown = read(InputFormat::Csv, b"id,v\n1,2,3\n\"\",5\n6,7\n", "id", Some("v"));
-    assert_eq!(shown, ["line 2: 3 fields where the heading names 2", "line 3: the key is empty", "4 6=7"]);
+    assert_eq!(shown, ["line 2: the heading names 2 fields, and here are 3", "line 3: the key is empty", "4 6=7"]);
 }
 
 #[test]
