@@ -7,6 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use quinn::{Endpoint, Runtime, TokioRuntime};
 use quoit_proto_types::{
     Epoch, ErrorCode, Fence, HashPoint, Member, NodeId, RequestId, Role, View,
@@ -35,6 +36,8 @@ use crate::{
 
 /// How often a cluster that has not formed yet is asked again.
 const FORMING_PAUSE: Duration = Duration::from_millis(200);
+/// How long after one seed the next is dialled.
+const SEED_STAGGER: Duration = Duration::from_millis(100);
 /// How long to wait before all seeds are dialled again.
 const SEEDS_PAUSE: Duration = Duration::from_millis(200);
 
@@ -116,7 +119,7 @@ impl Core {
             let jitter = self.jitter.lock().unwrap_or_else(PoisonError::into_inner).random();
             match self.retry.decide(attempt, &error, jitter) {
                 Decision::GiveUp => return Err(error),
-                Decision::Refresh => self.refresh(epoch, deadline).await,
+                Decision::Refresh => Box::pin(self.refresh(epoch, deadline)).await,
                 Decision::Wait(pause) if Instant::now() + pause >= deadline => return Err(error),
                 Decision::Wait(pause) => sleep(pause).await,
             }
@@ -141,7 +144,11 @@ impl Core {
         (fence, epoch): (Fence, Epoch),
         (started, deadline): (Instant, Instant),
     ) -> Result<Reply, RequestError> {
-        let connection = node.connection(deadline).await?;
+        let connection = match node.ready() {
+            Some(connection) => connection,
+            // Boxed: a request that need not wait does not carry the state of waiting.
+            None => Box::pin(node.connection(deadline)).await?,
+        };
         let limit = u64::from(connection.ack().value_bytes_max);
         let bytes = request.value().len();
         if bytes as u64 > limit {
@@ -244,47 +251,58 @@ fn open_endpoint(config: &ClientConfig, reset_key: &[u8; 32]) -> std::io::Result
     endpoint::dialling_endpoint(settings, socket, runtime)
 }
 
-/// Dials the seeds, in turn, until one has a view.
+/// Dials the seeds until one has a view: all of them side by side, each a little later than the one before, so that a dead
+/// seed costs little and a live one is not joined by all the others.
 async fn first_view(
     dialler: &Dialler,
     seeds: &[Address],
     deadline: Instant,
 ) -> Result<(View, Connection), ConnectError> {
-    let mut attempts: Vec<(Address, DialError)> = Vec::new();
     loop {
-        let mut failed = Vec::new();
-        for seed in seeds {
-            match timeout_at(deadline, dialler.dial(seed, None)).await {
-                Ok(Ok(connection)) => match await_view(&connection, deadline).await {
-                    Ok(view) => return Ok((view, connection)),
-                    Err(NoView::Refused(refusal)) if refusal.code == ErrorCode::NotReady => {
-                        return Err(ConnectError::NotFormed { seed: seed.clone(), text: refusal.text });
-                    }
-                    Err(error) => failed.push((seed.clone(), no_view(&connection, &error))),
-                },
-                Ok(Err(error)) => failed.push((seed.clone(), error)),
-                // An attempt that was cut short says less than the one before it.
-                Err(_) if attempts.iter().any(|(known, _)| known == seed) => break,
-                Err(_) => failed.push((seed.clone(), out_of_time(seed))),
+        let dials = seeds.iter().zip(0..).map(async |(seed, position): (&Address, u32)| {
+            sleep(SEED_STAGGER.saturating_mul(position)).await;
+            (seed.clone(), ask_seed(dialler, seed, deadline).await)
+        });
+        let mut dials: FuturesUnordered<_> = dials.collect();
+        let mut attempts = Vec::new();
+        let mut forming = None;
+        while let Some((seed, outcome)) = dials.next().await {
+            match outcome {
+                Ok(found) => return Ok(found),
+                Err(NoSeed::NotFormed(text)) => forming = Some(ConnectError::NotFormed { seed, text }),
+                Err(NoSeed::Unreachable(error)) => attempts.push((seed, error)),
             }
         }
-        let out_of_time = Instant::now() + SEEDS_PAUSE >= deadline;
-        if failed.len() == seeds.len() || attempts.is_empty() {
-            attempts = failed;
+        if let Some(forming) = forming {
+            return Err(forming);
         }
-        if out_of_time || attempts.iter().all(|(_, error)| error.is_about_identity()) {
+        let hopeless = attempts.iter().all(|(_, error)| error.is_about_identity());
+        // Another round must have time for a whole dial: one that is cut short says less than the last.
+        if hopeless || Instant::now() + SEEDS_PAUSE + dialler.dial_timeout > deadline {
             return Err(ConnectError::Unreachable { attempts });
         }
         sleep(SEEDS_PAUSE).await;
     }
 }
 
-fn no_view(connection: &Connection, error: &NoView) -> DialError {
-    DialError::Failed { address: connection.remote_address(), reason: format!("it gave no view: {error}") }
+/// Why a seed did not lead to a cluster.
+enum NoSeed {
+    NotFormed(String),
+    Unreachable(DialError),
 }
 
-fn out_of_time(seed: &Address) -> DialError {
-    DialError::Resolve { address: seed.clone(), reason: "no time was left to dial it".into() }
+async fn ask_seed(dialler: &Dialler, seed: &Address, deadline: Instant) -> Result<(View, Connection), NoSeed> {
+    let wait = dialler.dial_timeout.min(deadline.saturating_duration_since(Instant::now()));
+    let connection = dialler.dial(seed, None, wait).await.map_err(NoSeed::Unreachable)?;
+    match await_view(&connection, deadline).await {
+        Ok(view) => Ok((view, connection)),
+        Err(NoView::Refused(refusal)) if refusal.code == ErrorCode::NotReady => Err(NoSeed::NotFormed(refusal.text)),
+        Err(error) => Err(NoSeed::Unreachable(no_view(&connection, &error))),
+    }
+}
+
+fn no_view(connection: &Connection, error: &NoView) -> DialError {
+    DialError::Failed { address: connection.remote_address(), reason: format!("it gave no view: {error}") }
 }
 
 /// Asks for the view until the node's cluster has formed.

@@ -92,10 +92,30 @@ impl Lane {
     pub(crate) fn start(
         &self,
         request: &Request<'_>,
+        header: FrameHeader,
+        deadline: Instant,
+    ) -> Result<Started, NotQueued> {
+        self.push(self.lock(), request, header, deadline)
+    }
+
+    /// The same, unless frames have piled up, as they do while the lane waits for a lost packet.
+    pub(crate) fn start_unless_stuck(
+        &self,
+        request: &Request<'_>,
+        header: FrameHeader,
+        deadline: Instant,
+    ) -> Option<Result<Started, NotQueued>> {
+        let queue = self.lock();
+        (queue.unsent.len() <= STUCK_BYTES).then(|| self.push(queue, request, header, deadline))
+    }
+
+    fn push(
+        &self,
+        mut queue: MutexGuard<'_, Queue>,
+        request: &Request<'_>,
         mut header: FrameHeader,
         deadline: Instant,
     ) -> Result<Started, NotQueued> {
-        let mut queue = self.lock();
         if let Some(reason) = &queue.lost {
             return Err(NotQueued::Lost(Arc::clone(reason)));
         }
@@ -115,11 +135,6 @@ impl Lane {
             self.filled.notify_one();
         }
         Ok(Started { answer: receiver, first })
-    }
-
-    /// Whether frames have piled up, as they do while the lane waits for a lost packet.
-    pub(crate) fn is_stuck(&self) -> bool {
-        self.lock().unsent.len() > STUCK_BYTES
     }
 
     /// Answers the caller of `header.request`, if it still waits. For replies that come on a stream of their own.

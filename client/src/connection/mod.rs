@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use self::lane::{Lane, lane_of};
+use self::lane::{Lane, Started, lane_of};
 pub(crate) use self::lane::{NotQueued, Unanswered};
 use crate::{
     dial::{self, Dialled},
@@ -99,19 +99,21 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Result<Reply, Unanswered>, NotQueued> {
         if request.is_large() {
-            return Ok(self.call_large(request, header, deadline).await);
+            // Boxed, as every rare path is: it would make each small request carry its state.
+            return Ok(Box::pin(self.call_large(request, header, deadline)).await);
         }
-        let started = self.lane().start(request, header, deadline)?;
+        let started = self.start(request, header, deadline)?;
         if started.first {
             self.shared.started.notify_one();
         }
         Ok(started.answer.await.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into()))))
     }
 
-    /// The first lane that is not stuck; which keeps requests together, where batching pays.
-    fn lane(&self) -> &Lane {
+    /// Takes the first lane that is not stuck; which keeps requests together, where batching pays.
+    fn start(&self, request: &Request<'_>, header: FrameHeader, deadline: Instant) -> Result<Started, NotQueued> {
         let lanes = &self.shared.lanes;
-        lanes.iter().find(|lane| !lane.is_stuck()).unwrap_or(&lanes[0])
+        let free = lanes.iter().find_map(|lane| lane.start_unless_stuck(request, header, deadline));
+        free.unwrap_or_else(|| lanes[0].start(request, header, deadline))
     }
 
     /// Sends a request with a large value on a stream of its own, where it delays nobody.

@@ -46,9 +46,6 @@ impl Node {
 
     /// The connection, once there is one; waits for it no longer than until `deadline`.
     pub(crate) async fn connection(&self, deadline: Instant) -> Result<Arc<Connection>, RequestError> {
-        if let State::Ready(connection) = &*self.state.borrow() {
-            return Ok(Arc::clone(connection));
-        }
         let started = Instant::now();
         let mut state = self.state.clone();
         let settled = state.wait_for(|state| !matches!(state, State::Connecting));

@@ -36,10 +36,16 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
-    /// Dials the node `name`, or any node of the cluster if it is `None`, at each address of `address` in turn.
+    /// Dials the node `name`, or any node of the cluster if it is `None`, at each address of `address` in turn, each for
+    /// no longer than `wait`.
     ///
     /// The certificate files are read anew, so that a renewed certificate takes effect at the next dial.
-    pub(crate) async fn dial(&self, address: &Address, name: Option<&Label>) -> Result<Connection, DialError> {
+    pub(crate) async fn dial(
+        &self,
+        address: &Address,
+        name: Option<&Label>,
+        wait: Duration,
+    ) -> Result<Connection, DialError> {
         let credentials = self.files.load()?;
         let cluster = &self.identity.cluster;
         let server_name = match name {
@@ -48,10 +54,10 @@ impl Dialler {
         };
         let tls = credentials.dialler(self.identity.role);
         let mut failure = None;
-        for address in dial::resolve(address, self.dial_timeout).await? {
+        for address in dial::resolve(address, wait).await? {
             let target = Target { address, server_name: server_name.clone(), role: self.identity.role };
             let hello = Hello { node: None };
-            match dial::dial(&self.endpoint, Arc::clone(&tls), &target, &hello, self.dial_timeout).await {
+            match dial::dial(&self.endpoint, Arc::clone(&tls), &target, &hello, wait).await {
                 Ok(dialled) => return self.open(dialled).await,
                 Err(error) => failure = Some(error),
             }
@@ -96,7 +102,7 @@ async fn connect(dialler: &Dialler, member: &Member, state: &watch::Sender<State
         .with_jitter_seed(dialler.seed ^ u64::from(member.ordinal.value()))
         .build();
     loop {
-        match dialler.dial(&member.address, Some(&member.name)).await {
+        match dialler.dial(&member.address, Some(&member.name), dialler.dial_timeout).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 state.send_replace(State::Ready(Arc::clone(&connection)));

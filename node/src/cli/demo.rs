@@ -8,6 +8,7 @@ use std::{
 use clap::Args;
 use futures_util::stream::{self, StreamExt};
 use quoit_client::{Client, SetOptions};
+use tokio::signal::unix::{SignalKind, signal};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
@@ -44,9 +45,13 @@ pub(crate) struct DemoArgs {
 
 pub(crate) async fn run(args: DemoArgs, _global: &GlobalArgs, output: &Output) -> Result<(), CliError> {
     output.note("starting three nodes on free ports, with certificates in a temporary folder");
+    let mut terminate = signal(SignalKind::terminate())?;
     let cluster = LocalCluster::start("demo", &[0; 3]).await?;
     let client = cluster.connect().await?;
-    let shown = show(&args, &cluster, &client, output).await;
+    let shown = tokio::select! {
+        shown = show(&args, &cluster, &client, output) => shown,
+        _ = terminate.recv() => Err(CliError::new(Exit::Interrupted, "terminated")),
+    };
     client.close().await;
     shown.and(cluster.stop().await)
 }
