@@ -52,3 +52,9 @@ pub use crate::{
     retry::RetryPolicy,
     tls::{CertificateFiles, CredentialsError},
 };
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -96,18 +96,18 @@ async fn a_certificate_of_tomorrow_is_refused() -> Result<()> {
     check_refused("early", spoil, "not valid yet", "cause=\"not yet valid\"").await
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_identities_in_one_certificate_are_refused() -> Result<()> {
+#[test]
+fn two_identities_in_one_certificate_are_refused() -> Result<()> {
     let spoil = |request: &mut LeafRequest| {
         request.dns_names.push("d.client.test.quoit.internal".into());
     };
-    let refused = check_refused_at_home("two", spoil).await?;
+    let refused = check_refused_at_home("two", spoil)?;
     assert!(refused.contains("two identities"), "{refused}");
     Ok(())
 }
 
 /// A certificate that the client itself will not use.
-async fn check_refused_at_home(name: &str, spoil: impl FnOnce(&mut LeafRequest)) -> Result<String> {
+fn check_refused_at_home(name: &str, spoil: impl FnOnce(&mut LeafRequest)) -> Result<String> {
     let certs = Certs::new("test")?;
     let mut request = client_request();
     spoil(&mut request);
@@ -199,8 +199,8 @@ async fn a_node_other_than_the_one_dialled_is_refused() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_that_others_can_read_is_not_used() -> Result<()> {
+#[test]
+fn a_key_that_others_can_read_is_not_used() -> Result<()> {
     let certs = Certs::new("test")?;
     let files = certs.files(Role::Node, "n1")?;
     fs::set_permissions(&files.key, Permissions::from_mode(0o644))?;

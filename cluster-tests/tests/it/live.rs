@@ -16,17 +16,17 @@ use quoit_node::{
 use tempfile::TempDir;
 
 /// Longer than anything takes that works at all, so that only a failure waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Certificates of one cluster.
-pub struct Certs {
+pub(crate) struct Certs {
     folder: TempDir,
     authority: Authority,
     cluster: String,
 }
 
 impl Certs {
-    pub fn new(cluster: &str) -> Result<Self> {
+    pub(crate) fn new(cluster: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let dir = CertsDir::create(folder.path())?;
         let made = dir.init(Some(&cluster.parse()?), None, SystemTime::now(), Overwrite::Keep)?;
@@ -34,39 +34,39 @@ impl Certs {
     }
 
     /// The files of `name`, made if they do not exist.
-    pub fn files(&self, role: Role, name: &str) -> Result<CertificateFiles> {
+    pub(crate) fn files(&self, role: Role, name: &str) -> Result<CertificateFiles> {
         let identity = Identity::new(role, name.parse()?, self.cluster.parse()?);
         let dir = CertsDir::open(self.folder.path())?;
         dir.issue(&self.authority, &identity, &[], None, SystemTime::now(), Overwrite::Keep)?;
         Ok(CertificateFiles::in_folder(self.folder.path().join(name)))
     }
 
-    pub fn authority(&self) -> &Authority {
+    pub(crate) fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    pub fn folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
 
 /// Nodes that found one cluster, and the certificates to talk to them.
-pub struct LiveCluster {
-    pub certs: Certs,
-    pub nodes: Vec<NodeHandle>,
-    pub seeds: Vec<String>,
+pub(crate) struct LiveCluster {
+    pub(crate) certs: Certs,
+    pub(crate) nodes: Vec<NodeHandle>,
+    pub(crate) seeds: Vec<String>,
     /// Sockets that are bound already, so that nobody takes a seed's port before its node starts.
     networks: Mutex<Vec<Option<Network>>>,
 }
 
 impl LiveCluster {
     /// Starts `count` nodes, n1 and so on, and waits until each is a member.
-    pub async fn start(count: usize) -> Result<Self> {
+    pub(crate) async fn start(count: usize) -> Result<Self> {
         Self::start_with(count, |_| {}).await
     }
 
     /// The same with settings of one's own.
-    pub async fn start_with(count: usize, adjust: impl Fn(&mut Settings)) -> Result<Self> {
+    pub(crate) async fn start_with(count: usize, adjust: impl Fn(&mut Settings)) -> Result<Self> {
         let mut cluster = Self::bind(count)?;
         for index in 0..count {
             let node = cluster.start_node(index, &adjust).await?;
@@ -79,7 +79,7 @@ impl LiveCluster {
     }
 
     /// Certificates and addresses for `count` nodes, none of which runs.
-    pub fn bind(count: usize) -> Result<Self> {
+    pub(crate) fn bind(count: usize) -> Result<Self> {
         let loopback = "127.0.0.1:0".parse()?;
         let networks = (0..count).map(|_| Network::udp(loopback)).collect::<Result<Vec<_>, _>>()?;
         let address = |network: &Network| anyhow::Ok(network.socket.local_addr()?.to_string());
@@ -89,7 +89,7 @@ impl LiveCluster {
     }
 
     /// Starts the node at one of the cluster's addresses.
-    pub async fn start_node(&self, index: usize, adjust: impl Fn(&mut Settings)) -> Result<NodeHandle> {
+    pub(crate) async fn start_node(&self, index: usize, adjust: impl Fn(&mut Settings)) -> Result<NodeHandle> {
         let files = self.certs.files(Role::Node, &format!("n{}", index + 1))?;
         let mut settings = Settings { listen: self.seeds[index].parse()?, ..Settings::new(files) };
         settings.seeds = self.seeds.iter().map(|seed| seed.parse()).collect::<Result<_, _>>()?;
@@ -103,30 +103,30 @@ impl LiveCluster {
     }
 
     /// What a client of this cluster is configured with.
-    pub fn client_config(&self) -> Result<ClientConfig> {
+    pub(crate) fn client_config(&self) -> Result<ClientConfig> {
         let files = self.certs.files(Role::Client, "client")?;
         Ok(ClientConfig::new(files, &self.seeds)?)
     }
 
-    pub async fn client(&self) -> Result<Client> {
+    pub(crate) async fn client(&self) -> Result<Client> {
         // Debug builds on a busy machine are slow, and no test is about a second's deadline.
         let config = self.client_config()?.request_timeout(PATIENCE).connect_timeout(PATIENCE);
         Ok(Client::connect(config).await?)
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         for node in self.nodes {
             node.shutdown().await;
         }
     }
 }
 
-pub async fn formed(node: &mut NodeHandle) -> Result<View> {
+pub(crate) async fn formed(node: &mut NodeHandle) -> Result<View> {
     node.formed(PATIENCE).await.map_err(|state| anyhow!("not formed: {state:?}"))
 }
 
 /// Waits until `condition` holds.
-pub async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
+pub(crate) async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
     let mut tick = tokio::time::interval(Duration::from_millis(10));
     let waiting = async {
         while !condition() {

@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::MakeWriter;
 static LOG: Mutex<String> = Mutex::new(String::new());
 
 /// Keeps every log line of this process from now on.
-pub fn keep() {
+pub(crate) fn keep() {
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {
         tracing_subscriber::fmt().with_ansi(false).with_writer(Keeper).init();
@@ -18,7 +18,7 @@ pub fn keep() {
 }
 
 /// The lines so far that contain every one of `marks`.
-pub fn lines(marks: &[&str]) -> Vec<String> {
+pub(crate) fn lines(marks: &[&str]) -> Vec<String> {
     let log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     log.lines().filter(|line| marks.iter().all(|mark| line.contains(mark))).map(str::to_owned).collect()
 }

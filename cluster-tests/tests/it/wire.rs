@@ -44,13 +44,11 @@ async fn session(cluster: &LiveCluster, endpoint: &Endpoint) -> Result<dial::Dia
 /// Why the node closed `connection`: code and words.
 async fn closed(connection: &Connection) -> Result<(Option<ErrorCode>, String)> {
     let error = tokio::time::timeout(PATIENCE, connection.closed()).await.context("it stayed open")?;
-    match error {
-        quinn::ConnectionError::ApplicationClosed(close) => {
-            let number = u16::try_from(close.error_code.into_inner())?;
-            Ok((ErrorCode::from_number(number), String::from_utf8_lossy(&close.reason).into_owned()))
-        }
-        other => Err(anyhow!("{other}")),
-    }
+    let quinn::ConnectionError::ApplicationClosed(close) = error else {
+        return Err(anyhow!("{error}"));
+    };
+    let number = u16::try_from(close.error_code.into_inner())?;
+    Ok((ErrorCode::from_number(number), String::from_utf8_lossy(&close.reason).into_owned()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

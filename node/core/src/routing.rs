@@ -13,11 +13,7 @@ pub struct Routing {
 impl Routing {
     /// Routes for the member `me` of `view`.
     pub fn new(view: View, me: Ordinal) -> Self {
-        Self {
-            ring: view.ring(),
-            view,
-            me,
-        }
+        Self { ring: view.ring(), view, me }
     }
 
     /// The installed view.
