@@ -40,7 +40,7 @@ Exit codes: 0 done; 1 the answer is no; 2 usage or configuration; 3 no node reac
 pub struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
-    /// None on a terminal: the shell.
+    /// None: the shell.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
