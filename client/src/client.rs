@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     config::ClientConfig,
-    core::{self, Core},
+    core::Core,
     error::{ConnectError, DialError, RequestError},
     request::{Reply, Request},
 };
@@ -311,7 +311,7 @@ impl Client {
     /// # }
     /// ```
     pub async fn close(&self) {
-        core::close(self.core.endpoint(), CLOSE_TIMEOUT).await;
+        self.core.close(CLOSE_TIMEOUT).await;
     }
 }
 

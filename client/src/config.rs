@@ -59,7 +59,7 @@ impl ClientConfig {
     }
 
     /// How long one request may take, retries included. Default 1 s. Shorter fails faster when a node hangs; longer
-    /// rides out a node's restart.
+    /// rides out a busy node and a slow network.
     ///
     /// ```
     /// # use {quoit_client::ClientConfig, std::time::Duration};

@@ -2,7 +2,10 @@
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,6 +39,8 @@ use crate::{
 
 /// How often a cluster that has not formed yet is asked again.
 const FORMING_PAUSE: Duration = Duration::from_millis(200);
+/// How long one node may take to send its view.
+const VIEW_TIMEOUT: Duration = Duration::from_millis(250);
 /// How long after one seed the next is dialled.
 const SEED_STAGGER: Duration = Duration::from_millis(100);
 /// How long to wait before all seeds are dialled again.
@@ -53,6 +58,7 @@ pub(crate) struct Core {
     retry: RetryPolicy,
     request_timeout: Duration,
     jitter: Mutex<SmallRng>,
+    closed: AtomicBool,
 }
 
 impl Core {
@@ -91,6 +97,7 @@ impl Core {
             retry: config.retry,
             request_timeout: config.request_timeout,
             jitter: Mutex::new(SmallRng::seed_from_u64(config.seed)),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -98,13 +105,18 @@ impl Core {
         self.topology.load_full()
     }
 
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.dialler.endpoint
+    /// Closes every connection for good and waits, no longer than `wait`, until the nodes have been told.
+    pub(crate) async fn close(&self, wait: Duration) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.topology().nodes().iter().for_each(|node| node.stop());
+        let endpoint = &self.dialler.endpoint;
+        endpoint.close(u32::from(ErrorCode::ShuttingDown.number()).into(), b"the client is closing");
+        let _ = timeout(wait, endpoint.wait_idle()).await;
     }
 
     /// Carries out `request`, retries included.
     pub(crate) async fn execute(&self, request: Request<'_>) -> Result<Reply, RequestError> {
-        let Some(point) = request.point()? else {
+        let Some(point) = request.point()?.filter(|_| !self.closed.load(Ordering::Relaxed)) else {
             return Err(RequestError::Closed);
         };
         let mut now = Instant::now();
@@ -204,8 +216,12 @@ impl Core {
         if topology.view.epoch() > known {
             return;
         }
-        for connection in topology.nodes().iter().filter_map(|node| node.ready()) {
-            match fetch_view(&connection, deadline).await {
+        // Side by side, and each for a short time only: a node that hangs must not keep the others' view from anybody.
+        let soon = deadline.min(Instant::now() + VIEW_TIMEOUT);
+        let ready: Vec<_> = topology.nodes().iter().filter_map(|node| node.ready()).collect();
+        let mut views: FuturesUnordered<_> = ready.iter().map(|connection| fetch_view(connection, soon)).collect();
+        while let Some(view) = views.next().await {
+            match view {
                 Ok(view) if self.supersedes(&view) => return self.install(view),
                 Ok(_) => {}
                 Err(error) => debug!(%error, "no view from this node"),
@@ -343,10 +359,4 @@ async fn fetch_view(connection: &Connection, deadline: Instant) -> Result<View, 
         Ok(refusal) if reply.header.kind == FrameType::Refusal => NoView::Refused(refusal),
         _ => NoView::Protocol,
     })
-}
-
-/// Closes the endpoint and waits, no longer than `wait`, until the nodes have been told.
-pub(crate) async fn close(endpoint: &Endpoint, wait: Duration) {
-    endpoint.close(u32::from(ErrorCode::ShuttingDown.number()).into(), b"the client is closing");
-    let _ = timeout(wait, endpoint.wait_idle()).await;
 }

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use quoit_proto_types::{RetryClass, message::client::Refusal};
+use quoit_proto_types::{ErrorCode, RetryClass, message::client::Refusal};
 
 use crate::error::RequestError;
+
+/// Longest pause between two tries.
+const DELAY_MAX: Duration = Duration::from_millis(100);
 
 /// How often a request is tried before its error is handed to the caller. The deadline bounds all tries together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Tries in all, the first one included.
+    /// Tries in all, the first one included. A busy node is asked until the deadline all the same, unless this is 1.
     pub attempts_max: u32,
     /// Pause before the second try; doubles with each further one, and is spread by a random half.
     pub first_delay: Duration,
@@ -30,7 +33,15 @@ impl RetryPolicy {
     /// Only a request that certainly changed nothing is repeated: repeating a write whose fate is unknown could undo
     /// somebody else's later one.
     pub(crate) fn decide(&self, attempt: u32, error: &RequestError, jitter: f64) -> Decision {
-        if attempt >= self.attempts_max || !error.is_retryable() || !error.has_no_side_effects() {
+        if self.attempts_max <= 1 || !error.is_retryable() || !error.has_no_side_effects() {
+            return Decision::GiveUp;
+        }
+        let asked_to_wait = if let RequestError::Refused { refusal, .. } = error {
+            (refusal.code == ErrorCode::Busy).then(|| Duration::from_millis(refusal.argument))
+        } else {
+            matches!(error, RequestError::Busy { .. }).then_some(Duration::ZERO)
+        };
+        if attempt >= self.attempts_max && asked_to_wait.is_none() {
             return Decision::GiveUp;
         }
         let stale = |refusal: &Refusal| refusal.code.retry_class() == RetryClass::AfterRefresh;
@@ -39,8 +50,9 @@ impl RetryPolicy {
         {
             return Decision::Refresh;
         }
-        let doubled = self.first_delay.saturating_mul(1 << (attempt - 1).min(16));
-        Decision::Wait(doubled.mul_f64(0.5 + jitter.clamp(0.0, 1.0)))
+        let doubled = self.first_delay.saturating_mul(1 << (attempt - 1).min(16)).min(DELAY_MAX);
+        let pause = doubled.max(asked_to_wait.unwrap_or_default().min(DELAY_MAX));
+        Decision::Wait(pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0)))
     }
 }
 
@@ -57,8 +69,6 @@ pub(crate) enum Decision {
 
 #[cfg(test)]
 mod tests {
-    use quoit_proto_types::ErrorCode;
-
     use super::*;
     use crate::error::Effect;
 
@@ -90,7 +100,8 @@ mod tests {
     #[test]
     fn what_cannot_succeed_is_not_repeated_and_tries_are_bounded() {
         check(1, &refused(ErrorCode::ValueTooLarge), Decision::GiveUp);
-        check(4, &refused(ErrorCode::Busy), Decision::GiveUp);
+        check(4, &refused(ErrorCode::NotReady), Decision::GiveUp);
+        check(40, &refused(ErrorCode::Busy), Decision::Wait(DELAY_MAX));
         assert_eq!(RetryPolicy::NEVER.decide(1, &refused(ErrorCode::Busy), 0.5), Decision::GiveUp);
     }
 }

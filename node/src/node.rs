@@ -13,7 +13,7 @@ use quoit_proto_types::{
     Boot, Epoch, Instance, Nonce,
     message::{
         peer::Founder,
-        session::{HelloAck, NodeHello, Session as Negotiated, VERSIONS},
+        session::{Hello, HelloAck, NodeHello, Session as Negotiated, VERSIONS},
     },
     view::ViewConfig,
 };
@@ -45,6 +45,8 @@ use crate::{
 
 /// Events of peers that may wait for the membership driver.
 const PEER_EVENTS: usize = 1024;
+/// How long, after draining, everybody may take to hear that the node stops.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How often expired entries are looked for.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Expired entries removed in one go, which bounds how long a shard is locked.
@@ -60,6 +62,8 @@ pub struct NodeHandle {
     address: SocketAddr,
     shared: Arc<Shared>,
     state: watch::Receiver<NodeState>,
+    /// Ends what would open doors again while the node drains.
+    draining: CancellationToken,
     stopping: CancellationToken,
     /// Everything that runs, but for what the sessions own.
     tasks: TaskTracker,
@@ -173,7 +177,7 @@ impl NodeHandle {
         let (state_sender, state) = watch::channel(NodeState::Waiting("starting".into()));
         let (events, event_receiver) = mpsc::channel(PEER_EVENTS);
         let replies = TaskTracker::new();
-        let store = Arc::new(Store::new(store_config(&settings, seed)));
+        let store = Arc::new(Store::new(store_config(&settings)));
         let gateway = Gateway {
             store: Arc::clone(&store),
             routing: Arc::clone(&routing),
@@ -188,8 +192,6 @@ impl NodeHandle {
             instance: me.instance,
             boot: me.boot,
             nonce: Nonce::new(spread(seed, 3)),
-            cluster_id: None,
-            genesis: None,
             address: me.address.clone(),
         };
         let dialler = Arc::new(PeerDialler {
@@ -213,14 +215,22 @@ impl NodeHandle {
             clients: Arc::new(Semaphore::new(settings.clients_max)),
         });
         let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let node = Self { identity, settings, address, shared, state, stopping, tasks, replies };
+        let draining = stopping.child_token();
+        let node = Self { identity, settings, address, shared, state, draining, stopping, tasks, replies };
         node.spawn(driver.run(event_receiver));
         for seed in node.settings.seeds.clone() {
-            node.spawn(peers::keep_connected(Arc::clone(&dialler), seed, node.shared.events.clone()));
+            let (dialler, events) = (Arc::clone(&dialler), node.shared.events.clone());
+            // Named founders may share a seed. Founders that are found by their seeds have one each.
+            if node.settings.founders.is_empty() {
+                node.spawn(peers::keep_connected(dialler, seed, events));
+            } else {
+                node.spawn(peers::keep_all_connected(dialler, seed, events));
+            }
         }
         node.spawn(accept(Arc::clone(&node.shared)));
         node.spawn(expire(Arc::clone(&node.shared), clock));
-        node.spawn(reload(Arc::clone(&node.shared)));
+        let (draining, reload) = (node.draining.clone(), reload(Arc::clone(&node.shared)));
+        node.spawn(async move { draining.run_until_cancelled(reload).await.unwrap_or_default() });
         Ok(node)
     }
 
@@ -284,22 +294,23 @@ impl NodeHandle {
     }
 
     /// Stops: takes no new connections, lets large replies finish, then tells everybody and closes. Takes no longer than
-    /// the drain timeout.
+    /// the drain timeout and a second.
     pub async fn shutdown(self) {
         let endpoint = &self.shared.listener.endpoint;
-        let drained = timeout(self.settings.drain_timeout, async {
-            endpoint.set_server_config(None);
-            self.replies.close();
-            self.replies.wait().await;
-            endpoint.close(u32::from(ErrorCode::ShuttingDown.number()).into(), b"the node is shutting down");
-            self.stopping.cancel();
-            self.tasks.close();
-            self.tasks.wait().await;
-            endpoint.wait_idle().await;
-        });
-        if drained.await.is_err() {
+        self.draining.cancel();
+        endpoint.set_server_config(None);
+        self.replies.close();
+        if timeout(self.settings.drain_timeout, self.replies.wait()).await.is_err() {
             warn!(event = "drain_timeout", "stopped without waiting any longer");
         }
+        endpoint.close(u32::from(ErrorCode::ShuttingDown.number()).into(), b"the node is shutting down");
+        self.stopping.cancel();
+        self.tasks.close();
+        let _ = timeout(FAREWELL, async {
+            self.tasks.wait().await;
+            endpoint.wait_idle().await;
+        })
+        .await;
     }
 }
 
@@ -347,12 +358,13 @@ fn membership(
     MembershipDriver::new(clock, search, config, seed, routing, state)
 }
 
-fn store_config(settings: &Settings, seed: u64) -> StoreConfig {
+fn store_config(settings: &Settings) -> StoreConfig {
     StoreConfig {
         memory_limit_bytes: settings.memory_bytes,
         value_bytes_max: settings.value_bytes_max,
         policy: settings.eviction,
-        seed: spread(seed, 6),
+        // Drawn apart from the node's seed, of which others see what is derived from it: this one must stay secret.
+        seed: settings.random_seed.map_or_else(rand::random, |seed| spread(seed, 6)),
     }
 }
 
@@ -374,11 +386,11 @@ async fn accept(shared: Arc<Shared>) {
 }
 
 async fn serve(shared: Arc<Shared>, handshake: Handshake) {
-    let acknowledge = |_: &_| HelloAck {
+    let acknowledge = |hello: &Hello| HelloAck {
         session: Negotiated { version: VERSIONS.max, features: 0 },
         epoch: shared.gateway.routing.load().as_ref().map_or(Epoch::GENESIS, |r| r.epoch()),
         value_bytes_max: u32::try_from(shared.gateway.value_bytes_max).unwrap_or(u32::MAX),
-        node: Some(shared.hello.clone()),
+        node: hello.node.as_ref().map(|_| shared.hello.clone()),
     };
     let Some(session) = handshake.complete(acknowledge).await else {
         return;

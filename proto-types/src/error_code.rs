@@ -79,8 +79,6 @@ error_codes! {
     WrongCluster = 23, Never, "the certificate is of another cluster";
     /// The certificate names nobody, or two.
     BadIdentity = 24, Never, "the certificate does not name exactly one identity";
-    /// The founders' lists differ. The text names both.
-    GenesisMismatch = 25, Never, "the founders' lists differ";
     /// A second live process holds the same certificate.
     DuplicateIdentity = 26, Never, "another process runs under this identity";
     /// The node dialled itself; no fault.

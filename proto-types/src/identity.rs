@@ -136,6 +136,8 @@ impl Identity {
         let mut identity: Option<Self> = None;
         let mut role_names: Vec<(Role, Label)> = Vec::new();
         for name in names {
+            // TLS verifiers compare names without regard to case; an identity must not hide behind capitals.
+            let name = &*name.to_ascii_lowercase();
             let Some(labels) = name.strip_suffix(IDENTITY_SUFFIX).and_then(|rest| rest.strip_suffix('.')) else {
                 continue;
             };

@@ -98,7 +98,7 @@ impl Lane {
         self.push(self.lock(), request, header, deadline)
     }
 
-    /// The same, unless frames have piled up, as they do while the lane waits for a lost packet.
+    /// The same, unless the lane is full, or frames have piled up as they do while it waits for a lost packet.
     pub(crate) fn start_unless_stuck(
         &self,
         request: &Request<'_>,
@@ -106,7 +106,8 @@ impl Lane {
         deadline: Instant,
     ) -> Option<Result<Started, NotQueued>> {
         let queue = self.lock();
-        (queue.unsent.len() <= STUCK_BYTES).then(|| self.push(queue, request, header, deadline))
+        let free = queue.unsent.len() <= STUCK_BYTES && queue.pending.len() < limits::REQUESTS_IN_FLIGHT_MAX;
+        free.then(|| self.push(queue, request, header, deadline))
     }
 
     fn push(
@@ -118,6 +119,10 @@ impl Lane {
     ) -> Result<Started, NotQueued> {
         if let Some(reason) = &queue.lost {
             return Err(NotQueued::Lost(Arc::clone(reason)));
+        }
+        if queue.pending.len() >= limits::REQUESTS_IN_FLIGHT_MAX {
+            // Requests that nobody waits for any more make room; a late reply to one of them finds nobody.
+            queue.pending.retain(|_, pending| !pending.answer.is_closed());
         }
         if queue.pending.len() >= limits::REQUESTS_IN_FLIGHT_MAX || queue.unsent.len() >= UNSENT_BYTES_MAX {
             return Err(NotQueued::Full);
@@ -137,20 +142,21 @@ impl Lane {
         Ok(Started { answer: receiver, first })
     }
 
-    /// Answers the caller of `header.request`, if it still waits. For replies that come on a stream of their own.
-    pub(crate) fn complete(&self, header: FrameHeader, body: Bytes) {
-        let pending = self.lock().take(header.request);
+    /// Answers the caller of `request`, if it still waits. For replies that come on a stream of their own.
+    pub(crate) fn complete(&self, request: RequestId, outcome: Result<Reply, Unanswered>) {
+        let pending = self.lock().take(request);
         if let Some(pending) = pending {
             // The caller may have gone: then nobody wants the reply.
-            let _ = pending.answer.send(Ok(Reply { header, body }));
+            let _ = pending.answer.send(outcome);
         }
     }
 
-    /// Whether somebody waits for `request`.
-    pub(crate) fn is_awaited(&self, request: RequestId) -> bool {
+    /// Until when somebody waits for `request`; `None` if nobody does.
+    pub(crate) fn awaited_until(&self, request: RequestId) -> Option<Instant> {
         let queue = self.lock();
         let (generation, index) = parts(request);
-        queue.pending.get(index).is_some_and(|p| p.generation == generation && !p.answer.is_closed())
+        let pending = queue.pending.get(index)?;
+        (pending.generation == generation && !pending.answer.is_closed()).then_some(pending.deadline)
     }
 
     /// Gives up every request whose deadline has passed; says whether any is left.

@@ -6,7 +6,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
-use quoit_proto_types::{ErrorCode, Identity, RequestId, frame::FrameHeader, limits, message::session::HelloAck};
+use quoit_proto_types::{
+    ErrorCode, Identity, RequestId,
+    frame::{FrameHeader, HEADER_BYTES},
+    limits,
+    message::session::HelloAck,
+};
 use tokio::{
     sync::Notify,
     task::JoinSet,
@@ -17,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::lane::{Lane, Started, lane_of};
 pub(crate) use self::lane::{NotQueued, Unanswered};
 use crate::{
+    Effect,
     dial::{self, Dialled},
     frames,
     request::{Reply, Request},
@@ -39,7 +45,7 @@ pub(crate) struct Connection {
     shared: Arc<Shared>,
     /// Lane readers and writers, the sweeper, and the receiver of large replies.
     _tasks: Vec<AbortOnDropHandle<()>>,
-    /// The session lives while the control stream is open.
+    /// Where the node will push views; kept open for that.
     _control: (SendStream, RecvStream),
 }
 
@@ -100,7 +106,7 @@ impl Connection {
     ) -> Result<Result<Reply, Unanswered>, NotQueued> {
         if request.is_large() {
             // Boxed, as every rare path is: it would make each small request carry its state.
-            return Ok(Box::pin(self.call_large(request, header, deadline)).await);
+            return Box::pin(self.call_large(request, header, deadline)).await;
         }
         let started = self.start(request, header, deadline)?;
         if started.first {
@@ -109,11 +115,17 @@ impl Connection {
         Ok(started.answer.await.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into()))))
     }
 
-    /// Takes the first lane that is not stuck; which keeps requests together, where batching pays.
+    /// Queues a small request on the first lane, which keeps requests together, where batching pays. Reads pass a lane that
+    /// waits for a lost packet. Writes do not: one that its caller gave up must not arrive after a later one.
     fn start(&self, request: &Request<'_>, header: FrameHeader, deadline: Instant) -> Result<Started, NotQueued> {
         let lanes = &self.shared.lanes;
-        let free = lanes.iter().find_map(|lane| lane.start_unless_stuck(request, header, deadline));
-        free.unwrap_or_else(|| lanes[0].start(request, header, deadline))
+        if request.effect_if_unanswered() == Effect::None {
+            let free = lanes.iter().find_map(|lane| lane.start_unless_stuck(request, header, deadline));
+            if let Some(started) = free {
+                return started;
+            }
+        }
+        lanes[0].start(request, header, deadline)
     }
 
     /// Sends a request with a large value on a stream of its own, where it delays nobody.
@@ -122,10 +134,14 @@ impl Connection {
         request: &Request<'_>,
         header: FrameHeader,
         deadline: Instant,
-    ) -> Result<Reply, Unanswered> {
+    ) -> Result<Result<Reply, Unanswered>, NotQueued> {
+        let (send, mut recv) = match timeout_at(deadline, self.quic.open_bi()).await {
+            Ok(opened) => opened.map_err(|error| NotQueued::Lost(error.to_string().into()))?,
+            // The node lets a client have only so many streams open.
+            Err(_) => return Err(NotQueued::Full),
+        };
+        let mut send = ResetOnDrop(send);
         let exchange = async {
-            let (send, mut recv) = self.quic.open_bi().await.map_err(|error| lost(&error))?;
-            let mut send = ResetOnDrop(send);
             let mut head = BytesMut::new();
             request.encode(header, &mut head);
             let sent = async {
@@ -133,15 +149,15 @@ impl Connection {
                 send.0.write_all(request.value()).await
             };
             // A node that refuses the value stops the stream and still says why on the way back.
-            let written = sent.await;
-            if written.is_ok() {
+            if sent.await.is_ok() {
                 let _ = send.0.finish();
             }
-            let (header, body) =
-                frames::read_frame(&mut recv, limits::LANE_BODY_BYTES_MAX).await.map_err(|error| lost(&error))?;
+            let (header, body) = frames::read_frame(&mut recv, limits::LANE_BODY_BYTES_MAX)
+                .await
+                .map_err(|error| Unanswered::Lost(error.to_string().into()))?;
             Ok(Reply { header, body: body.into() })
         };
-        timeout_at(deadline, exchange).await.unwrap_or(Err(Unanswered::Timeout))
+        Ok(timeout_at(deadline, exchange).await.unwrap_or(Err(Unanswered::Timeout)))
     }
 }
 
@@ -164,17 +180,13 @@ impl Shared {
     }
 }
 
-fn lost(error: &impl ToString) -> Unanswered {
-    Unanswered::Lost(error.to_string().into())
-}
-
 /// quinn finishes a dropped stream as if its data were complete. A cancelled value must be reset instead.
 #[derive(Debug)]
 struct ResetOnDrop(SendStream);
 
 impl Drop for ResetOnDrop {
     fn drop(&mut self) {
-        // Fails, rightly, after `finish`.
+        // Without effect once everything has been acknowledged, as it has when a reply is here.
         let _ = self.0.reset(0u32.into());
     }
 }
@@ -198,22 +210,26 @@ async fn read_lane(shared: Arc<Shared>, index: usize, stream: RecvStream, quic: 
 async fn sweep(shared: Arc<Shared>, quic: quinn::Connection) {
     loop {
         shared.started.notified().await;
-        let (mut heard, mut received) = (Instant::now(), datagrams(&quic));
-        let mut alive = false;
+        let mut received = datagrams(&quic);
+        // Since when an answer has been owed and nothing has come. A timeout is no sign of life: it leaves this as it is.
+        let mut silent_since: Option<Instant> = None;
         loop {
             sleep(SWEEP_INTERVAL).await;
             let now = Instant::now();
             let busy = shared.lanes.iter().fold(false, |busy, lane| lane.sweep(now) | busy);
             let latest = datagrams(&quic);
             if latest != received {
-                (heard, received, alive) = (now, latest, true);
+                (received, silent_since) = (latest, None);
+            } else if busy && silent_since.is_none() {
+                silent_since = Some(now);
             }
-            if now.saturating_duration_since(heard) >= UNRESPONSIVE_AFTER {
-                quic.close(0u32.into(), b"unresponsive");
-                return shared.fail(&"the node stopped answering".into());
-            }
-            if alive && !busy {
-                break;
+            match silent_since {
+                Some(since) if now.saturating_duration_since(since) >= UNRESPONSIVE_AFTER => {
+                    quic.close(0u32.into(), b"unresponsive");
+                    return shared.fail(&"the node stopped answering".into());
+                }
+                None if !busy => break,
+                Some(_) | None => {}
             }
         }
     }
@@ -235,21 +251,27 @@ async fn receive_large(shared: Arc<Shared>, quic: quinn::Connection) {
 }
 
 async fn read_large(shared: Arc<Shared>, mut stream: RecvStream) {
-    let mut header = [0; quoit_proto_types::frame::HEADER_BYTES];
+    let mut header = [0; HEADER_BYTES];
     if stream.read_exact(&mut header).await.is_err() {
         return;
     }
     let Ok(header) = FrameHeader::decode(&header) else {
         return;
     };
-    let Some(lane) = shared.lane_of(header.request).filter(|lane| lane.is_awaited(header.request)) else {
+    let lane = shared.lane_of(header.request);
+    let Some((lane, deadline)) = lane.and_then(|lane| Some((lane, lane.awaited_until(header.request)?))) else {
         // Given up or cancelled: spare the network the rest.
         let _ = stream.stop(0u32.into());
         return;
     };
-    if let Ok(body) = stream.read_to_end(header.body_bytes as usize).await
-        && body.len() == header.body_bytes as usize
-    {
-        lane.complete(header, Bytes::from(body));
+    let bytes = header.body_bytes as usize;
+    match timeout_at(deadline, stream.read_to_end(bytes)).await {
+        Ok(Ok(body)) if body.len() == bytes => {
+            let body = Bytes::from(body).slice(header.trace.bytes()..);
+            lane.complete(header.request, Ok(Reply { header, body }));
+        }
+        Ok(_) => lane.complete(header.request, Err(Unanswered::Lost("the reply was cut off".into()))),
+        // The sweeper tells the caller.
+        Err(_) => {}
     }
 }

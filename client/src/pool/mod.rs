@@ -27,7 +27,7 @@ pub(crate) struct Node {
     pub(crate) label: String,
     state: watch::Receiver<State>,
     /// Dials until the last handle is dropped.
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
 }
 
 impl Node {
@@ -40,7 +40,7 @@ impl Node {
             address: member.address.clone(),
             label: format!("{} ({})", member.name, member.address),
             state,
-            _task: AbortOnDropHandle::new(task),
+            task: AbortOnDropHandle::new(task),
         })
     }
 
@@ -68,6 +68,11 @@ impl Node {
             State::Ready(connection) => Some(Arc::clone(connection)),
             State::Connecting | State::Broken(_) => None,
         }
+    }
+
+    /// Dials no more.
+    pub(crate) fn stop(&self) {
+        self.task.abort();
     }
 
     /// Why the node cannot be reached, if that is so.

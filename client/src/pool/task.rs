@@ -7,7 +7,7 @@ use quinn::Endpoint;
 use quoit_proto_types::{Identity, Label, Member, Role, message::session::Hello, view::Address};
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{debug, info};
 
@@ -23,6 +23,8 @@ use crate::{
 const REDIAL_MIN: Duration = Duration::from_millis(50);
 /// Longest pause between attempts: how late a returning node may be noticed.
 const REDIAL_MAX: Duration = Duration::from_secs(5);
+/// A connection that lived this long was good: the next one is dialled at once.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
 
 /// How this client dials: as whom, and over which endpoint.
 #[derive(Debug)]
@@ -77,42 +79,43 @@ impl Dialler {
 
 /// Keeps `member` connected until the task is aborted.
 pub(super) async fn run(dialler: Arc<Dialler>, member: Member, state: watch::Sender<State>) {
+    let pauses = || {
+        ExponentialBuilder::default()
+            .with_min_delay(REDIAL_MIN)
+            .with_max_delay(REDIAL_MAX)
+            .without_max_times()
+            .with_jitter()
+            .with_jitter_seed(dialler.seed ^ u64::from(member.ordinal.value()))
+            .build()
+    };
+    let mut upcoming = pauses();
     loop {
-        let ready = match &*state.borrow() {
+        let adopted = match &*state.borrow() {
             State::Ready(connection) => Some(Arc::clone(connection)),
             State::Connecting | State::Broken(_) => None,
         };
-        let connection = match ready {
-            Some(connection) => connection,
-            None => connect(&dialler, &member, &state).await,
+        let dialled = match adopted {
+            Some(connection) => Ok(connection),
+            None => dialler.dial(&member.address, Some(&member.name), dialler.dial_timeout).await.map(Arc::new),
         };
-        let reason = connection.closed().await;
-        info!(node = %member.name, address = %member.address, %reason, "connection lost");
-        state.send_replace(State::Connecting);
-    }
-}
-
-/// Dials until it succeeds.
-async fn connect(dialler: &Dialler, member: &Member, state: &watch::Sender<State>) -> Arc<Connection> {
-    let mut pauses = ExponentialBuilder::default()
-        .with_min_delay(REDIAL_MIN)
-        .with_max_delay(REDIAL_MAX)
-        .without_max_times()
-        .with_jitter()
-        .with_jitter_seed(dialler.seed ^ u64::from(member.ordinal.value()))
-        .build();
-    loop {
-        match dialler.dial(&member.address, Some(&member.name), dialler.dial_timeout).await {
+        match dialled {
             Ok(connection) => {
-                let connection = Arc::new(connection);
+                let since = Instant::now();
                 state.send_replace(State::Ready(Arc::clone(&connection)));
-                return connection;
+                let reason = connection.closed().await;
+                info!(node = %member.name, address = %member.address, %reason, "connection lost");
+                state.send_replace(State::Connecting);
+                // A node that accepts and closes again is not dialled in a tight loop.
+                if since.elapsed() >= STABLE_AFTER {
+                    upcoming = pauses();
+                    continue;
+                }
             }
             Err(error) => {
                 debug!(node = %member.name, address = %member.address, %error, "dial failed");
                 state.send_replace(State::Broken(error));
-                sleep(pauses.next().unwrap_or(REDIAL_MAX)).await;
             }
         }
+        sleep(upcoming.next().unwrap_or(REDIAL_MAX)).await;
     }
 }

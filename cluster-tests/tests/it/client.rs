@@ -5,8 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use futures_util::FutureExt;
 use quoit_client::{RequestError, SetOptions, TimeToLive};
+use quoit_node::LimitsHit;
 
-use crate::live::{LiveCluster, wait_for};
+use crate::{
+    live::{LiveCluster, wait_for},
+    log,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_set_is_read_back_touched_and_deleted() -> Result<()> {
@@ -208,6 +212,77 @@ async fn too_many_clients_are_refused_with_the_reason() -> Result<()> {
     assert!(format!("{error:?}").contains("TooManyConnections"), "{error:?}");
     first.set("k", "v").await?;
     assert!(cluster.nodes[0].limits_hit().connections_refused >= 1);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_connection_is_left_alone() -> Result<()> {
+    log::keep();
+    let cluster = LiveCluster::start(1).await?;
+    let client = cluster.client().await?;
+    for i in 0..20 {
+        client.set(format!("k{i}"), "v").await?;
+    }
+    client.set("large", vec![7; 200_000]).await?;
+    // Longer than any limit of the wire: neither side may take quiet lanes for a fault.
+    let lost = || !log::lines(&["connection lost", &cluster.seeds[0]]).is_empty();
+    let loss = wait_for("a loss", lost);
+    assert!(tokio::time::timeout(Duration::from_secs(6), loss).await.is_err(), "the connection was lost");
+    assert_eq!(cluster.nodes[0].limits_hit(), LimitsHit::default());
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_large_values_is_read_whole() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let client = cluster.client().await?;
+    let value = vec![7; 1_000_000];
+    let keys: Vec<String> = (0..60).map(|i| format!("large:{i}")).collect();
+    for result in client.set_many(keys.iter().map(|key| (key, &value)), SetOptions::new()).await {
+        result?;
+    }
+    for read in client.get_many(&keys).await {
+        assert_eq!(read?.map(|read| read.len()), Some(1_000_000));
+    }
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_callers_than_a_lane_takes_are_all_served() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let client = cluster.client().await?;
+    client.set("k", "v").await?;
+    let callers = (0..4000).map(|_| async {
+        for _ in 0..5 {
+            assert_eq!(client.get("k").await?.as_deref(), Some(&b"v"[..]));
+        }
+        anyhow::Ok(())
+    });
+    for caller in futures_util::future::join_all(callers).await {
+        caller?;
+    }
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_client_says_so() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let client = cluster.client().await?;
+    client.close().await;
+    assert!(matches!(client.get("k").await, Err(RequestError::Closed)));
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn named_founders_form_a_cluster() -> Result<()> {
+    let founders = ["n1".parse()?, "n2".parse()?];
+    let cluster = LiveCluster::start_with(2, |settings| settings.founders = founders.to_vec()).await?;
+    assert_eq!(cluster.client().await?.view().members().len(), 2);
     cluster.stop().await;
     Ok(())
 }

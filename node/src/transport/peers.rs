@@ -1,6 +1,6 @@
 //! Connections to the other founders: one for each seed address, dialled for as long as the node runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::BytesMut;
@@ -22,6 +22,7 @@ use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::{credentials::NodeCredentials, session::WRITE_TIMEOUT};
@@ -68,6 +69,30 @@ pub(crate) enum PeerEvent {
 /// Tells a connection from the one that replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionId(usize);
+
+/// Keeps a connection to everybody that `seed` resolves to, as that changes: for a DNS name that stands for several nodes.
+pub(crate) async fn keep_all_connected(dialler: Arc<PeerDialler>, seed: Address, events: mpsc::Sender<PeerEvent>) {
+    let mut connections: BTreeMap<SocketAddr, AbortOnDropHandle<()>> = BTreeMap::new();
+    loop {
+        match dial::resolve(&seed, DIAL_TIMEOUT).await {
+            Ok(addresses) => {
+                connections.retain(|address, _| addresses.contains(address));
+                for address in addresses {
+                    connections.entry(address).or_insert_with(|| {
+                        let connection = keep_connected(Arc::clone(&dialler), address.into(), events.clone());
+                        AbortOnDropHandle::new(tokio::spawn(connection))
+                    });
+                }
+            }
+            Err(error) => {
+                if events.send(PeerEvent::Unreachable { seed: seed.clone(), error }).await.is_err() {
+                    return;
+                }
+            }
+        }
+        sleep(REDIAL_MAX).await;
+    }
+}
 
 /// Keeps a connection to whoever is behind `seed`, until the receiver of `events` is gone or it is this node itself.
 pub(crate) async fn keep_connected(dialler: Arc<PeerDialler>, seed: Address, events: mpsc::Sender<PeerEvent>) {

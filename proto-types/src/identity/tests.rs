@@ -23,6 +23,10 @@ fn anything_else_speaks_for_nobody() {
         &["n1.client.p.quoit.internal", "client.p.quoit.internal", "node.p.quoit.internal"],
         Err(IdentityError::Several("n1.client.p.quoit.internal".into(), "node.p.quoit.internal".into())),
     );
+    check(
+        &["n1.node.p.quoit.internal", "node.p.quoit.internal", "n2.node.p.QUOIT.INTERNAL"],
+        Err(IdentityError::Several("n1.node.p.quoit.internal".into(), "n2.node.p.quoit.internal".into())),
+    );
     check(&["a.b.node.p.quoit.internal"], Err(IdentityError::Malformed("a.b.node.p.quoit.internal".into())));
     check(&["*.node.p.quoit.internal"], Err(IdentityError::BadLabel("*".into())));
     check(&["n1.root.p.quoit.internal"], Err(IdentityError::Malformed("n1.root.p.quoit.internal".into())));

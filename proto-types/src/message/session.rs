@@ -8,11 +8,10 @@ use std::fmt;
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
-use super::peer::GenesisDigest;
 use crate::{
     codec::{self, DecodeError},
     epoch::Epoch,
-    id::{Boot, ClusterId, Instance, Nonce},
+    id::{Boot, Instance, Nonce},
     limits,
     view::Address,
 };
@@ -86,10 +85,6 @@ pub struct NodeHello {
     pub boot: Boot,
     /// Which process.
     pub nonce: Nonce,
-    /// The cluster it belongs to, once there is one.
-    pub cluster_id: Option<ClusterId>,
-    /// The digest of its founders' list, once it knows it.
-    pub genesis: Option<GenesisDigest>,
     /// Where it can be reached.
     pub address: Address,
 }

@@ -4,7 +4,7 @@ use std::{num::NonZeroU64, time::Duration};
 
 use proptest::{collection::vec, prelude::*};
 use quoit_proto_types::{
-    Boot, ClusterId, Epoch, ErrorCode, Instance, KeyspaceId, Label, Nonce, View,
+    Boot, Epoch, ErrorCode, Instance, KeyspaceId, Label, Nonce, View,
     codec::{self, DecodeError},
     frame::FrameType,
     limits,
@@ -145,8 +145,6 @@ fn the_largest_of_every_message_fits_its_frame() {
         instance: Instance::from_random(u128::MAX),
         boot: Boot::new(u32::MAX),
         nonce: Nonce::new(u64::MAX),
-        cluster_id: Some(ClusterId::from_random(u128::MAX)),
-        genesis: Some(samples::genesis()),
         address: format!("{}:65535", "h".repeat(254)).parse().unwrap(),
     });
     let session = Session { version: u16::MAX, features: u64::MAX };

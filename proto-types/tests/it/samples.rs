@@ -88,8 +88,6 @@ pub(crate) fn node_hello() -> NodeHello {
         instance: Instance::from_random(7),
         boot: Boot::new(300),
         nonce: Nonce::new(0xfeed),
-        cluster_id: Some(ClusterId::from_random(5)),
-        genesis: Some(genesis()),
         address: address(0),
     }
 }

@@ -157,13 +157,10 @@ pub(crate) fn peer_message() -> impl Strategy<Value = PeerMessage> {
 }
 
 fn node_hello() -> impl Strategy<Value = NodeHello> {
-    let known = (option::of(cluster_id()), option::of(genesis()));
-    (instance(), boot(), integer(), known, address()).prop_map(|(instance, boot, nonce, known, address)| NodeHello {
+    (instance(), boot(), integer(), address()).prop_map(|(instance, boot, nonce, address)| NodeHello {
         instance,
         boot,
         nonce: Nonce::new(nonce),
-        cluster_id: known.0,
-        genesis: known.1,
         address,
     })
 }
