@@ -56,12 +56,13 @@ impl Segments {
         match self.policy {
             EvictionPolicy::Lru => self.probation.refresh(hash),
             EvictionPolicy::SegmentedLru => {
-                if let Some(entry) = self.probation.remove(hash) {
-                    self.insert(Segment::Protected, hash, entry);
-                    // Its own weight may have sent it back.
-                    return self.peek(hash);
+                if self.protected.contains(hash) {
+                    return self.protected.refresh(hash);
                 }
-                self.protected.refresh(hash)
+                let entry = self.probation.remove(hash)?;
+                self.insert(Segment::Protected, hash, entry);
+                // Its own weight may have sent it back.
+                self.peek(hash)
             }
         }
     }

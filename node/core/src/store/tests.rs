@@ -15,9 +15,12 @@ fn hash(key: u32) -> u64 {
     u64::from(key + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// A shard with room for `entries` entries of 4-byte keys and 28-byte values.
+/// What an entry of a 4-byte key and a 28-byte value costs.
+const SMALL: usize = footprint::ENTRY + 32;
+
+/// A shard with room for `entries` small entries.
 fn shard(policy: EvictionPolicy, entries: usize) -> Shard {
-    Shard::new(ShardConfig { memory_limit_bytes: entries * (footprint::ENTRY + 32), policy })
+    Shard::new(ShardConfig { memory_limit_bytes: entries * SMALL, policy })
 }
 
 fn set(shard: &mut Shard, now: Timestamp, key: u32, expiry: Expiry) -> SetOutcome {
@@ -43,8 +46,10 @@ fn refused_set_changes_nothing() {
     let mut shard = shard(EvictionPolicy::SegmentedLru, 4);
     fill(&mut shard, 0..4);
     let before = shard.stats();
-    let refused = shard.set(START, hash(0), Record::new(&0_u32.to_be_bytes(), &[0; 600]), Expiry::Never);
-    assert_eq!(refused, Err(TooLarge { footprint_bytes: footprint::ENTRY + 640, memory_limit_bytes: 544 }));
+    let value = [0; 4 * SMALL];
+    let refused = shard.set(START, hash(0), Record::new(&0_u32.to_be_bytes(), &value), Expiry::Never);
+    let footprint_bytes = footprint::ENTRY + footprint::allocation(4 + value.len());
+    assert_eq!(refused, Err(TooLarge { footprint_bytes, memory_limit_bytes: 4 * SMALL }));
     assert_eq!(shard.stats(), before);
     assert_eq!(shard.get(START, hash(0), &0_u32.to_be_bytes()).map(Entry::value), Some(&[7; 28][..]));
 }
@@ -53,11 +58,12 @@ fn refused_set_changes_nothing() {
 fn the_largest_entry_that_fits_alone_is_stored_alone() {
     let mut shard = shard(EvictionPolicy::SegmentedLru, 4);
     fill(&mut shard, 0..4);
-    let value = [1; 444];
-    assert_eq!(footprint::ENTRY + footprint::allocation(4 + value.len()), 552);
-    assert!(shard.set(START, hash(9), Record::new(&9_u32.to_be_bytes(), &value), Expiry::Never).is_err());
-    let value = [1; 380];
-    assert!(shard.set(START, hash(9), Record::new(&9_u32.to_be_bytes(), &value), Expiry::Never).is_ok());
+    let value = [1; 4 * SMALL];
+    let fits = |bytes: &usize| footprint::ENTRY + footprint::allocation(4 + bytes) <= 4 * SMALL;
+    let largest = (0..value.len()).rfind(fits).unwrap();
+    let mut set = |bytes| shard.set(START, hash(9), Record::new(&9_u32.to_be_bytes(), &value[..bytes]), Expiry::Never);
+    assert!(set(largest + 1).is_err());
+    assert!(set(largest).is_ok());
     assert_eq!((shard.stats().entries, shard.stats().evictions), (1, 4));
 }
 
@@ -79,7 +85,7 @@ fn slots_follow_the_number_of_entries_down() {
     assert!(slots(&shard) >= 10_000);
     // Ten times fewer entries of ten times the size: the limit stays reached, the slots do not stay.
     for key in 0..2000_u32 {
-        shard.set(START, hash(key), Record::new(&key.to_be_bytes(), &[7; 1276]), Expiry::Never).unwrap();
+        shard.set(START, hash(key), Record::new(&key.to_be_bytes(), &[7; 10 * SMALL]), Expiry::Never).unwrap();
     }
     assert!(shard.stats().entries < 1000);
     assert!(slots(&shard) < 2000, "{}", slots(&shard));
