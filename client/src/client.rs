@@ -316,6 +316,12 @@ impl Client {
 }
 
 /// The longest key, in bytes.
+///
+/// ```
+/// use quoit_client::{KEY_BYTES_MAX, RequestError};
+/// let error = RequestError::KeyInvalid { bytes: KEY_BYTES_MAX + 1 };
+/// assert_eq!(error.to_string(), "a key of 1025 bytes: keys have 1 to 1024 bytes");
+/// ```
 pub const KEY_BYTES_MAX: usize = limits::KEY_BYTES_MAX;
 
 /// Whether the key was there: a frame of `kind` says so, a `Miss` denies it.

@@ -8,6 +8,13 @@ use quoit_proto_types::{ErrorCode, IdentityError, RetryClass, message::client::R
 use crate::tls::CredentialsError;
 
 /// Why a node could not be connected to. No request has been sent when it occurs.
+///
+/// ```
+/// use {quoit_client::DialError, std::time::Duration};
+///
+/// let error = DialError::Timeout { address: ([10, 0, 0, 7], 7750).into(), waited: Duration::from_secs(3) };
+/// assert_eq!(error.to_string(), "no answer from 10.0.0.7:7750 within 3.0 s");
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
@@ -75,17 +82,26 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// Reads what the transport says of a failed connection to `address`.
+    /// Reads what the transport says of a failed connection to `address`. Control characters become spaces in what the
+    /// node says, and long texts are cut, so that no node can write to a terminal or fill a log.
+    ///
+    /// ```
+    /// use {quinn::ConnectionError, quoit_client::DialError, std::time::Duration};
+    ///
+    /// let address = ([127, 0, 0, 1], 7750).into();
+    /// let error = DialError::from_connection(address, &ConnectionError::TimedOut, Duration::from_millis(800));
+    /// assert_eq!(error.to_string(), "no answer from 127.0.0.1:7750 within 800 ms");
+    /// ```
     pub fn from_connection(address: SocketAddr, error: &ConnectionError, waited: Duration) -> Self {
         match error {
             ConnectionError::TimedOut => Self::Timeout { address, waited },
             ConnectionError::TransportError(error) => match tls_alert(u64::from(error.code)) {
-                Some(_) => Self::NodeRefused { address, reason: error.reason.clone() },
-                None => Self::Failed { address, reason: error.to_string() },
+                Some(_) => Self::NodeRefused { address, reason: printable(error.reason.as_bytes()) },
+                None => Self::Failed { address, reason: printable(error.to_string().as_bytes()) },
             },
             ConnectionError::ConnectionClosed(close) => match tls_alert(u64::from(close.error_code)) {
                 Some(alert) => Self::CertificateRefused { address, reason: alert_text(alert).to_owned() },
-                None => Self::Failed { address, reason: close.to_string() },
+                None => Self::Failed { address, reason: printable(close.to_string().as_bytes()) },
             },
             ConnectionError::ApplicationClosed(close) => {
                 let number = u16::try_from(close.error_code.into_inner()).ok();
@@ -103,6 +119,15 @@ impl DialError {
     }
 
     /// Whether certificates or rights are the cause: trying again is of no use until they change.
+    ///
+    /// ```
+    /// use quoit_client::{DialError, ErrorCode};
+    ///
+    /// let address = ([127, 0, 0, 1], 7750).into();
+    /// let refused = |code| DialError::SessionRefused { address, code, text: String::new() };
+    /// assert!(refused(ErrorCode::WrongRole).is_about_identity());
+    /// assert!(!refused(ErrorCode::TooManyConnections).is_about_identity());
+    /// ```
     pub fn is_about_identity(&self) -> bool {
         match self {
             Self::NodeRefused { .. }
@@ -117,6 +142,14 @@ impl DialError {
     }
 
     /// What to do about it, as a command or a sentence.
+    ///
+    /// ```
+    /// use quoit_client::DialError;
+    ///
+    /// let (address, reason) = (([127, 0, 0, 1], 7750).into(), "certificate expired".into());
+    /// let advice = DialError::NodeRefused { address, reason }.advice();
+    /// assert_eq!(advice, "make-certs renew, on the node's side; then check this machine's clock with date");
+    /// ```
     pub fn advice(&self) -> String {
         match self {
             Self::Resolve { address, .. } => format!("getent hosts {address}, without the port"),
@@ -205,6 +238,27 @@ fn humane(duration: Duration) -> String {
 }
 
 /// Why [`Client::connect`](crate::Client::connect) failed. Nothing is left behind.
+///
+/// ```
+/// use quoit_client::{Client, ClientConfig, ConnectError};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), quoit_client::AddressError> {
+/// let config = ClientConfig::new("no/such/folder", ["localhost:7750"])?;
+/// match Client::connect(config).await.unwrap_err() {
+///     ConnectError::Credentials(error) => println!("{error}: {}", error.advice()),
+///     ConnectError::Unreachable { attempts } => {
+///         for (seed, error) in attempts {
+///             println!("{seed}: {error}: {}", error.advice());
+///         }
+///     }
+///     error => println!("{error}"),
+/// }
+/// # let config = ClientConfig::new("no/such/folder", ["localhost:7750"])?;
+/// # assert!(matches!(Client::connect(config).await, Err(ConnectError::Credentials(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -244,6 +298,14 @@ impl From<CredentialsError> for ConnectError {
 }
 
 /// Why a request failed. A miss is never an error and an error never a miss.
+///
+/// ```
+/// use quoit_client::{ErrorCode, Refusal, RequestError};
+///
+/// let refusal = Refusal::new(ErrorCode::Busy, 20);
+/// let error = RequestError::Refused { node: "n1".into(), refusal };
+/// assert_eq!(error.to_string(), "n1 refused: the node is busy");
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
@@ -323,6 +385,18 @@ pub enum RequestError {
 }
 
 /// Whether a failed request may have changed something.
+///
+/// ```
+/// use quoit_client::{Effect, RequestError};
+///
+/// fn may_have_been_written(error: &RequestError) -> bool {
+///     matches!(error, RequestError::ConnectionLost { effect: Effect::Unknown, .. })
+/// }
+///
+/// let lost = |effect| RequestError::ConnectionLost { node: "n1".into(), reason: "reset by peer".into(), effect };
+/// assert!(may_have_been_written(&lost(Effect::Unknown)));
+/// assert!(!may_have_been_written(&lost(Effect::None)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It did not reach the node.
@@ -334,6 +408,13 @@ pub enum Effect {
 impl RequestError {
     /// Whether the same request may succeed when repeated. Repeating is safe only if it is idempotent or
     /// [`has_no_side_effects`](Self::has_no_side_effects).
+    ///
+    /// ```
+    /// use quoit_client::RequestError;
+    ///
+    /// assert!(RequestError::Busy { node: "n1".into() }.is_retryable());
+    /// assert!(!RequestError::KeyInvalid { bytes: 0 }.is_retryable());
+    /// ```
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Busy { .. }
@@ -347,6 +428,14 @@ impl RequestError {
     }
 
     /// Whether it is certain that the request changed nothing.
+    ///
+    /// ```
+    /// use {quoit_client::{Effect, RequestError}, std::time::Duration};
+    ///
+    /// let (node, waited) = ("n1".into(), Duration::from_secs(1));
+    /// let timeout = RequestError::Timeout { node, waited, effect: Effect::Unknown };
+    /// assert!(timeout.is_retryable() && !timeout.has_no_side_effects());
+    /// ```
     pub fn has_no_side_effects(&self) -> bool {
         match self {
             Self::Timeout { effect, .. } | Self::ConnectionLost { effect, .. } => *effect == Effect::None,
@@ -359,5 +448,52 @@ impl RequestError {
             | Self::NoOwner { .. }
             | Self::Closed => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn::{ConnectionClose, TransportErrorCode};
+
+    use super::*;
+
+    const HOSTILE: &str = "\u{1b}[2Jsorry\r\n";
+    const HARMLESS: &str = " [2Jsorry  ";
+
+    fn reason(error: &ConnectionError) -> String {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the others carry no text of the peer's")]
+        match DialError::from_connection(([127, 0, 0, 1], 7750).into(), error, Duration::ZERO) {
+            DialError::NodeRefused { reason, .. } | DialError::Failed { reason, .. } => reason,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn closed(reason: String) -> ConnectionError {
+        let error_code = TransportErrorCode::PROTOCOL_VIOLATION;
+        ConnectionError::ConnectionClosed(ConnectionClose { error_code, frame_type: None, reason: reason.into() })
+    }
+
+    fn failed(code: TransportErrorCode) -> ConnectionError {
+        let mut error = ConnectionError::TransportError(code.into());
+        if let ConnectionError::TransportError(inner) = &mut error {
+            inner.reason = HOSTILE.into();
+        }
+        error
+    }
+
+    #[test]
+    fn a_peers_text_reaches_no_terminal_unchanged() {
+        let check = |error: &ConnectionError| {
+            let reason = reason(error);
+            assert!(reason.ends_with(HARMLESS), "{reason:?}");
+        };
+        check(&closed(HOSTILE.into()));
+        check(&failed(TransportErrorCode::PROTOCOL_VIOLATION));
+        check(&failed(TransportErrorCode::crypto(42)));
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        assert_eq!(reason(&closed("x".repeat(5000))).chars().count(), 1000);
     }
 }

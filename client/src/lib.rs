@@ -21,7 +21,8 @@
 //!
 //! Deliberately not here: a near-cache, compression, serialisation of values, and any plaintext mode.
 //!
-//! The modules [`dial`], [`endpoint`], [`frames`] and [`tls`] are public because a node dials its peers by the same code.
+//! The modules `dial`, `endpoint`, `frames` and `tls` are hidden from this documentation. They are public only because a
+//! node dials its peers by the same code, and they may change with any release.
 #![deny(missing_docs)]
 
 mod batch;
@@ -29,13 +30,17 @@ mod client;
 mod config;
 mod connection;
 mod core;
+#[doc(hidden)]
 pub mod dial;
+#[doc(hidden)]
 pub mod endpoint;
 mod error;
+#[doc(hidden)]
 pub mod frames;
 mod pool;
 mod request;
 mod retry;
+#[doc(hidden)]
 pub mod tls;
 mod topology;
 

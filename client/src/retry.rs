@@ -10,6 +10,15 @@ use crate::error::RequestError;
 const DELAY_MAX: Duration = Duration::from_millis(100);
 
 /// How often a request is tried before its error is handed to the caller. The deadline bounds all tries together.
+///
+/// ```
+/// use {quoit_client::{ClientConfig, RetryPolicy}, std::time::Duration};
+///
+/// let patient = RetryPolicy { attempts_max: 8, ..RetryPolicy::default() };
+/// assert_eq!(patient.first_delay, Duration::from_millis(5));
+/// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.retry(patient);
+/// # Ok::<(), quoit_client::AddressError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Tries in all, the first one included. A busy node is asked until the deadline all the same, unless this is 1.
@@ -26,6 +35,10 @@ impl Default for RetryPolicy {
 
 impl RetryPolicy {
     /// Every error goes straight to the caller.
+    ///
+    /// ```
+    /// assert_eq!(quoit_client::RetryPolicy::NEVER.attempts_max, 1);
+    /// ```
     pub const NEVER: Self = Self { attempts_max: 1, first_delay: Duration::ZERO };
 
     /// What to do after try number `attempt` (from 1) failed with `error`. `jitter` is drawn from 0 to 1.

@@ -22,6 +22,18 @@ use rustls::{
 use webpki::EndEntityCert;
 
 /// Where the three PEM files of an identity are.
+///
+/// ```
+/// use quoit_client::CertificateFiles;
+///
+/// let files = CertificateFiles {
+///     ca: "/etc/ssl/quoit-ca.crt".into(),
+///     certificate: "/etc/ssl/app.crt".into(),
+///     key: "/etc/ssl/private/app.key".into(),
+/// };
+/// // Where a folder is enough, its name is: a path becomes the three files in it.
+/// assert_eq!(CertificateFiles::from("certs/client"), CertificateFiles::in_folder("certs/client"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// The certificates that are trusted, one or more.
@@ -34,15 +46,31 @@ pub struct CertificateFiles {
 
 impl CertificateFiles {
     /// `ca.crt`, `tls.crt` and `tls.key` in `folder`: the names that `make-certs`, Kubernetes and cert-manager use.
+    ///
+    /// ```
+    /// let files = quoit_client::CertificateFiles::in_folder("certs/client");
+    /// assert_eq!(files.key, std::path::Path::new("certs/client/tls.key"));
+    /// ```
     pub fn in_folder(folder: impl AsRef<Path>) -> Self {
         let folder = folder.as_ref();
         Self { ca: folder.join("ca.crt"), certificate: folder.join("tls.crt"), key: folder.join("tls.key") }
     }
 
-    /// Reads and checks the files.
+    /// Reads and checks the files, as [`Client::connect`](crate::Client::connect) does.
     ///
     /// # Errors
     /// [`CredentialsError`] names the file and what to do.
+    ///
+    /// ```
+    /// use quoit_client::{CertificateFiles, CredentialsError};
+    ///
+    /// match CertificateFiles::in_folder("no/such/folder").load() {
+    ///     Ok(credentials) => println!("this is {}", credentials.identity()),
+    ///     Err(error) => println!("{error}: {}", error.advice()),
+    /// }
+    /// # let error = CertificateFiles::in_folder("no/such/folder").load().unwrap_err();
+    /// # assert!(matches!(error, CredentialsError::Unreadable { .. }));
+    /// ```
     pub fn load(&self) -> Result<Credentials, CredentialsError> {
         Credentials::from_pem(&self.read()?, self)
     }
@@ -51,6 +79,13 @@ impl CertificateFiles {
     ///
     /// # Errors
     /// A file that cannot be read, or a key that others may read.
+    ///
+    /// ```
+    /// use quoit_client::{CertificateFiles, CredentialsError};
+    ///
+    /// let error = CertificateFiles::in_folder("no/such/folder").read().unwrap_err();
+    /// assert!(matches!(error, CredentialsError::Unreadable { .. }));
+    /// ```
     pub fn read(&self) -> Result<PemBytes, CredentialsError> {
         check_private(&self.key)?;
         let read = |path: &PathBuf| {
@@ -61,6 +96,29 @@ impl CertificateFiles {
 }
 
 /// The content of the three files.
+///
+/// ```
+/// use {quoit_client::CertificateFiles, std::fs};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = std::env::temp_dir().join(format!("quoit-pem-bytes-{}", std::process::id()));
+/// # fs::create_dir_all(&folder)?;
+/// let files = CertificateFiles::in_folder(&folder);
+/// # for path in [&files.ca, &files.certificate, &files.key] {
+/// #     fs::write(path, "")?;
+/// # }
+/// # #[cfg(unix)]
+/// # fs::set_permissions(&files.key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+/// let before = files.read()?;
+/// assert_eq!(before, files.read()?);
+/// fs::write(&files.certificate, "a renewed certificate")?;
+/// assert_ne!(before, files.read()?);
+/// // Whatever logs it, the private key stays out of the log.
+/// assert_eq!(format!("{before:?}"), "PemBytes { .. }");
+/// # fs::remove_dir_all(&folder)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct PemBytes {
     ca: Vec<u8>,
@@ -89,6 +147,13 @@ fn check_private(_key: &Path) -> Result<(), CredentialsError> {
 }
 
 /// Why an identity cannot be used.
+///
+/// ```
+/// use quoit_client::CredentialsError;
+///
+/// let error = CredentialsError::KeyReadableByOthers { path: "certs/client/tls.key".into(), mode: 0o644 };
+/// assert_eq!(error.to_string(), "the private key certs/client/tls.key can be read by others (mode 644)");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
@@ -155,7 +220,14 @@ pub enum CredentialsError {
 }
 
 impl CredentialsError {
-    /// What to do about it.
+    /// What to do about it, as a command or a sentence.
+    ///
+    /// ```
+    /// use quoit_client::CredentialsError;
+    ///
+    /// let error = CredentialsError::KeyReadableByOthers { path: "certs/client/tls.key".into(), mode: 0o644 };
+    /// assert_eq!(error.advice(), "chmod 600 certs/client/tls.key");
+    /// ```
     pub fn advice(&self) -> String {
         match self {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -174,6 +246,15 @@ impl CredentialsError {
 }
 
 /// A loaded identity: certificate, key, and whom it trusts.
+///
+/// ```no_run
+/// use quoit_client::{CertificateFiles, Role};
+///
+/// let credentials = CertificateFiles::in_folder("certs/client").load()?;
+/// println!("{} with {} certificates", credentials.identity(), credentials.chain().len());
+/// let tls = credentials.dialler(Role::Client);
+/// # Ok::<(), quoit_client::CredentialsError>(())
+/// ```
 #[derive(Debug)]
 pub struct Credentials {
     identity: Identity,
