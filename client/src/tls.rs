@@ -299,6 +299,11 @@ impl Credentials {
         &self.certified.cert
     }
 
+    /// The authorities it trusts.
+    pub fn roots(&self) -> &Arc<RootCertStore> {
+        &self.roots
+    }
+
     /// 32 secret bytes that stay the same while the private key does: the stateless-reset key of an endpoint, by which
     /// a restarted process ends its peers' dead connections in one round trip.
     pub fn reset_key(&self) -> &[u8; 32] {

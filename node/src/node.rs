@@ -185,7 +185,7 @@ impl NodeHandle {
             clock,
             value_bytes_max: settings.value_bytes_max,
             counters: Arc::clone(&counters),
-            receiving: ByteBudget::new(settings.memory_bytes / RECEIVING_SHARE),
+            values_under_way: ByteBudget::new(settings.memory_bytes / RECEIVING_SHARE),
             replies: replies.clone(),
         };
         let hello = NodeHello {
@@ -218,20 +218,25 @@ impl NodeHandle {
         let draining = stopping.child_token();
         let node = Self { identity, settings, address, shared, state, draining, stopping, tasks, replies };
         node.spawn(driver.run(event_receiver));
-        for seed in node.settings.seeds.clone() {
-            let (dialler, events) = (Arc::clone(&dialler), node.shared.events.clone());
+        node.spawn(expire(Arc::clone(&node.shared), clock));
+        node.connect(&dialler);
+        Ok(node)
+    }
+
+    /// Starts what deals with others: dialling the seeds, accepting, and reading the certificates that both show.
+    fn connect(&self, dialler: &Arc<PeerDialler>) {
+        for seed in self.settings.seeds.clone() {
+            let (dialler, events) = (Arc::clone(dialler), self.shared.events.clone());
             // Named founders may share a seed. Founders that are found by their seeds have one each.
-            if node.settings.founders.is_empty() {
-                node.spawn(peers::keep_connected(dialler, seed, events));
+            if self.settings.founders.is_empty() {
+                self.spawn(peers::keep_connected(dialler, seed, events));
             } else {
-                node.spawn(peers::keep_all_connected(dialler, seed, events));
+                self.spawn(peers::keep_all_connected(dialler, seed, events));
             }
         }
-        node.spawn(accept(Arc::clone(&node.shared)));
-        node.spawn(expire(Arc::clone(&node.shared), clock));
-        let (draining, reload) = (node.draining.clone(), reload(Arc::clone(&node.shared)));
-        node.spawn(async move { draining.run_until_cancelled(reload).await.unwrap_or_default() });
-        Ok(node)
+        self.spawn(accept(Arc::clone(&self.shared)));
+        let (draining, reload) = (self.draining.clone(), reload(Arc::clone(&self.shared)));
+        self.spawn(async move { draining.run_until_cancelled(reload).await.unwrap_or_default() });
     }
 
     /// Runs `task` until it ends or the node stops.

@@ -102,7 +102,8 @@ pub struct FrameHeader {
     pub fence: Fence,
     /// The view the sender has.
     pub epoch: Epoch,
-    /// Milliseconds the requester still waits; 0 in replies.
+    /// Milliseconds the requester still waits; 0 if it does not say, and in replies. A node answers small requests at
+    /// once and need not look; a value that arrives later than this is refused as `DeadlinePassed`.
     pub deadline_ms: u32,
     /// Whether a trace context of [`TRACE_BYTES`] stands in front of the body.
     pub trace: TraceContext,

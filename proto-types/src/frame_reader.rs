@@ -7,6 +7,8 @@ use crate::frame::{FrameError, FrameHeader, HEADER_BYTES};
 pub struct FrameReader {
     /// The beginning of a frame whose end has not arrived.
     partial: Vec<u8>,
+    /// `partial` is a whole frame, which the caller has.
+    is_handed_out: bool,
     /// Longest body accepted on this stream, whatever the type allows.
     body_bytes_max: usize,
 }
@@ -14,16 +16,16 @@ pub struct FrameReader {
 impl FrameReader {
     /// A reader that refuses bodies longer than `body_bytes_max`.
     pub fn new(body_bytes_max: usize) -> Self {
-        Self { partial: Vec::new(), body_bytes_max }
+        Self { partial: Vec::new(), is_handed_out: false, body_bytes_max }
     }
 
     /// Whether the stream may end here: no frame is incomplete.
     pub fn is_between_frames(&self) -> bool {
-        self.partial.is_empty()
+        self.partial.is_empty() || self.is_handed_out
     }
 
-    /// Takes the next `chunk` and calls `each` with every frame it completes, in order. The body is what follows the
-    /// trace context. Memory grows with the bytes that arrived, never with the length that a header claims.
+    /// Takes the next `chunk` and calls `each` with every frame it completes, in order: [`next_frame`](Self::next_frame)
+    /// until there is none.
     ///
     /// # Errors
     /// [`FrameError`] for a header that cannot be followed, or whatever `each` returns. The reader is of no use afterwards.
@@ -32,7 +34,37 @@ impl FrameReader {
         mut chunk: &[u8],
         mut each: impl FnMut(FrameHeader, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        while !self.partial.is_empty() {
+        while let Some((header, body)) = self.next_frame(&mut chunk)? {
+            each(header, body)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next frame from the front of `chunk`; `None` once all of `chunk` is taken and no further frame is complete.
+    /// The body is what follows the trace context. Memory grows with the bytes that arrived, never with the length that a
+    /// header claims.
+    ///
+    /// # Errors
+    /// [`FrameError`] for a header that cannot be followed. The reader is of no use afterwards.
+    pub fn next_frame<'a, 'c: 'a>(
+        &'a mut self,
+        chunk: &mut &'c [u8],
+    ) -> Result<Option<(FrameHeader, &'a [u8])>, FrameError> {
+        if std::mem::take(&mut self.is_handed_out) {
+            self.partial.clear();
+        }
+        if self.partial.is_empty() {
+            if let Some((header, end)) = self.frame_at(chunk)?
+                && end <= chunk.len()
+            {
+                let (frame, later) = chunk.split_at(end);
+                *chunk = later;
+                return Ok(Some((header, &frame[HEADER_BYTES + header.trace.bytes()..])));
+            }
+            self.partial.extend_from_slice(std::mem::take(chunk));
+            return Ok(None);
+        }
+        loop {
             let wanted = match self.frame_at(&self.partial)? {
                 Some((_, end)) => end,
                 None => HEADER_BYTES,
@@ -40,25 +72,17 @@ impl FrameReader {
             let missing = wanted.saturating_sub(self.partial.len());
             let (now, later) = chunk.split_at(missing.min(chunk.len()));
             self.partial.extend_from_slice(now);
-            chunk = later;
+            *chunk = later;
             if self.partial.len() < wanted {
-                return Ok(());
+                return Ok(None);
             }
             if let Some((header, end)) = self.frame_at(&self.partial)?
                 && end == self.partial.len()
             {
-                each(header, &self.partial[HEADER_BYTES + header.trace.bytes()..])?;
-                self.partial.clear();
+                self.is_handed_out = true;
+                return Ok(Some((header, &self.partial[HEADER_BYTES + header.trace.bytes()..])));
             }
         }
-        while let Some((header, end)) = self.frame_at(chunk)?
-            && end <= chunk.len()
-        {
-            each(header, &chunk[HEADER_BYTES + header.trace.bytes()..end])?;
-            chunk = &chunk[end..];
-        }
-        self.partial.extend_from_slice(chunk);
-        Ok(())
     }
 
     /// The header at the front of `bytes`, and where its frame ends; `None` while the header is incomplete.

@@ -261,3 +261,46 @@ async fn a_bad_reload_keeps_what_was_loaded() -> Result<()> {
     cluster.stop().await;
     Ok(())
 }
+
+/// Gives the node another certificate while it runs, and checks that it keeps the one it has.
+async fn check_not_reloaded(signer: Option<Certs>, dates: (SystemTime, SystemTime), log_says: &str) -> Result<()> {
+    log::keep();
+    let cluster = LiveCluster::start(1).await?;
+    let identity = Identity::new(Role::Node, "n1".parse()?, "test".parse()?);
+    let request = LeafRequest::new(&identity, &[], dates.0, dates.1);
+    write_folder(signer.as_ref().unwrap_or(&cluster.certs), &cluster.certs, "n1", &request)?;
+    cluster.nodes[0].reload();
+    logged(&["cert_reload_failed", log_says]).await?;
+    // A client checks the dates and the authority of whom it dials.
+    let client = cluster.client().await?;
+    client.set("k", "v").await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_certificate_is_not_reloaded() -> Result<()> {
+    let now = SystemTime::now();
+    check_not_reloaded(None, (now - 2 * DAY, now - DAY), "the certificate is valid from").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_the_own_authority_did_not_sign_is_not_reloaded() -> Result<()> {
+    let now = SystemTime::now();
+    check_not_reloaded(Some(Certs::new("test")?), (now - DAY, now + DAY), "does not stand up to it").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_that_fails_is_complained_of_once() -> Result<()> {
+    log::keep();
+    let cluster = LiveCluster::start(1).await?;
+    let key = cluster.certs.folder("n1").join("tls.key");
+    fs::remove_file(&key)?;
+    for _ in 0..3 {
+        cluster.nodes[0].reload();
+    }
+    let path = key.display().to_string();
+    assert_eq!(log::lines(&["cert_reload_failed", &path]).len(), 1);
+    cluster.stop().await;
+    Ok(())
+}

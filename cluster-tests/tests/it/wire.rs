@@ -1,6 +1,6 @@
 //! A node against diallers that do not keep to the protocol.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use bytes::BytesMut;
@@ -20,6 +20,7 @@ use quoit_proto_types::{
         session::Hello,
     },
 };
+use tokio::{task::JoinSet, time::interval};
 
 use crate::{
     live::{LiveCluster, PATIENCE, wait_for},
@@ -230,6 +231,139 @@ async fn a_value_that_is_cut_off_is_not_stored() -> Result<()> {
     send.finish()?;
     assert!(recv.read_to_end(1024).await?.is_empty(), "a value that never came is not acknowledged");
     assert_eq!(client.get("k").await?.as_deref(), Some(&b"old"[..]));
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_lane_too_many_ends_the_session() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let session = session(&cluster, &endpoint).await?;
+    let mut lanes = Vec::new();
+    for id in 0..8 {
+        let (mut send, mut recv) = session.connection.open_bi().await?;
+        send.write_all(&get(id, 1, 0, b"k")).await?;
+        let (header, _) = tokio::time::timeout(PATIENCE, read_frame(&mut recv, 1024)).await??;
+        assert_eq!(header.kind, FrameType::Miss);
+        lanes.push((send, recv));
+    }
+    let (mut send, _recv) = session.connection.open_bi().await?;
+    send.write_all(&get(8, 1, 0, b"k")).await?;
+    let (code, text) = closed(&session.connection).await?;
+    assert_eq!(code, Some(ErrorCode::Protocol), "{text}");
+    assert!(text.contains("more than 8 lanes"), "{text}");
+    cluster.stop().await;
+    Ok(())
+}
+
+/// The head of a set of `value_bytes` under the key `k`, which its requester awaits for `deadline_ms`.
+fn large_set(value_bytes: usize, deadline_ms: u32) -> BytesMut {
+    let mut head = BytesMut::new();
+    let header = FrameHeader::new(FrameType::Set, RequestId::new(1), Fence::new(1), Epoch::new(1));
+    let write = WriteHeader { keyspace: KeyspaceId::DEFAULT, expiry: Expiry::Never, key: b"k" };
+    FrameHeader { deadline_ms, ..header }.encode_with(&mut head, value_bytes, |out| write.encode(out));
+    head
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_behind_a_large_value_end_the_session_and_nothing_is_stored() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let session = session(&cluster, &endpoint).await?;
+    let (mut send, _recv) = session.connection.open_bi().await?;
+    send.write_all(&large_set(100_000, 0)).await?;
+    send.write_all(&[7; 100_001]).await?;
+    let (code, text) = closed(&session.connection).await?;
+    assert_eq!(code, Some(ErrorCode::Protocol), "{text}");
+    assert!(text.contains("behind a large value"), "{text}");
+    assert_eq!(cluster.nodes[0].stats().sets, 0);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_comes_after_its_deadline_is_not_stored() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let session = session(&cluster, &endpoint).await?;
+    let mut pause = interval(Duration::from_millis(10));
+    let stored_before_it_was_late = tokio::time::timeout(PATIENCE, async {
+        // The deadline counts from when the node reads the header, which on a busy machine it may do late.
+        for stored in 0.. {
+            let (mut send, mut recv) = session.connection.open_bi().await?;
+            send.write_all(&large_set(100_000, 1)).await?;
+            pause.tick().await;
+            pause.tick().await;
+            send.write_all(&[7; 100_000]).await?;
+            send.finish()?;
+            let (header, body) = read_frame(&mut recv, 1024).await?;
+            if header.kind == FrameType::Refusal {
+                assert_eq!(Refusal::decode(&body)?.code, ErrorCode::DeadlinePassed);
+                return anyhow::Ok(stored);
+            }
+        }
+        Err(anyhow!("always stored"))
+    });
+    assert_eq!(stored_before_it_was_late.await??, cluster.nodes[0].stats().sets);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_that_trickles_in_ends_the_session_and_an_idle_lane_does_not() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let patient = session(&cluster, &endpoint).await?;
+    // The use of the second stream opens the first at the node, which has not a byte to read there.
+    let (mut idle, mut replies) = patient.connection.open_bi().await?;
+    ask(&patient.connection, &get(1, 1, 0, b"k")).await?;
+    let trickling = session(&cluster, &endpoint).await?;
+    let (mut send, _recv) = trickling.connection.open_bi().await?;
+    let request = frame(FrameType::Get, 1, 1, |out| out.extend_from_slice(&[0; 1024]));
+    let mut pause = interval(Duration::from_millis(100));
+    let trickle = async {
+        for byte in &request {
+            pause.tick().await;
+            if send.write_all(std::slice::from_ref(byte)).await.is_err() {
+                break;
+            }
+        }
+    };
+    let ((), ended) = tokio::join!(trickle, closed(&trickling.connection));
+    let (code, text) = ended?;
+    assert_eq!(code, Some(ErrorCode::Protocol), "{text}");
+    assert_eq!(cluster.nodes[0].limits_hit().slow_frames, 1);
+    idle.write_all(&get(2, 1, 0, b"k")).await?;
+    let (header, _) = tokio::time::timeout(PATIENCE, read_frame(&mut replies, 1024)).await??;
+    assert_eq!(header.kind, FrameType::Miss);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_large_values_as_a_client_may_ask_for_are_all_sent() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let client = cluster.client().await?;
+    client.set("k", vec![7; 100_000]).await?;
+    let endpoint = endpoint()?;
+    let session = session(&cluster, &endpoint).await?;
+    let (mut send, _recv) = session.connection.open_bi().await?;
+    let mut requests = BytesMut::new();
+    for id in 0..256 {
+        requests.extend_from_slice(&get(id, 1, 0, b"k"));
+    }
+    send.write_all(&requests).await?;
+    // Read side by side, as QUIC sends them: they share one window.
+    let mut reading = JoinSet::new();
+    for _ in 0..256 {
+        let mut reply = tokio::time::timeout(PATIENCE, session.connection.accept_uni()).await??;
+        reading.spawn(async move { reply.read_to_end(200_000).await.map(|bytes| bytes.len()) });
+    }
+    while let Some(read) = reading.join_next().await {
+        assert_eq!(read??, HEADER_BYTES + 100_000);
+    }
+    assert_eq!(cluster.nodes[0].limits_hit().busy, 0);
     cluster.stop().await;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The cache protocol: get, set, delete, touch, time to live, and the view to route by.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
@@ -13,7 +13,7 @@ use quoit_core::{
 use quoit_proto_types::{
     Epoch, Fence, HashPoint, KeyspaceId, RequestId,
     codec::{self, DecodeError},
-    frame::{FrameHeader, FrameType},
+    frame::{FrameHeader, FrameType, TRACE_BYTES},
     limits,
     message::client::{Expiry, KeyHeader, Refusal, WriteHeader},
 };
@@ -32,8 +32,8 @@ use crate::{
     },
 };
 
-/// Bytes of large values one connection may be sending at once.
-const RECEIVING_BYTES_PER_CONNECTION: usize = 64 * 1024 * 1024;
+/// The share of all bytes on their way in that one connection may have, but always one value of the longest.
+const RECEIVING_SHARE_PER_CONNECTION: usize = 8;
 /// What a busy node asks its clients to wait, in milliseconds.
 const BUSY_RETRY_MS: u64 = 10;
 
@@ -47,8 +47,8 @@ pub(crate) struct Gateway {
     pub(crate) clock: Clock,
     pub(crate) value_bytes_max: usize,
     pub(crate) counters: Arc<Counters>,
-    /// Bytes of large values that all connections may be sending at once.
-    pub(crate) receiving: ByteBudget,
+    /// Bytes of large values that all connections together may have on their way, in and out.
+    pub(crate) values_under_way: ByteBudget,
     /// Owns the replies that are on streams of their own.
     pub(crate) replies: TaskTracker,
 }
@@ -74,48 +74,50 @@ impl Gateway {
     /// Serves a client until its session ends.
     pub(crate) async fn serve(self: Arc<Self>, session: Session) {
         let mut streams = JoinSet::new();
-        let budget = ByteBudget::new(RECEIVING_BYTES_PER_CONNECTION);
+        let session = Arc::new(session);
+        let longest = self.value_bytes_max + limits::REQUEST_HEADER_BYTES_MAX + TRACE_BYTES;
+        let share = self.values_under_way.receiving_bytes() / RECEIVING_SHARE_PER_CONNECTION;
+        let budget = ByteBudget::new(share.max(longest));
         loop {
             tokio::select! {
                 biased;
-                Some(ended) = streams.join_next() => {
-                    if let Ok(Err(error)) = ended {
-                        self.end(&session, &error);
-                    }
-                }
+                Some(_) = streams.join_next() => {}
                 stream = session.next_stream() => {
                     let Some(stream) = stream else {
                         return;
                     };
-                    let (gateway, large, budget) = (Arc::clone(&self), session.large_replies(), budget.clone());
-                    streams.spawn(async move { gateway.serve_stream(stream, large, budget).await });
+                    let (gateway, session, budget) = (Arc::clone(&self), Arc::clone(&session), budget.clone());
+                    streams.spawn(async move { gateway.serve_stream(&session, stream, &budget).await });
                 }
             }
         }
     }
 
-    fn end(&self, session: &Session, error: &StreamError) {
-        if let Some(code) = error.fault(&self.counters) {
+    async fn serve_stream(&self, session: &Session, mut stream: RequestStream, budget: &ByteBudget) {
+        if let Err(error) = self.answer(session.large_replies(), &mut stream, budget).await
+            && let Some(code) = error.fault(&self.counters)
+        {
             debug!(peer = %session.identity, remote = %session.remote(), %error, "session ended");
+            // While the stream lives: dropped, it ends as if all were well, and the client would not learn the reason.
             session.close(code, &error.to_string());
         }
     }
 
-    async fn serve_stream(
+    async fn answer(
         &self,
-        stream: RequestStream,
-        large: LargeReplies,
-        budget: ByteBudget,
+        large: &LargeReplies,
+        stream: &mut RequestStream,
+        budget: &ByteBudget,
     ) -> Result<(), StreamError> {
         match stream.open().await? {
             Opened::Lane(lane) => {
                 lane.serve(
                     || self.begin(),
-                    |batch, header, body, replies| self.handle(batch, header, body, replies, &large),
+                    |batch, header, body, replies| self.handle(batch, header, body, replies, large),
                 )
                 .await
             }
-            Opened::Large(request) => self.handle_large(request, &budget).await,
+            Opened::Large(request) => self.handle_large(request, budget).await,
         }
     }
 
@@ -205,17 +207,25 @@ impl Gateway {
 
     /// Receives a large value straight into the memory it is stored in. Nothing of it is read, and nothing allocated,
     /// before it is certain that it is wanted.
-    async fn handle_large(&self, mut request: LargeRequest, budget: &ByteBudget) -> Result<(), StreamError> {
+    async fn handle_large(&self, mut request: LargeRequest<'_>, budget: &ByteBudget) -> Result<(), StreamError> {
         let mut replies = BytesMut::new();
         let header = request.header;
+        let began = self.clock.now();
         let outcome = self.receive(&mut request, budget).await?;
+        let now = self.clock.now();
+        let patience = Duration::from_millis(header.deadline_ms.into());
+        let is_late = header.deadline_ms > 0 && now >= began.saturating_add(patience);
         // As late as possible: the view may have changed while the value came in.
         let routing = self.routing.load_full();
         match (outcome, routing.as_deref()) {
             (Ok((record, expiry)), Some(routing)) => {
                 let point = HashPoint::of_key(KeyspaceId::DEFAULT, record.key());
                 let stored = routing.admit(header.fence, point).and_then(|()| {
-                    self.store.set_record(self.clock.now(), record, lifetime(expiry)).map_err(|_| self.too_large())
+                    if is_late {
+                        // Its caller has given up, and may have written something newer since.
+                        return Err(Refusal::new(ErrorCode::DeadlinePassed, 0));
+                    }
+                    self.store.set_record(now, record, lifetime(expiry)).map_err(|_| self.too_large())
                 });
                 match stored {
                     Ok(_) => encode(&mut replies, header.request, routing, &Outcome::Done),
@@ -230,14 +240,15 @@ impl Gateway {
 
     async fn receive(
         &self,
-        request: &mut LargeRequest,
+        request: &mut LargeRequest<'_>,
         budget: &ByteBudget,
     ) -> Result<Result<(Record, Expiry), Refusal>, StreamError> {
         if let Err(refusal) = self.check_value(request.value_bytes_at_least()) {
             return Ok(Err(refusal));
         }
         let bytes = request.header.body_bytes as usize;
-        let (Some(_own), Some(_shared)) = (budget.take(bytes), self.receiving.take(bytes)) else {
+        let (Some(_own), Some(_shared)) = (budget.take_receiving(bytes), self.values_under_way.take_receiving(bytes))
+        else {
             self.counters.busy.add();
             return Ok(Err(Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS)));
         };
@@ -279,7 +290,7 @@ impl Gateway {
         if value.len() <= limits::LANE_VALUE_BYTES_MAX {
             return reply.encode_with(replies, 0, |out| out.extend_from_slice(&value));
         }
-        match large.reply(reply, value) {
+        match large.reply(reply, value, &self.values_under_way) {
             Ok(sending) => drop(self.replies.spawn(sending)),
             Err(_) => {
                 self.counters.busy.add();

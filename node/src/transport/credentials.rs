@@ -12,6 +12,10 @@ use quoit_client::{
     endpoint::transport,
     tls::{self, PemBytes},
 };
+use rustls::{
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    pki_types::{ServerName, UnixTime},
+};
 use tracing::{error, info};
 use x509_parser::parse_x509_certificate;
 
@@ -29,18 +33,25 @@ const HANDSHAKES_BYTES_MAX: u64 = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct NodeCredentials {
     files: CertificateFiles,
-    /// The bytes that are in force, to notice a change.
-    loaded: Mutex<PemBytes>,
+    seen: Mutex<Seen>,
     current: ArcSwap<tls::Credentials>,
 }
 
+/// What the files held when they were last read.
+#[derive(Debug)]
+struct Seen {
+    /// The bytes that are in force, to notice a change.
+    loaded: PemBytes,
+    /// What was last complained of, so that it is not said again: bytes of no use, or why there were none.
+    refused: Option<Result<PemBytes, String>>,
+}
+
 impl NodeCredentials {
-    /// Loads the files and checks that they are a node's, and valid today.
+    /// Loads the files and checks that they are a node's, and that its peers will accept them today.
     pub(crate) fn load(files: CertificateFiles) -> Result<Self, StartError> {
         let loaded = files.read()?;
-        let credentials = checked(&loaded, &files)?;
-        check_dates(&credentials)?;
-        Ok(Self { files, loaded: Mutex::new(loaded), current: ArcSwap::from_pointee(credentials) })
+        let current = ArcSwap::from_pointee(checked(&loaded, &files)?);
+        Ok(Self { files, seen: Mutex::new(Seen { loaded, refused: None }), current })
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -58,58 +69,92 @@ impl NodeCredentials {
 
     /// For listening.
     pub(crate) fn listener(&self) -> Result<quinn::ServerConfig, CredentialsError> {
-        let tls = self.current.load().listener(&self.files)?;
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
-        config
-            .transport_config(transport(Role::Client))
-            .migration(false)
-            .max_incoming(HANDSHAKES_WAITING_MAX)
-            .incoming_buffer_size(HANDSHAKE_BYTES_MAX)
-            .incoming_buffer_size_total(HANDSHAKES_BYTES_MAX);
-        Ok(config)
+        listener(&self.current.load(), &self.files)
     }
 
     /// Reads the files; if they changed and are good, `endpoint` uses them from the next handshake on. If they are not
-    /// good, what was loaded stays in force and the log says what to mend.
+    /// good, what was loaded stays in force and the log says what to mend, once.
     pub(crate) fn reload(&self, endpoint: &Endpoint) {
-        let outcome = self.files.read().and_then(|pem| {
-            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            if pem == *loaded {
-                return Ok(false);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (outcome, found) = match self.files.read() {
+            Ok(pem) if pem == seen.loaded => {
+                seen.refused = None;
+                return;
             }
-            // Noted even if it is of no use, so that a bad file is complained of once.
-            loaded.clone_from(&pem);
-            let credentials = checked(&pem, &self.files)?;
-            let current = self.current.load();
-            if credentials.identity() != current.identity() {
-                let (path, found) = (self.files.certificate.clone(), credentials.identity().clone());
-                let expected = Role::Node;
-                return Err(CredentialsError::Role { path, found: Box::new(found), expected });
+            // Bytes that were refused are looked at again: their first day may have come.
+            Ok(pem) => (self.replace(&pem, endpoint), Ok(pem)),
+            Err(error) => {
+                let text = error.to_string();
+                (Err(error.into()), Err(text))
             }
-            self.current.store(Arc::new(credentials));
-            endpoint.set_server_config(Some(self.listener()?));
-            Ok(true)
-        });
-        match outcome {
-            Ok(true) => info!(event = "cert_reloaded", "certificates reloaded"),
-            Ok(false) => {}
-            Err(problem) => error!(
-                event = "cert_reload_failed",
-                advice = problem.advice(),
-                "the new certificates are not used: {problem}"
-            ),
+        };
+        match (outcome, found) {
+            (Ok(()), Ok(pem)) => {
+                *seen = Seen { loaded: pem, refused: None };
+                info!(event = "cert_reloaded", "certificates reloaded");
+            }
+            (Err(problem), found) if seen.refused.as_ref() != Some(&found) => {
+                seen.refused = Some(found);
+                error!(
+                    event = "cert_reload_failed",
+                    advice = problem.advice(),
+                    "the new certificates are not used: {problem}"
+                );
+            }
+            (Ok(()) | Err(_), _) => {}
         }
+    }
+
+    fn replace(&self, pem: &PemBytes, endpoint: &Endpoint) -> Result<(), StartError> {
+        let credentials = checked(pem, &self.files)?;
+        if credentials.identity() != self.current.load().identity() {
+            let (path, found) = (self.files.certificate.clone(), credentials.identity().clone());
+            let expected = Role::Node;
+            return Err(CredentialsError::Role { path, found: Box::new(found), expected }.into());
+        }
+        // Everything that can fail comes before the first change.
+        let listener = listener(&credentials, &self.files)?;
+        self.current.store(Arc::new(credentials));
+        endpoint.set_server_config(Some(listener));
+        Ok(())
     }
 }
 
-fn checked(pem: &PemBytes, files: &CertificateFiles) -> Result<tls::Credentials, CredentialsError> {
+fn listener(credentials: &tls::Credentials, files: &CertificateFiles) -> Result<quinn::ServerConfig, CredentialsError> {
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(credentials.listener(files)?));
+    config
+        .transport_config(transport(Role::Client))
+        .migration(false)
+        .max_incoming(HANDSHAKES_WAITING_MAX)
+        .incoming_buffer_size(HANDSHAKE_BYTES_MAX)
+        .incoming_buffer_size_total(HANDSHAKES_BYTES_MAX);
+    Ok(config)
+}
+
+fn checked(pem: &PemBytes, files: &CertificateFiles) -> Result<tls::Credentials, StartError> {
     let credentials = tls::Credentials::from_pem(pem, files)?;
     let identity = credentials.identity();
-    if identity.role == Role::Node {
-        return Ok(credentials);
+    if identity.role != Role::Node {
+        let (path, found) = (files.certificate.clone(), Box::new(identity.clone()));
+        return Err(CredentialsError::Role { path, found, expected: Role::Node }.into());
     }
-    let (path, found) = (files.certificate.clone(), Box::new(identity.clone()));
-    Err(CredentialsError::Role { path, found, expected: Role::Node })
+    check_dates(&credentials)?;
+    check_chain(&credentials).map_err(|reason| CredentialsError::Authority { path: files.ca.clone(), reason })?;
+    Ok(credentials)
+}
+
+/// Whether a peer that trusts the same authorities would accept the certificate.
+fn check_chain(credentials: &tls::Credentials) -> Result<(), String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(credentials.roots()), provider)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let name = Role::Node.dns_name(&credentials.identity().cluster);
+    let name = ServerName::try_from(name).map_err(|error| error.to_string())?;
+    let now = UnixTime::since_unix_epoch(clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    let (own, intermediates) = credentials.chain().split_first().ok_or("there is no certificate")?;
+    let verified = verifier.verify_server_cert(own, intermediates, &name, &[], now);
+    verified.map(|_| ()).map_err(|error| format!("the node's own certificate does not stand up to it: {error}"))
 }
 
 /// A clock outside of the certificate's dates would make every peer refuse it; better to say so at once.

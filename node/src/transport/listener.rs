@@ -29,8 +29,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Handshakes under way at once, in all and from one address. A handshake costs a millisecond of CPU.
 const HANDSHAKES_MAX: usize = 256;
 const HANDSHAKES_PER_ADDRESS_MAX: usize = 16;
-/// Above this many, a dialler must first prove its address by answering a retry packet.
+/// Above this many, in all or from one address, a dialler must first prove its address by answering a retry packet. An
+/// address that is not proven may be forged, so no limit on an address refuses it: its owner would be locked out.
 const HANDSHAKES_UNPROVEN_MAX: usize = 64;
+const HANDSHAKES_UNPROVEN_PER_ADDRESS_MAX: usize = 4;
 
 /// Accepts sessions on the node's endpoint.
 #[derive(Debug)]
@@ -95,20 +97,39 @@ impl Listener {
 
     fn admit(&self, incoming: &Incoming) -> Admission {
         let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = incoming.remote_address().ip();
-        let from_there = handshakes.by_address.get(&address).copied().unwrap_or_default();
-        if handshakes.all >= HANDSHAKES_MAX || from_there >= HANDSHAKES_PER_ADDRESS_MAX {
+        let proof = if incoming.remote_address_validated() { Proof::Given } else { Proof::Missing };
+        handshakes.admit(incoming.remote_address().ip(), proof)
+    }
+}
+
+impl Handshakes {
+    /// Counts a handshake if it may begin.
+    fn admit(&mut self, address: IpAddr, proof: Proof) -> Admission {
+        let from_there = self.by_address.get(&address).copied().unwrap_or_default();
+        let (all_max, from_there_max, beyond) = match proof {
+            Proof::Given => (HANDSHAKES_MAX, HANDSHAKES_PER_ADDRESS_MAX, Admission::Refuse),
+            Proof::Missing => (HANDSHAKES_UNPROVEN_MAX, HANDSHAKES_UNPROVEN_PER_ADDRESS_MAX, Admission::ProveAddress),
+        };
+        if self.all >= HANDSHAKES_MAX {
             return Admission::Refuse;
         }
-        if handshakes.all >= HANDSHAKES_UNPROVEN_MAX && !incoming.remote_address_validated() {
-            return Admission::ProveAddress;
+        if self.all >= all_max || from_there >= from_there_max {
+            return beyond;
         }
-        handshakes.all += 1;
-        *handshakes.by_address.entry(address).or_default() += 1;
+        self.all += 1;
+        *self.by_address.entry(address).or_default() += 1;
         Admission::Begin
     }
 }
 
+/// Whether a dialler has shown that it receives what is sent to its address.
+#[derive(Clone, Copy, Debug)]
+enum Proof {
+    Given,
+    Missing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Admission {
     Begin,
     ProveAddress,
@@ -243,4 +264,34 @@ fn refused_by_tls(error: &ConnectionError) -> Refused {
         format!("refused: {cause}: {text}")
     };
     Refused { cause, reason, code: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forged_packets_lock_nobody_out() {
+        let mut handshakes = Handshakes::default();
+        let victim = IpAddr::from([10, 0, 0, 1]);
+        for forged in 0..100 {
+            let expected = if forged < 4 { Admission::Begin } else { Admission::ProveAddress };
+            assert_eq!(handshakes.admit(victim, Proof::Missing), expected);
+        }
+        assert_eq!(handshakes.admit(victim, Proof::Given), Admission::Begin);
+        // Nor do packets in the name of many.
+        for other in 0..=255 {
+            assert_ne!(handshakes.admit(IpAddr::from([10, 0, 1, other]), Proof::Missing), Admission::Refuse);
+        }
+        assert_eq!(handshakes.admit(victim, Proof::Given), Admission::Begin);
+    }
+
+    #[test]
+    fn a_proven_address_has_its_limit() {
+        let mut handshakes = Handshakes::default();
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let begun = (0..100).filter(|_| handshakes.admit(address, Proof::Given) == Admission::Begin).count();
+        assert_eq!(begun, HANDSHAKES_PER_ADDRESS_MAX);
+        assert_eq!(handshakes.admit(address, Proof::Given), Admission::Refuse);
+    }
 }

@@ -14,6 +14,8 @@ use crate::clock::Clock;
 
 /// Lines per second for one cause; what is above is counted and told with the next line.
 const LINES_PER_SECOND: u32 = 10;
+/// Bytes of a reason that are logged, before they are escaped.
+const REASON_BYTES_MAX: usize = 400;
 
 /// Logs refusals.
 #[derive(Debug)]
@@ -34,9 +36,10 @@ impl RefusalLog {
         Self { clock, causes: Mutex::default() }
     }
 
-    /// Says that `remote` was refused, under the stable name `cause`, and why in plain words.
+    /// Says that `remote` was refused, under the stable name `cause`, and why in plain words, which may quote the peer.
     pub(crate) fn refused(&self, remote: SocketAddr, cause: &'static str, reason: &str) {
         if let Some(suppressed) = self.admit(cause, self.clock.now()) {
+            let reason = printable(reason);
             warn!(event = "refused", %remote, cause, suppressed, "{reason}");
         }
     }
@@ -58,9 +61,35 @@ impl RefusalLog {
     }
 }
 
+/// `text` as one line of ASCII that is not too long: what a peer says must not look like another line of the log, nor
+/// steer the terminal it is read on.
+fn printable(text: &str) -> String {
+    let cut = &text[..text.floor_char_boundary(REASON_BYTES_MAX)];
+    let mut shown = String::with_capacity(cut.len());
+    for c in cut.chars() {
+        if c == ' ' || c.is_ascii_graphic() {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_default());
+        }
+    }
+    if cut.len() < text.len() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_peer_says_stays_one_short_line() {
+        assert_eq!(printable("plain \"words\", 100 %"), "plain \"words\", 100 %");
+        assert_eq!(printable("a\nERROR forged\u{1b}[2J\u{202e}"), "a\\nERROR forged\\u{1b}[2J\\u{202e}");
+        let long = printable(&"\u{e9}".repeat(10_000));
+        assert!(long.ends_with("...") && long.len() <= REASON_BYTES_MAX * 6, "{}", long.len());
+    }
 
     #[tokio::test]
     async fn a_flood_is_counted_instead_of_logged() {

@@ -13,12 +13,17 @@ use tokio::{
 
 use super::{
     peers::{self, PeerEvent},
-    streams::RequestStream,
+    streams::{ByteBudget, LANES_MAX, RequestStream},
 };
 
-/// Large replies one connection may have under way; one more is answered `Busy`.
-const LARGE_REPLIES_MAX: usize = 16;
-/// A reader that takes longer than this for one reply is not reading.
+/// Large replies one connection is sent at once; the next ones wait for their turn.
+const LARGE_REPLIES_AT_ONCE: usize = 16;
+/// Large replies one connection may have waiting or under way, as many as a client has streams for; one more is `Busy`.
+const LARGE_REPLIES_MAX: usize = 256;
+/// Bytes of these replies, which they keep in memory even if the store drops the values: beyond it, `Busy`. It is four
+/// times the largest value.
+const LARGE_REPLIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A reader that takes longer than this for one reply, with the wait for its turn, is not reading.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A dialler that was let in.
@@ -29,7 +34,8 @@ pub(crate) struct Session {
     pub(crate) hello: Hello,
     connection: Connection,
     control: (SendStream, RecvStream),
-    large_replies: Arc<Semaphore>,
+    large_replies: LargeReplies,
+    lanes: Arc<Semaphore>,
 }
 
 impl Session {
@@ -40,8 +46,14 @@ impl Session {
         connection: Connection,
         control: (SendStream, RecvStream),
     ) -> Self {
-        let large_replies = Arc::new(Semaphore::new(LARGE_REPLIES_MAX));
-        Self { identity, role, hello, connection, control, large_replies }
+        let large_replies = LargeReplies {
+            connection: connection.clone(),
+            slots: Arc::new(Semaphore::new(LARGE_REPLIES_MAX)),
+            turns: Arc::new(Semaphore::new(LARGE_REPLIES_AT_ONCE)),
+            budget: ByteBudget::new(LARGE_REPLIES_BYTES_MAX),
+        };
+        let lanes = Arc::new(Semaphore::new(LANES_MAX));
+        Self { identity, role, hello, connection, control, large_replies, lanes }
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {
@@ -56,7 +68,7 @@ impl Session {
     /// The next stream on which requests come; `None` when the session is over. Cancel-safe.
     pub(crate) async fn next_stream(&self) -> Option<RequestStream> {
         let (send, recv) = self.connection.accept_bi().await.ok()?;
-        Some(RequestStream::new(send, recv))
+        Some(RequestStream::new(send, recv, Arc::clone(&self.lanes)))
     }
 
     /// Exchanges messages with the node at the other end, over the control stream, until the session is over.
@@ -69,39 +81,51 @@ impl Session {
         self.connection.closed().await;
     }
 
-    /// What is needed to send large replies, apart from the session.
-    pub(crate) fn large_replies(&self) -> LargeReplies {
-        let (connection, slots) = (self.connection.clone(), Arc::clone(&self.large_replies));
-        LargeReplies { connection, slots }
+    /// What sends large replies.
+    pub(crate) fn large_replies(&self) -> &LargeReplies {
+        &self.large_replies
     }
 }
 
 /// Sends replies that are too large for a lane, each on a stream of its own.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct LargeReplies {
     connection: Connection,
     slots: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    budget: ByteBudget,
 }
 
-/// All slots are taken.
+/// All slots or bytes are taken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoSlot;
 
 impl LargeReplies {
-    /// A reply to be sent by awaiting the future, which ends within [`WRITE_TIMEOUT`].
+    /// A reply to be sent by awaiting the future, which ends within [`WRITE_TIMEOUT`]. Replies wait for their turn in order.
+    /// The bytes count against this connection and against `node`, the budget of all, until the reply is sent.
     pub(crate) fn reply(
         &self,
         header: FrameHeader,
         value: Bytes,
+        node: &ByteBudget,
     ) -> Result<impl Future<Output = ()> + Send + use<>, NoSlot> {
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| NoSlot)?;
-        let connection = self.connection.clone();
+        let bytes = (self.budget.take_sending(value.len()), node.take_sending(value.len()));
+        let (Some(own), Some(shared)) = bytes else {
+            return Err(NoSlot);
+        };
+        let (connection, turns) = (self.connection.clone(), Arc::clone(&self.turns));
         Ok(async move {
-            let sent = timeout(WRITE_TIMEOUT, send(&connection, header, value)).await;
+            let sending = async {
+                // The semaphore is never closed; without a turn there would be one reply more at once, no harm.
+                let _turn = turns.acquire().await;
+                send(&connection, header, value).await
+            };
+            let sent = timeout(WRITE_TIMEOUT, sending).await;
             if sent.is_err() {
                 dial::close(&connection, ErrorCode::Protocol, "a reply was not read in time");
             }
-            drop(slot);
+            drop((slot, own, shared));
         })
     }
 }

@@ -1,6 +1,10 @@
 //! Streams on which requests come: a lane carries many small ones, any other stream one with a large value.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
@@ -10,33 +14,42 @@ use quoit_proto_types::{
     frame_reader::FrameReader,
     limits,
 };
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Sleep, sleep, timeout},
+};
 
 use super::{counters::Counters, session::WRITE_TIMEOUT};
 
-/// Chunks taken from QUIC at once; a chunk is at most a packet.
+/// Lanes of one connection: each may hold [`FLUSH_BYTES`] of replies. A client of this project opens two.
+pub(super) const LANES_MAX: usize = 8;
+/// Chunks taken from QUIC at once.
 const CHUNKS_AT_ONCE: usize = 32;
-/// Replies are handed to QUIC when this many bytes have gathered, or all requests at hand are answered.
+/// Replies are handed to QUIC when this many bytes have gathered, or all requests at hand are answered. One more reply is
+/// the most that a lane holds beyond it.
 const FLUSH_BYTES: usize = 256 * 1024;
-/// From a frame's first byte to its last, on a lane.
+/// From a frame's first byte to its last, on a lane; for a stream's first header alike.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
-/// Beyond [`FRAME_TIMEOUT`], a large value must come at this rate on average: slower senders are cut off.
-const BODY_BYTES_PER_SECOND_MIN: u32 = 16 * 1024;
+/// After a first window of grace, a large value must bring this many bytes in every window: 16 KiB/s, whatever came before.
+const BODY_WINDOW: Duration = Duration::from_secs(5);
+const BODY_WINDOW_BYTES_MIN: usize = 5 * 16 * 1024;
 
 /// A stream that a client opened.
 #[derive(Debug)]
 pub(crate) struct RequestStream {
     send: SendStream,
     recv: RecvStream,
+    /// A permit for each lane that the connection may have.
+    lanes: Arc<Semaphore>,
 }
 
 /// What a client opened a stream for.
 #[derive(Debug)]
-pub(crate) enum Opened {
+pub(crate) enum Opened<'s> {
     /// Many small requests.
-    Lane(Lane),
+    Lane(Lane<'s>),
     /// One with a large value.
-    Large(LargeRequest),
+    Large(LargeRequest<'s>),
 }
 
 /// Why a stream ended early.
@@ -49,8 +62,14 @@ pub(crate) enum StreamError {
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// A frame did not complete in time.
-    #[error("a frame took longer than {} s", FRAME_TIMEOUT.as_secs())]
+    #[error("a frame, or a part of a large value, took longer than {} s", FRAME_TIMEOUT.as_secs())]
     SlowFrame,
+    /// More comes where the one request of a large value should end.
+    #[error("bytes behind a large value")]
+    Trailing,
+    /// The connection has all the lanes it may have.
+    #[error("more than {LANES_MAX} lanes")]
+    TooManyLanes,
     /// Replies were not read in time.
     #[error("replies were not read for {} s", WRITE_TIMEOUT.as_secs())]
     StalledReader,
@@ -73,7 +92,7 @@ impl StreamError {
     pub(crate) fn fault(&self, counters: &Counters) -> Option<ErrorCode> {
         match self {
             Self::Gone => return None,
-            Self::Frame(_) => counters.protocol_errors.add(),
+            Self::Frame(_) | Self::Trailing | Self::TooManyLanes => counters.protocol_errors.add(),
             Self::SlowFrame => counters.slow_frames.add(),
             Self::StalledReader => counters.stalled_readers.add(),
         }
@@ -82,95 +101,102 @@ impl StreamError {
 }
 
 impl RequestStream {
-    pub(super) fn new(send: SendStream, recv: RecvStream) -> Self {
-        Self { send, recv }
+    pub(super) fn new(send: SendStream, recv: RecvStream, lanes: Arc<Semaphore>) -> Self {
+        Self { send, recv, lanes }
     }
 
     /// Reads the first header, which tells what the stream is for.
-    pub(crate) async fn open(mut self) -> Result<Opened, StreamError> {
+    ///
+    /// Waits for its first byte without a limit: a client may open a lane long before it has a request for it, and QUIC
+    /// opens a stream as soon as a later one is used.
+    ///
+    /// After an error, close the session before the stream is dropped: a dropped stream ends as if all were well.
+    pub(crate) async fn open(&mut self) -> Result<Opened<'_>, StreamError> {
         let mut header = [0; HEADER_BYTES];
-        match timeout(FRAME_TIMEOUT, self.recv.read_exact(&mut header)).await {
+        let (first, rest) = header.split_at_mut(1);
+        self.recv.read_exact(first).await.map_err(|_| StreamError::Gone)?;
+        match timeout(FRAME_TIMEOUT, self.recv.read_exact(rest)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(StreamError::Gone),
             Err(_) => return Err(StreamError::SlowFrame),
         }
         let decoded = FrameHeader::decode(&header)?;
         let body_bytes = decoded.body_bytes as usize;
-        if decoded.kind == FrameType::Set && body_bytes > limits::LANE_BODY_BYTES_MAX {
+        if decoded.kind == FrameType::Set && body_bytes - decoded.trace.bytes() > limits::LANE_BODY_BYTES_MAX {
             return Ok(Opened::Large(LargeRequest {
                 stream: self,
                 header: decoded,
                 missing: body_bytes,
-                until: Box::pin(sleep(body_time(decoded.body_bytes))),
+                window: Box::pin(sleep(BODY_WINDOW)),
+                window_bytes: BODY_WINDOW_BYTES_MIN,
             }));
         }
-        let frames = FrameReader::new(limits::LANE_BODY_BYTES_MAX);
-        Ok(Opened::Lane(Lane { stream: self, first: header, frames }))
+        let permit = Arc::clone(&self.lanes).try_acquire_owned().map_err(|_| StreamError::TooManyLanes)?;
+        Ok(Opened::Lane(Lane { stream: self, first: header, _permit: permit }))
     }
-}
-
-fn body_time(bytes: u32) -> Duration {
-    FRAME_TIMEOUT + Duration::from_secs(u64::from(bytes / BODY_BYTES_PER_SECOND_MIN))
 }
 
 /// A long-lived stream of small requests, answered in the order that suits.
 #[derive(Debug)]
-pub(crate) struct Lane {
-    stream: RequestStream,
+pub(crate) struct Lane<'s> {
+    stream: &'s mut RequestStream,
     first: [u8; HEADER_BYTES],
-    frames: FrameReader,
+    /// Counts the lane.
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Lane {
+impl Lane<'_> {
     /// Calls `handle` for every request, with the buffer for its reply, until the client closes the lane.
     ///
-    /// All requests that have arrived are answered before anything is sent, and then all replies go out in one piece. While
-    /// a client does not read its replies, its lane takes no more requests: that is the bound on its memory. `begin` is
-    /// called after every wait, for what all requests handled until the next one share.
+    /// Requests that have arrived are answered before anything is sent, and then all replies go out in one piece, unless
+    /// they are many. While a client does not read its replies, its lane takes no more requests: that is the bound on its
+    /// memory. `begin` is called after every wait, for what all requests handled until the next one share.
     pub(crate) async fn serve<B>(
-        mut self,
+        self,
         begin: impl Fn() -> B,
         handle: impl Fn(&B, FrameHeader, &[u8], &mut BytesMut),
     ) -> Result<(), StreamError> {
+        let mut frames = FrameReader::new(limits::LANE_BODY_BYTES_MAX);
         let mut replies = BytesMut::new();
         let mut chunks: [Bytes; CHUNKS_AT_ONCE] = Default::default();
-        let mut batch = begin();
-        feed(&mut self.frames, &self.first, &batch, &handle, &mut replies)?;
+        chunks[0] = Bytes::copy_from_slice(&self.first);
+        let mut count = 1;
+        // Runs from the first read that leaves a frame incomplete until that frame is complete.
+        let mut too_late = pin!(None::<Sleep>);
         loop {
-            self.stream.write(&mut replies).await?;
-            let reading = self.stream.recv.read_chunks(&mut chunks);
-            let count = if self.frames.is_between_frames() {
-                reading.await?
-            } else {
-                timeout(FRAME_TIMEOUT, reading).await.map_err(|_| StreamError::SlowFrame)??
-            };
-            let Some(count) = count else {
-                return Ok(());
-            };
-            batch = begin();
+            let mut batch = begin();
             for chunk in &mut chunks[..count] {
-                feed(&mut self.frames, &std::mem::take(chunk), &batch, &handle, &mut replies)?;
-                if replies.len() > FLUSH_BYTES {
-                    self.stream.write(&mut replies).await?;
-                    batch = begin();
+                let chunk = std::mem::take(chunk);
+                let mut rest = &chunk[..];
+                while let Some((header, body)) = frames.next_frame(&mut rest)? {
+                    too_late.set(None);
+                    handle(&batch, header, body, &mut replies);
+                    if replies.len() > FLUSH_BYTES {
+                        self.stream.write(&mut replies).await?;
+                        batch = begin();
+                    }
                 }
             }
+            drop(batch);
+            self.stream.write(&mut replies).await?;
+            if !frames.is_between_frames() && too_late.is_none() {
+                too_late.set(Some(sleep(FRAME_TIMEOUT)));
+            }
+            let reading = self.stream.recv.read_chunks(&mut chunks);
+            let read = match too_late.as_mut().as_pin_mut() {
+                None => reading.await?,
+                Some(too_late) => tokio::select! {
+                    biased;
+                    read = reading => read?,
+                    () = too_late => return Err(StreamError::SlowFrame),
+                },
+            };
+            let Some(read) = read else {
+                return Ok(());
+            };
+            count = read;
         }
     }
-}
-
-/// Handles every request that `chunk` completes.
-fn feed<B>(
-    frames: &mut FrameReader,
-    chunk: &[u8],
-    batch: &B,
-    handle: impl Fn(&B, FrameHeader, &[u8], &mut BytesMut),
-    replies: &mut BytesMut,
-) -> Result<(), StreamError> {
-    frames.feed(chunk, |header, body| {
-        handle(batch, header, body, replies);
-        Ok(())
-    })
 }
 
 impl RequestStream {
@@ -185,17 +211,19 @@ impl RequestStream {
 
 /// A request with a large value, whose body has not been read.
 #[derive(Debug)]
-pub(crate) struct LargeRequest {
-    stream: RequestStream,
+pub(crate) struct LargeRequest<'s> {
+    stream: &'s mut RequestStream,
     pub(crate) header: FrameHeader,
     /// Bytes of the body that have not been handed out.
     missing: usize,
-    /// Ends the wait for the body.
-    until: Pin<Box<Sleep>>,
+    /// The rate is measured until this ends, and then anew.
+    window: Pin<Box<Sleep>>,
+    /// What has come within it. The first counts as full: that is the grace.
+    window_bytes: usize,
 }
 
-impl LargeRequest {
-    /// The longest the value can be, before anything of it is read.
+impl LargeRequest<'_> {
+    /// The shortest the value can be: known before anything of it is read.
     pub(crate) fn value_bytes_at_least(&self) -> usize {
         (self.header.body_bytes as usize).saturating_sub(self.header.trace.bytes() + limits::REQUEST_HEADER_BYTES_MAX)
     }
@@ -212,23 +240,37 @@ impl LargeRequest {
         Ok(head)
     }
 
-    /// The next piece of the body; `None` at its end.
+    /// The next piece of the body; `None` at its end, which is the end of the stream too.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, StreamError> {
-        if self.missing == 0 {
-            return Ok(None);
+        loop {
+            let reading = self.stream.recv.read_chunk(self.missing.max(1), true);
+            let read = tokio::select! {
+                biased;
+                read = reading => read?,
+                () = &mut self.window => {
+                    if self.window_bytes < BODY_WINDOW_BYTES_MIN {
+                        return Err(StreamError::SlowFrame);
+                    }
+                    self.window.set(sleep(BODY_WINDOW));
+                    self.window_bytes = 0;
+                    continue;
+                }
+            };
+            return match read {
+                Some(_) if self.missing == 0 => Err(StreamError::Trailing),
+                Some(chunk) => {
+                    self.missing -= chunk.bytes.len();
+                    self.window_bytes += chunk.bytes.len();
+                    Ok(Some(chunk.bytes))
+                }
+                None if self.missing == 0 => Ok(None),
+                None => Err(StreamError::Gone),
+            };
         }
-        let reading = self.stream.recv.read_chunk(self.missing, true);
-        let chunk = tokio::select! {
-            biased;
-            chunk = reading => chunk?.ok_or(StreamError::Gone)?,
-            () = &mut self.until => return Err(StreamError::SlowFrame),
-        };
-        self.missing -= chunk.bytes.len();
-        Ok(Some(chunk.bytes))
     }
 
     /// Answers, and tells the client to send no more of a body that was not read to its end.
-    pub(crate) async fn reply(mut self, mut replies: BytesMut) -> Result<(), StreamError> {
+    pub(crate) async fn reply(self, mut replies: BytesMut) -> Result<(), StreamError> {
         if self.missing > 0 {
             // Fails if everything has arrived already, which is as well.
             let _ = self.stream.recv.stop(u32::from(ErrorCode::ValueTooLarge.number()).into());
@@ -241,24 +283,45 @@ impl LargeRequest {
     }
 }
 
-/// A budget of bytes, for values that are being received.
+/// Budgets of bytes for large values on their way, one for each direction.
 #[derive(Clone, Debug)]
-pub(crate) struct ByteBudget(Arc<tokio::sync::Semaphore>);
+pub(crate) struct ByteBudget {
+    receiving: Arc<Semaphore>,
+    sending: Arc<Semaphore>,
+    receiving_bytes: usize,
+}
 
 /// Bytes taken from a [`ByteBudget`] until dropped.
-pub(crate) type BytesTaken = tokio::sync::OwnedSemaphorePermit;
+pub(crate) type BytesTaken = OwnedSemaphorePermit;
 
 impl ByteBudget {
     /// Semaphores count permits: a permit is this many bytes.
     const UNIT_BYTES: usize = 1024;
 
+    /// `bytes` for each direction. The largest reply, a view, fits whatever `bytes` is.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(tokio::sync::Semaphore::new(bytes / Self::UNIT_BYTES)))
+        let budget = |bytes: usize| Arc::new(Semaphore::new(bytes.div_ceil(Self::UNIT_BYTES)));
+        let sending = budget(bytes.max(limits::VIEW_BYTES_MAX));
+        Self { receiving: budget(bytes), sending, receiving_bytes: bytes }
     }
 
-    /// Takes `bytes`, if there are as many left.
-    pub(crate) fn take(&self, bytes: usize) -> Option<BytesTaken> {
+    /// All that may be on the way in.
+    pub(crate) fn receiving_bytes(&self) -> usize {
+        self.receiving_bytes
+    }
+
+    /// Takes `bytes` for a value that comes in, if there are as many left.
+    pub(crate) fn take_receiving(&self, bytes: usize) -> Option<BytesTaken> {
+        Self::take(&self.receiving, bytes)
+    }
+
+    /// Takes `bytes` for a value that goes out, if there are as many left.
+    pub(crate) fn take_sending(&self, bytes: usize) -> Option<BytesTaken> {
+        Self::take(&self.sending, bytes)
+    }
+
+    fn take(budget: &Arc<Semaphore>, bytes: usize) -> Option<BytesTaken> {
         let units = u32::try_from(bytes.div_ceil(Self::UNIT_BYTES)).ok()?;
-        Arc::clone(&self.0).try_acquire_many_owned(units).ok()
+        Arc::clone(budget).try_acquire_many_owned(units).ok()
     }
 }
