@@ -1,11 +1,15 @@
 //! A node against diallers that do not keep to the protocol.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, anyhow};
 use bytes::BytesMut;
 use quinn::{Connection, Endpoint, crypto::rustls::QuicClientConfig};
-use quoit_certs::Role as CertRole;
+use quoit_certs::{Certificate, LeafRequest, Role as CertRole, Usages};
 use quoit_client::{
     DialError, ErrorCode, Role,
     dial::{self, Target, session_header},
@@ -19,6 +23,10 @@ use quoit_proto_types::{
         client::{Expiry, KeyHeader, Refusal, WriteHeader},
         session::Hello,
     },
+};
+use rustls::{
+    RootCertStore,
+    pki_types::{PrivateKeyDer, pem::PemObject},
 };
 use tokio::{task::JoinSet, time::interval};
 
@@ -52,25 +60,73 @@ async fn closed(connection: &Connection) -> Result<(Option<ErrorCode>, String)> 
     Ok((ErrorCode::from_number(number), String::from_utf8_lossy(&close.reason).into_owned()))
 }
 
+/// The TLS of a dialler that checks nothing of itself: with a certificate of `dns_names`, if there are any.
+fn careless_tls(cluster: &LiveCluster, role: Role, dns_names: &[&str]) -> Result<Arc<QuicClientConfig>> {
+    let authority = cluster.certs.authority();
+    let mut roots = RootCertStore::empty();
+    roots.add(Certificate::from_pem(authority.pem())?.der().clone())?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots);
+    let mut config = if dns_names.is_empty() {
+        config.with_no_client_auth()
+    } else {
+        let (hour, now) = (Duration::from_secs(3600), SystemTime::now());
+        let pair = authority.sign(&LeafRequest {
+            dns_names: dns_names.iter().map(ToString::to_string).collect(),
+            ips: Vec::new(),
+            not_before: now - hour,
+            not_after: now + hour,
+            usages: Usages::ServerAndClient,
+        })?;
+        let chain = vec![Certificate::from_pem(&pair.certificate)?.der().clone()];
+        config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?)?
+    };
+    config.alpn_protocols = vec![role.alpn().to_vec()];
+    Ok(Arc::new(QuicClientConfig::try_from(config)?))
+}
+
+/// Dials as [`careless_tls`] does, and returns how the node refuses it.
+async fn refusal_of(cluster: &LiveCluster, role: Role, dns_names: &[&str]) -> Result<DialError> {
+    let tls = careless_tls(cluster, role, dns_names)?;
+    let dialled = dial::dial(&endpoint()?, tls, &target(cluster, role)?, &Hello { node: None }, PATIENCE).await;
+    dialled.err().context("let in")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dialler_without_a_certificate_is_refused() -> Result<()> {
     log::keep();
     let cluster = LiveCluster::start(1).await?;
-    let mut roots = rustls::RootCertStore::empty();
-    let authority = quoit_certs::Certificate::from_pem(cluster.certs.authority().pem())?;
-    roots.add(authority.der().clone())?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![Role::Client.alpn().to_vec()];
-    let tls = Arc::new(QuicClientConfig::try_from(config)?);
-    let endpoint = endpoint()?;
-    let target = target(&cluster, Role::Client)?;
-    let error = dial::dial(&endpoint, tls, &target, &Hello { node: None }, PATIENCE).await.err().context("let in")?;
+    let error = refusal_of(&cluster, Role::Client, &[]).await?;
     assert!(matches!(&error, DialError::CertificateRefused { reason, .. } if reason.contains("required")), "{error}");
     wait_for("a log line", || !log::lines(&["refused", "cause=\"no certificate\""]).is_empty()).await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dialler_with_two_identities_is_refused() -> Result<()> {
+    log::keep();
+    let cluster = LiveCluster::start(1).await?;
+    let names = ["a.client.test.quoit.internal", "client.test.quoit.internal", "b.client.test.quoit.internal"];
+    let error = refusal_of(&cluster, Role::Client, &names).await?;
+    assert!(matches!(error, DialError::SessionRefused { code: ErrorCode::BadIdentity, .. }), "{error}");
+    assert!(error.to_string().contains("two identities") && error.is_about_identity(), "{error}");
+    wait_for("a log line", || !log::lines(&["refused", "cause=\"bad identity\""]).is_empty()).await?;
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_another_cluster_is_refused() -> Result<()> {
+    log::keep();
+    let cluster = LiveCluster::start(1).await?;
+    let names = ["n9.node.other.quoit.internal", "node.other.quoit.internal"];
+    let error = refusal_of(&cluster, Role::Node, &names).await?;
+    assert!(matches!(error, DialError::SessionRefused { code: ErrorCode::WrongCluster, .. }), "{error}");
+    assert!(error.advice().contains("a certificate of this cluster"), "{}", error.advice());
+    wait_for("a log line", || !log::lines(&["refused", "cause=\"wrong cluster\""]).is_empty()).await?;
     cluster.stop().await;
     Ok(())
 }
@@ -200,12 +256,8 @@ async fn a_value_above_the_limit_is_refused_before_it_is_read() -> Result<()> {
     let endpoint = endpoint()?;
     let session = session(&cluster, &endpoint).await?;
     let (mut send, mut recv) = session.connection.open_bi().await?;
-    let mut head = BytesMut::new();
-    let header = FrameHeader::new(FrameType::Set, RequestId::new(1), Fence::new(1), Epoch::new(1));
-    let write = WriteHeader { keyspace: KeyspaceId::DEFAULT, expiry: Expiry::Never, key: b"k" };
-    header.encode_with(&mut head, 8 << 20, |out| write.encode(out));
     // Nothing but the header: the refusal cannot have waited for the value.
-    send.write_all(&head).await?;
+    send.write_all(&large_set(8 << 20, 0)).await?;
     let (_, body) = tokio::time::timeout(PATIENCE, read_frame(&mut recv, 1024)).await??;
     let refusal = Refusal::decode(&body)?;
     assert_eq!((refusal.code, refusal.argument), (ErrorCode::ValueTooLarge, 1 << 20));
@@ -222,11 +274,7 @@ async fn a_value_that_is_cut_off_is_not_stored() -> Result<()> {
     let endpoint = endpoint()?;
     let session = session(&cluster, &endpoint).await?;
     let (mut send, mut recv) = session.connection.open_bi().await?;
-    let mut head = BytesMut::new();
-    let header = FrameHeader::new(FrameType::Set, RequestId::new(1), Fence::new(1), Epoch::new(1));
-    let write = WriteHeader { keyspace: KeyspaceId::DEFAULT, expiry: Expiry::Never, key: b"k" };
-    header.encode_with(&mut head, 500_000, |out| write.encode(out));
-    send.write_all(&head).await?;
+    send.write_all(&large_set(500_000, 0)).await?;
     send.write_all(&[7; 100_000]).await?;
     send.finish()?;
     assert!(recv.read_to_end(1024).await?.is_empty(), "a value that never came is not acknowledged");
