@@ -4,10 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quoit_proto_types::{
-    Epoch, Fence, HashPoint, KeyspaceId, SlotIndex, View, codec,
+    Epoch, Fence, HashPoint, KeyspaceId, Label, SlotIndex, View, codec,
     frame::FrameType,
     limits,
-    message::client::{Expiry, check_key},
+    message::{
+        admin::{AdminReply, AdminRequest},
+        client::{Expiry, check_key},
+    },
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -141,7 +144,7 @@ impl Client {
     /// ```
     pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
         let core = Arc::new(Core::connect(config).await?);
-        let refresher = tokio::spawn(Arc::clone(&core).keep_refreshed());
+        let refresher = tokio::spawn(Arc::clone(&core).keep_current());
         Ok(Self { core, _refresher: Arc::new(AbortOnDropHandle::new(refresher)) })
     }
 
@@ -275,6 +278,32 @@ impl Client {
         let owners = topology.ring.owners(slot).iter().copied().filter_map(name).collect();
         let (epoch, fence) = (topology.view.epoch(), topology.view.fence());
         Ok(Placement { point, slot, slots: slots.count(), owners, epoch, fence })
+    }
+
+    /// Asks the member called `node` something, or commands something, as an administrator. It is sent to that very member,
+    /// within the request timeout, and needs a certificate of the role admin.
+    ///
+    /// A question is repeated like any read. A command is repeated only if it certainly did nothing.
+    ///
+    /// # Errors
+    /// [`RequestError`]: [`NoSuchMember`](RequestError::NoSuchMember) if the view has no member of this name,
+    /// [`Refused`](RequestError::Refused) with [`WrongRole`](crate::ErrorCode::WrongRole) for a certificate of another
+    /// role. What the coordinator says to a command is no error but the reply.
+    ///
+    /// ```no_run
+    /// use quoit_client::{AdminReply, AdminRequest, Client};
+    ///
+    /// # async fn example(client: Client) -> Result<(), quoit_client::RequestError> {
+    /// for member in client.view().members() {
+    ///     if let AdminReply::Status(status) = client.admin(&member.name, AdminRequest::Status).await? {
+    ///         println!("{}: {} at epoch {}", status.name, status.standing, status.epoch.value());
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn admin(&self, node: &Label, request: AdminRequest) -> Result<AdminReply, RequestError> {
+        self.core.administer(node, &request).await
     }
 
     /// The view this client goes by.

@@ -3,61 +3,59 @@
 use std::{
     net::{Ipv6Addr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use quinn::{Endpoint, Runtime, TokioRuntime};
 use quoit_proto_types::{
-    Epoch, ErrorCode, Fence, HashPoint, Member, NodeId, RequestId, Role, View,
+    Epoch, ErrorCode, Fence, HashPoint, Label, RequestId, Role,
+    codec::DecodeError,
     frame::{FrameHeader, FrameType},
-    message::client::Refusal,
+    message::{
+        admin::{AdminReply, AdminRequest},
+        client::Refusal,
+    },
     view::Address,
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, timeout, timeout_at},
+    sync::{Notify, watch},
+    time::{Instant, sleep, timeout},
 };
-use tracing::{debug, info};
 
 use crate::{
     config::ClientConfig,
     connection::{Connection, NotQueued, Unanswered},
-    endpoint,
-    error::{ConnectError, DialError, RequestError},
+    discovery, endpoint,
+    error::{ConnectError, RequestError},
     pool::{Dialler, Node},
     request::{Reply, Request},
-    retry::{Decision, RetryPolicy},
+    retry::{Decision, RetryPolicy, Tried},
     tls::CredentialsError,
     topology::Topology,
+    views::Hint,
 };
-
-/// How often a cluster that has not formed yet is asked again.
-const FORMING_PAUSE: Duration = Duration::from_millis(200);
-/// How long one node may take to send its view.
-const VIEW_TIMEOUT: Duration = Duration::from_millis(250);
-/// How long after one seed the next is dialled.
-const SEED_STAGGER: Duration = Duration::from_millis(100);
-/// How long to wait before all seeds are dialled again.
-const SEEDS_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) struct Core {
-    dialler: Arc<Dialler>,
-    seeds: Vec<Address>,
-    topology: ArcSwap<Topology>,
-    /// Held while the view is fetched, so that it is fetched once however many requests need it.
-    refreshing: tokio::sync::Mutex<()>,
-    /// Asks the refresher task for a newer view that some reply spoke of.
-    outdated: Notify,
+    pub(crate) dialler: Arc<Dialler>,
+    pub(crate) seeds: Vec<Address>,
+    pub(crate) topology: ArcSwap<Topology>,
+    /// Held while the topology is replaced, so that an earlier view never replaces a later one.
+    pub(crate) installing: Mutex<()>,
+    /// Held while a view is asked for, so that it is asked for once however many requests need it; when that last began.
+    pub(crate) fetching: tokio::sync::Mutex<Option<Instant>>,
+    /// The latest view that some reply spoke of.
+    pub(crate) hint: watch::Sender<Hint>,
+    /// Tells that a view had to be asked for which should have been pushed.
+    pub(crate) unpushed: Notify,
+    pub(crate) request_timeout: Duration,
     retry: RetryPolicy,
-    request_timeout: Duration,
-    jitter: Mutex<SmallRng>,
+    random: Mutex<SmallRng>,
     closed: AtomicBool,
 }
 
@@ -82,9 +80,9 @@ impl Core {
             seed: config.seed,
         });
         let deadline = Instant::now() + config.connect_timeout;
-        let (view, connection) = first_view(&dialler, &config.seeds, deadline).await?;
+        let (view, connection) = discovery::find(&dialler, &config.seeds, None, deadline).await?;
         let mut adopted = Some(Arc::new(connection));
-        let topology = Topology::new(view, |member| {
+        let topology = Topology::first(view, Instant::now(), |member| {
             let is_peer = |c: &mut Arc<Connection>| c.peer().node_id() == member.node_id;
             Node::start(member, Arc::clone(&dialler), adopted.take_if(is_peer))
         });
@@ -92,17 +90,37 @@ impl Core {
             dialler,
             seeds: config.seeds,
             topology: ArcSwap::from_pointee(topology),
-            refreshing: tokio::sync::Mutex::default(),
-            outdated: Notify::new(),
-            retry: config.retry,
+            installing: Mutex::default(),
+            fetching: tokio::sync::Mutex::default(),
+            hint: watch::Sender::default(),
+            unpushed: Notify::new(),
             request_timeout: config.request_timeout,
-            jitter: Mutex::new(SmallRng::seed_from_u64(config.seed)),
+            retry: config.retry,
+            random: Mutex::new(SmallRng::seed_from_u64(config.seed)),
             closed: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn topology(&self) -> Arc<Topology> {
         self.topology.load_full()
+    }
+
+    /// Keeps the view current until the client is closed.
+    pub(crate) async fn keep_current(self: Arc<Self>) {
+        tokio::join!(self.follow_views(), self.heed_hints());
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn rng(&self) -> MutexGuard<'_, SmallRng> {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A random number from 0 to 1.
+    pub(crate) fn draw(&self) -> f64 {
+        self.rng().random()
     }
 
     /// Closes every connection for good and waits, no longer than `wait`, until the nodes have been told.
@@ -116,42 +134,82 @@ impl Core {
 
     /// Carries out `request`, retries included.
     pub(crate) async fn execute(&self, request: Request<'_>) -> Result<Reply, RequestError> {
-        let Some(point) = request.point()?.filter(|_| !self.closed.load(Ordering::Relaxed)) else {
+        let Some(point) = request.point()?.filter(|_| !self.is_closed()) else {
             return Err(RequestError::Closed);
         };
         let mut now = Instant::now();
         let deadline = now + self.request_timeout;
-        let mut attempt = 1;
+        let mut tried = Tried { attempt: 1, epoch: Epoch::GENESIS, refreshed: None };
         loop {
-            let (node, fence, epoch) = self.route(point)?;
-            let error = match self.ask(&node, &request, (fence, epoch), (now, deadline)).await {
+            let (node, fence, epoch) = self.route(point);
+            let outcome = match &node {
+                Some(node) => self.ask(node, &request, (fence, epoch), (now, deadline)).await,
+                None => Err(RequestError::NoOwner { epoch: epoch.value() }),
+            };
+            let error = match outcome {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            let jitter = self.jitter.lock().unwrap_or_else(PoisonError::into_inner).random();
-            match self.retry.decide(attempt, &error, jitter) {
+            tried.epoch = epoch;
+            match self.retry.decide(tried, &error, self.draw()) {
                 Decision::GiveUp => return Err(error),
-                Decision::Refresh => Box::pin(self.refresh(epoch, deadline)).await,
+                Decision::Refresh => {
+                    tried.refreshed = Some(epoch);
+                    Box::pin(self.refresh(epoch, node.as_ref(), deadline)).await;
+                }
                 Decision::Wait(pause) if Instant::now() + pause >= deadline => return Err(error),
                 Decision::Wait(pause) => sleep(pause).await,
+            }
+            tried.attempt += 1;
+            now = Instant::now();
+        }
+    }
+
+    /// Has the member `name` carry out `request`, retries included. No other member can stand in for it.
+    pub(crate) async fn administer(&self, name: &Label, request: &AdminRequest) -> Result<AdminReply, RequestError> {
+        let mut now = Instant::now();
+        let deadline = now + self.request_timeout;
+        let mut attempt = 1;
+        loop {
+            if self.is_closed() {
+                return Err(RequestError::Closed);
+            }
+            let topology = self.topology();
+            let (fence, epoch) = (topology.view.fence(), topology.epoch());
+            let member = topology.view.member_named(name).and_then(|member| topology.node(member.ordinal));
+            let Some(node) = member else {
+                return Err(RequestError::NoSuchMember { name: name.clone(), epoch: epoch.value() });
+            };
+            let error = match self.ask(node, &Request::Admin(request), (fence, epoch), (now, deadline)).await {
+                Ok(reply) if reply.header.kind == FrameType::AdminReply => {
+                    let broken = |error: DecodeError| node.out_of_protocol(error.to_string());
+                    return AdminReply::decode(&reply.body).map_err(broken);
+                }
+                Ok(reply) => {
+                    let kind = reply.header.kind;
+                    return Err(node.out_of_protocol(format!("a {kind:?} frame is no answer to an administrator")));
+                }
+                Err(error) => error,
+            };
+            // The view is of no account here, so nothing is fetched before the request is repeated.
+            let tried = Tried { attempt, epoch, refreshed: Some(epoch) };
+            match self.retry.decide(tried, &error, self.draw()) {
+                Decision::Wait(pause) if Instant::now() + pause < deadline => sleep(pause).await,
+                Decision::Wait(_) | Decision::Refresh | Decision::GiveUp => return Err(error),
             }
             attempt += 1;
             now = Instant::now();
         }
     }
 
-    fn route(&self, point: HashPoint) -> Result<(Arc<Node>, Fence, Epoch), RequestError> {
+    fn route(&self, point: HashPoint) -> (Option<Arc<Node>>, Fence, Epoch) {
         let topology = self.topology.load();
-        let (fence, epoch) = (topology.view.fence(), topology.view.epoch());
-        match topology.owner(point) {
-            Some(node) => Ok((Arc::clone(node), fence, epoch)),
-            None => Err(RequestError::NoOwner { epoch: epoch.value() }),
-        }
+        (topology.owner(point).cloned(), topology.view.fence(), topology.epoch())
     }
 
     async fn ask(
         &self,
-        node: &Node,
+        node: &Arc<Node>,
         request: &Request<'_>,
         (fence, epoch): (Fence, Epoch),
         (started, deadline): (Instant, Instant),
@@ -187,70 +245,15 @@ impl Core {
             }
         };
         if reply.header.epoch > epoch {
-            self.outdated.notify_one();
+            self.hear_of(reply.header.epoch, node);
         }
         if reply.header.kind != FrameType::Refusal {
             return Ok(reply);
         }
         Err(match Refusal::decode(&reply.body) {
             Ok(refusal) => RequestError::Refused { node: label(), refusal },
-            Err(error) => RequestError::Protocol { node: label(), reason: error.to_string() },
+            Err(error) => node.out_of_protocol(error.to_string()),
         })
-    }
-
-    /// Fetches views as replies tell that there is a newer one. Runs until it is aborted.
-    pub(crate) async fn keep_refreshed(self: Arc<Self>) {
-        loop {
-            self.outdated.notified().await;
-            let known = self.topology.load().view.epoch();
-            self.refresh(known, Instant::now() + self.request_timeout).await;
-        }
-    }
-
-    /// Installs a view newer than `known`, if any node has one by `deadline`.
-    async fn refresh(&self, known: Epoch, deadline: Instant) {
-        let Ok(_guard) = timeout_at(deadline, self.refreshing.lock()).await else {
-            return;
-        };
-        let topology = self.topology();
-        if topology.view.epoch() > known {
-            return;
-        }
-        // Side by side, and each for a short time only: a node that hangs must not keep the others' view from anybody.
-        let soon = deadline.min(Instant::now() + VIEW_TIMEOUT);
-        let ready: Vec<_> = topology.nodes().iter().filter_map(|node| node.ready()).collect();
-        let mut views: FuturesUnordered<_> = ready.iter().map(|connection| fetch_view(connection, soon)).collect();
-        while let Some(view) = views.next().await {
-            match view {
-                Ok(view) if self.supersedes(&view) => return self.install(view),
-                Ok(_) => {}
-                Err(error) => debug!(%error, "no view from this node"),
-            }
-        }
-        // Every known node may have been replaced: ask the seeds again.
-        if let Ok((view, _)) = first_view(&self.dialler, &self.seeds, deadline).await
-            && self.supersedes(&view)
-        {
-            self.install(view);
-        }
-    }
-
-    /// A view of another cluster replaces the known one too: the cluster at these addresses was started anew.
-    fn supersedes(&self, view: &View) -> bool {
-        let topology = self.topology.load();
-        let known = topology.view.fields();
-        view.epoch() > known.epoch || view.fields().cluster_id != known.cluster_id
-    }
-
-    fn install(&self, view: View) {
-        info!(epoch = %view.epoch(), members = view.members().len(), "view installed");
-        let old = self.topology();
-        let same = |node: &&Arc<Node>, id: NodeId, address: &Address| node.id == id && node.address == *address;
-        let node_for = |member: &Member| {
-            let known = old.nodes().iter().find(|node| same(node, member.node_id, &member.address));
-            known.cloned().unwrap_or_else(|| Node::start(member, Arc::clone(&self.dialler), None))
-        };
-        self.topology.store(Arc::new(Topology::new(view, node_for)));
     }
 }
 
@@ -265,98 +268,4 @@ fn open_endpoint(config: &ClientConfig, reset_key: &[u8; 32]) -> std::io::Result
     let runtime = Arc::new(TokioRuntime);
     let socket = runtime.wrap_udp_socket(socket)?;
     endpoint::dialling_endpoint(settings, socket, runtime)
-}
-
-/// Dials the seeds until one has a view: all of them side by side, each a little later than the one before, so that a dead
-/// seed costs little and a live one is not joined by all the others.
-async fn first_view(
-    dialler: &Dialler,
-    seeds: &[Address],
-    deadline: Instant,
-) -> Result<(View, Connection), ConnectError> {
-    loop {
-        let dials = seeds.iter().zip(0..).map(async |(seed, position): (&Address, u32)| {
-            sleep(SEED_STAGGER.saturating_mul(position)).await;
-            (seed.clone(), ask_seed(dialler, seed, deadline).await)
-        });
-        let mut dials: FuturesUnordered<_> = dials.collect();
-        let mut attempts = Vec::new();
-        let mut forming = None;
-        while let Some((seed, outcome)) = dials.next().await {
-            match outcome {
-                Ok(found) => return Ok(found),
-                Err(NoSeed::NotFormed(text)) => forming = Some(ConnectError::NotFormed { seed, text }),
-                Err(NoSeed::Unreachable(error)) => attempts.push((seed, error)),
-            }
-        }
-        if let Some(forming) = forming {
-            return Err(forming);
-        }
-        let hopeless = attempts.iter().all(|(_, error)| error.is_about_identity());
-        // Another round must have time for a whole dial: one that is cut short says less than the last.
-        if hopeless || Instant::now() + SEEDS_PAUSE + dialler.dial_timeout > deadline {
-            return Err(ConnectError::Unreachable { attempts });
-        }
-        sleep(SEEDS_PAUSE).await;
-    }
-}
-
-/// Why a seed did not lead to a cluster.
-enum NoSeed {
-    NotFormed(String),
-    Unreachable(DialError),
-}
-
-async fn ask_seed(dialler: &Dialler, seed: &Address, deadline: Instant) -> Result<(View, Connection), NoSeed> {
-    let wait = dialler.dial_timeout.min(deadline.saturating_duration_since(Instant::now()));
-    let connection = dialler.dial(seed, None, wait).await.map_err(NoSeed::Unreachable)?;
-    match await_view(&connection, deadline).await {
-        Ok(view) => Ok((view, connection)),
-        Err(NoView::Refused(refusal)) if refusal.code == ErrorCode::NotReady => Err(NoSeed::NotFormed(refusal.text)),
-        Err(error) => Err(NoSeed::Unreachable(no_view(&connection, &error))),
-    }
-}
-
-fn no_view(connection: &Connection, error: &NoView) -> DialError {
-    DialError::Failed { address: connection.remote_address(), reason: format!("it gave no view: {error}") }
-}
-
-/// Asks for the view until the node's cluster has formed.
-async fn await_view(connection: &Connection, deadline: Instant) -> Result<View, NoView> {
-    loop {
-        match fetch_view(connection, deadline).await {
-            Err(NoView::Refused(refusal))
-                if refusal.code == ErrorCode::NotReady && Instant::now() + FORMING_PAUSE < deadline =>
-            {
-                sleep(FORMING_PAUSE).await;
-            }
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Why a node gave no view.
-#[derive(Debug, thiserror::Error)]
-enum NoView {
-    #[error("{}{}", .0.code, if .0.text.is_empty() { String::new() } else { format!(" ({})", .0.text) })]
-    Refused(Refusal),
-    #[error("it did not answer")]
-    NoAnswer,
-    #[error("it answered out of protocol")]
-    Protocol,
-}
-
-async fn fetch_view(connection: &Connection, deadline: Instant) -> Result<View, NoView> {
-    let session = (Fence::default(), Epoch::GENESIS);
-    let header = FrameHeader::new(FrameType::ViewGet, RequestId::default(), session.0, session.1);
-    let Ok(Ok(reply)) = connection.call(&Request::ViewGet, header, deadline).await else {
-        return Err(NoView::NoAnswer);
-    };
-    if reply.header.kind == FrameType::View {
-        return View::decode(&reply.body).map_err(|_| NoView::Protocol);
-    }
-    Err(match Refusal::decode(&reply.body) {
-        Ok(refusal) if reply.header.kind == FrameType::Refusal => NoView::Refused(refusal),
-        _ => NoView::Protocol,
-    })
 }

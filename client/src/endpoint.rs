@@ -2,17 +2,22 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use quinn::{AsyncUdpSocket, Endpoint, EndpointConfig, IdleTimeout, Runtime, TransportConfig, VarInt};
+use quinn::{
+    AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, Runtime, TransportConfig,
+    VarInt,
+};
 use quoit_proto_types::Role;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// UDP buffer asked of the kernel, in bytes, for each direction. The usual default of 208 KiB overflows under load.
 pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// A connection proves itself alive this often.
+/// A connection of a client proves itself alive this often, and one between nodes. Who is alive is not concluded from it:
+/// nodes send heartbeats of their own.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// A silent connection between nodes ends after this long.
-const IDLE_BETWEEN_NODES: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_BETWEEN_NODES: Duration = Duration::from_secs(1);
+/// A silent connection between nodes ends after this long, and a new one is dialled.
+const IDLE_BETWEEN_NODES: Duration = Duration::from_secs(5);
 /// A silent connection of a client ends after this long.
 const IDLE_OF_CLIENTS: Duration = Duration::from_secs(60);
 /// First guess of the round trip. quinn's 333 ms would make the first lost packet cost a third of a second on a LAN.
@@ -25,12 +30,17 @@ const NODE_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Streams a client, and a node, may have open: lanes, and one for each large value.
 const CLIENT_STREAMS_MAX: u32 = 256;
 const NODE_STREAMS_MAX: u32 = 1024;
+/// Bytes of heartbeats that may wait to be read, and to be sent. The oldest go first: a late heartbeat is worth nothing.
+const DATAGRAMS_RECEIVED_BYTES: usize = 64 * 1024;
+const DATAGRAMS_SENT_BYTES: usize = 8 * 1024;
+/// Bytes of a connection id: enough that no two connections of a process ever share one.
+const CONNECTION_ID_BYTES: usize = 8;
 
 /// How a connection in the protocol of `role` behaves.
 pub fn transport(role: Role) -> Arc<TransportConfig> {
-    let (window, streams, idle) = match role {
-        Role::Node => (NODE_WINDOW_BYTES, NODE_STREAMS_MAX, IDLE_BETWEEN_NODES),
-        Role::Client | Role::Admin => (CLIENT_WINDOW_BYTES, CLIENT_STREAMS_MAX, IDLE_OF_CLIENTS),
+    let (window, streams, idle, keep_alive) = match role {
+        Role::Node => (NODE_WINDOW_BYTES, NODE_STREAMS_MAX, IDLE_BETWEEN_NODES, KEEP_ALIVE_BETWEEN_NODES),
+        Role::Client | Role::Admin => (CLIENT_WINDOW_BYTES, CLIENT_STREAMS_MAX, IDLE_OF_CLIENTS, KEEP_ALIVE),
     };
     let mut config = TransportConfig::default();
     config
@@ -39,10 +49,14 @@ pub fn transport(role: Role) -> Arc<TransportConfig> {
         .stream_receive_window(STREAM_WINDOW_BYTES.into())
         .receive_window(window.into())
         .send_window(u64::from(window))
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .keep_alive_interval(Some(keep_alive))
         .max_idle_timeout(Some(idle_timeout(idle)))
         .initial_rtt(INITIAL_RTT)
-        .datagram_receive_buffer_size(None);
+        .datagram_receive_buffer_size(match role {
+            Role::Node => Some(DATAGRAMS_RECEIVED_BYTES),
+            Role::Client | Role::Admin => None,
+        })
+        .datagram_send_buffer_size(DATAGRAMS_SENT_BYTES);
     Arc::new(config)
 }
 
@@ -87,7 +101,27 @@ pub fn bind(address: SocketAddr) -> io::Result<(std::net::UdpSocket, SocketBuffe
 /// connections in one round trip.
 pub fn endpoint_config(reset_key: &[u8; 32]) -> EndpointConfig {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, reset_key);
-    EndpointConfig::new(Arc::new(key))
+    let mut config = EndpointConfig::new(Arc::new(key));
+    config.cid_generator(|| Box::new(RandomIds));
+    config
+}
+
+/// Connection ids that any process of a node takes for its own. quinn's are signed with a key that dies with the process:
+/// the next one would drop what it gets for dead connections without a word, and its peers would wait for a timeout.
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&rand::random::<[u8; CONNECTION_ID_BYTES]>())
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// An endpoint that only dials, over a socket and runtime from outside.

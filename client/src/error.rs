@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::ConnectionError;
-use quoit_proto_types::{ErrorCode, IdentityError, RetryClass, message::client::Refusal, view::Address};
+use quoit_proto_types::{ErrorCode, IdentityError, Label, RetryClass, message::client::Refusal, view::Address};
 
 use crate::tls::CredentialsError;
 
@@ -371,6 +371,14 @@ pub enum RequestError {
         /// The view's number.
         epoch: u64,
     },
+    /// The view has no member of this name. Nothing was sent.
+    #[error("no member is called {name} in the view of epoch {epoch}")]
+    NoSuchMember {
+        /// The name.
+        name: Label,
+        /// The view's number.
+        epoch: u64,
+    },
     /// The node's answer breaks the protocol.
     #[error("{node} answered out of protocol: {reason}")]
     Protocol {
@@ -423,7 +431,11 @@ impl RequestError {
             | Self::ConnectionLost { .. }
             | Self::NoOwner { .. } => true,
             Self::Refused { refusal, .. } => refusal.code.retry_class() != RetryClass::Never,
-            Self::KeyInvalid { .. } | Self::ValueTooLarge { .. } | Self::Protocol { .. } | Self::Closed => false,
+            Self::KeyInvalid { .. }
+            | Self::ValueTooLarge { .. }
+            | Self::NoSuchMember { .. }
+            | Self::Protocol { .. }
+            | Self::Closed => false,
         }
     }
 
@@ -446,6 +458,7 @@ impl RequestError {
             | Self::Unavailable { .. }
             | Self::Refused { .. }
             | Self::NoOwner { .. }
+            | Self::NoSuchMember { .. }
             | Self::Closed => true,
         }
     }

@@ -1,8 +1,8 @@
 //! The async client of Quoit, a distributed in-memory cache over QUIC with mutual TLS.
 //!
 //! A [`Client`] learns the cluster's view from any seed, computes every key's owner itself, and talks to the owner over one
-//! connection. Small requests share long-lived streams; a value above 64 KiB gets a stream of its own. When the view
-//! changes, nodes say so, and the client fetches the new one.
+//! connection. Small requests share long-lived streams; a value above 64 KiB gets a stream of its own. One node tells the
+//! client of each new view as it is decided; a request that went by an old one is redirected, once.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -32,6 +32,7 @@ mod connection;
 mod core;
 #[doc(hidden)]
 pub mod dial;
+mod discovery;
 #[doc(hidden)]
 pub mod endpoint;
 mod error;
@@ -40,14 +41,24 @@ pub mod frames;
 mod pool;
 mod request;
 mod retry;
+mod subscription;
 #[doc(hidden)]
 pub mod tls;
 mod topology;
+mod views;
 
 pub use quoit_proto_types::{
-    Epoch, ErrorCode, Fence, HashPoint, Identity, Label, Role, SlotIndex, View,
-    message::client::Refusal,
-    view::{Address, AddressError, Member},
+    Ballot, Boot, ClusterId, Epoch, ErrorCode, Fence, HashPoint, Identity, Instance, Label, NodeId, Ordinal, Role,
+    SlotCount, SlotIndex, Term, View,
+    message::{
+        admin::{AdminReply, AdminRequest, ElectionRole, NodeStatus, Quorum},
+        client::Refusal,
+        membership::{Command, CommandAnswer},
+    },
+    view::{
+        Address, AddressError, Change, Intent, Liveness, Member, Owner, TimingProfile, UnknownProfile, ViewConfig,
+        ViewDelta, ViewFields, ViewHash, ViewRecord, Zone,
+    },
 };
 
 pub use crate::{

@@ -5,7 +5,10 @@ use quoit_proto_types::{
     HashPoint, KeyspaceId,
     frame::{FrameHeader, FrameType},
     limits,
-    message::client::{Expiry, KeyHeader, WriteHeader, check_key},
+    message::{
+        admin::AdminRequest,
+        client::{Expiry, KeyHeader, WriteHeader, check_key},
+    },
 };
 
 use crate::error::{Effect, RequestError};
@@ -19,6 +22,7 @@ pub(crate) enum Request<'a> {
     Touch { key: &'a [u8], expiry: Expiry },
     TimeToLive { key: &'a [u8] },
     ViewGet,
+    Admin(&'a AdminRequest),
 }
 
 /// The answer to a request: its header, and a body that pins no more memory than its own length.
@@ -46,7 +50,7 @@ impl<'a> Request<'a> {
             | Self::Delete { key }
             | Self::Touch { key, .. }
             | Self::TimeToLive { key } => Some(key),
-            Self::ViewGet => None,
+            Self::ViewGet | Self::Admin(_) => None,
         }
     }
 
@@ -58,6 +62,7 @@ impl<'a> Request<'a> {
             Self::Touch { .. } => FrameType::Touch,
             Self::TimeToLive { .. } => FrameType::TimeToLive,
             Self::ViewGet => FrameType::ViewGet,
+            Self::Admin(_) => FrameType::Admin,
         }
     }
 
@@ -65,6 +70,10 @@ impl<'a> Request<'a> {
     pub(crate) fn effect_if_unanswered(&self) -> Effect {
         match self {
             Self::Get { .. } | Self::TimeToLive { .. } | Self::ViewGet => Effect::None,
+            Self::Admin(request) => match request {
+                AdminRequest::Status | AdminRequest::ViewLog { .. } | AdminRequest::ViewAt { .. } => Effect::None,
+                AdminRequest::Command(_) | AdminRequest::Recover { .. } => Effect::Unknown,
+            },
             Self::Set { .. } | Self::Delete { .. } | Self::Touch { .. } => Effect::Unknown,
         }
     }
@@ -73,9 +82,12 @@ impl<'a> Request<'a> {
     pub(crate) fn value(&self) -> &'a [u8] {
         match *self {
             Self::Set { value, .. } => value,
-            Self::Get { .. } | Self::Delete { .. } | Self::Touch { .. } | Self::TimeToLive { .. } | Self::ViewGet => {
-                &[]
-            }
+            Self::Get { .. }
+            | Self::Delete { .. }
+            | Self::Touch { .. }
+            | Self::TimeToLive { .. }
+            | Self::ViewGet
+            | Self::Admin(_) => &[],
         }
     }
 
@@ -103,6 +115,7 @@ impl<'a> Request<'a> {
                 WriteHeader { keyspace, expiry, key }.encode(out);
             }
             Self::ViewGet => {}
+            Self::Admin(request) => request.encode(out),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quoit_proto_types::{ErrorCode, RetryClass, message::client::Refusal};
+use quoit_proto_types::{Epoch, ErrorCode, RetryClass};
 
 use crate::error::RequestError;
 
@@ -10,6 +10,17 @@ use crate::error::RequestError;
 const DELAY_MAX: Duration = Duration::from_millis(100);
 
 /// How often a request is tried before its error is handed to the caller. The deadline bounds all tries together.
+///
+/// Only a request that certainly changed nothing is repeated, a write as well as a read.
+///
+/// What passes by itself is waited for until the deadline, with pauses that grow to 0.1 s: a busy node, one that is not
+/// ready because it starts, one whose view is behind while a ring changes. `attempts_max` counts for the rest, such as a
+/// node that cannot be reached.
+///
+/// A node that refuses because the client's view is old redirects it: the client fetches that node's view, and repeats
+/// the request by it at once. It does so **at most once for each view**: refused again while it goes by the same view,
+/// the request waits like any other, and is not redirected again before a later view is there. So a request costs at most
+/// one redirect more than there are views installed while it runs, and no two nodes can send it to and fro.
 ///
 /// ```
 /// use {quoit_client::{ClientConfig, RetryPolicy}, std::time::Duration};
@@ -21,7 +32,8 @@ const DELAY_MAX: Duration = Duration::from_millis(100);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Tries in all, the first one included. A busy node is asked until the deadline all the same, unless this is 1.
+    /// Tries in all, the first one included. What passes by itself is tried until the deadline all the same, unless this
+    /// is 1.
     pub attempts_max: u32,
     /// Pause before the second try; doubles with each further one, and is spread by a random half.
     pub first_delay: Duration,
@@ -41,32 +53,39 @@ impl RetryPolicy {
     /// ```
     pub const NEVER: Self = Self { attempts_max: 1, first_delay: Duration::ZERO };
 
-    /// What to do after try number `attempt` (from 1) failed with `error`. `jitter` is drawn from 0 to 1.
+    /// What to do after the last of the tries that `tried` tells of failed with `error`. `jitter` is drawn from 0 to 1.
     ///
     /// Only a request that certainly changed nothing is repeated: repeating a write whose fate is unknown could undo
     /// somebody else's later one.
-    pub(crate) fn decide(&self, attempt: u32, error: &RequestError, jitter: f64) -> Decision {
+    pub(crate) fn decide(&self, tried: Tried, error: &RequestError, jitter: f64) -> Decision {
         if self.attempts_max <= 1 || !error.is_retryable() || !error.has_no_side_effects() {
             return Decision::GiveUp;
         }
-        let asked_to_wait = if let RequestError::Refused { refusal, .. } = error {
-            (refusal.code == ErrorCode::Busy).then(|| Duration::from_millis(refusal.argument))
-        } else {
-            matches!(error, RequestError::Busy { .. }).then_some(Duration::ZERO)
-        };
-        if attempt >= self.attempts_max && asked_to_wait.is_none() {
-            return Decision::GiveUp;
-        }
-        let stale = |refusal: &Refusal| refusal.code.retry_class() == RetryClass::AfterRefresh;
-        if matches!(error, RequestError::NoOwner { .. })
-            || matches!(error, RequestError::Refused { refusal, .. } if stale(refusal))
-        {
+        let cause = Cause::of(error);
+        if matches!(cause, Cause::OldView | Cause::NoOwner) && tried.refreshed != Some(tried.epoch) {
             return Decision::Refresh;
         }
-        let doubled = self.first_delay.saturating_mul(1 << (attempt - 1).min(16)).min(DELAY_MAX);
-        let pause = doubled.max(asked_to_wait.unwrap_or_default().min(DELAY_MAX));
+        let asked_to_wait = match cause {
+            Cause::Busy(wait) => wait,
+            Cause::OldView | Cause::Passing => Duration::ZERO,
+            Cause::NoOwner | Cause::Lasting if tried.attempt >= self.attempts_max => return Decision::GiveUp,
+            Cause::NoOwner | Cause::Lasting => Duration::ZERO,
+        };
+        let doubled = self.first_delay.saturating_mul(1 << (tried.attempt.max(1) - 1).min(16)).min(DELAY_MAX);
+        let pause = doubled.max(asked_to_wait.min(DELAY_MAX));
         Decision::Wait(pause.mul_f64(0.5 + jitter.clamp(0.0, 1.0)))
     }
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tried {
+    /// The number of the last try, from 1.
+    pub(crate) attempt: u32,
+    /// The view it went by.
+    pub(crate) epoch: Epoch,
+    /// The view it went by when a newer one was last asked for.
+    pub(crate) refreshed: Option<Epoch>,
 }
 
 /// What to do with a failed request.
@@ -80,13 +99,58 @@ pub(crate) enum Decision {
     Wait(Duration),
 }
 
+/// What an error that may be retried comes from.
+#[derive(Clone, Copy, Debug)]
+enum Cause {
+    /// The request went by an old view.
+    OldView,
+    /// The view names no owner.
+    NoOwner,
+    /// A queue is full, and the node may have said for how long.
+    Busy(Duration),
+    /// It passes by itself, as a start or a ring change goes on.
+    Passing,
+    /// It may last.
+    Lasting,
+}
+
+impl Cause {
+    fn of(error: &RequestError) -> Self {
+        if let RequestError::Refused { refusal, .. } = error {
+            let is = |codes: &[ErrorCode]| codes.contains(&refusal.code);
+            return if refusal.code.retry_class() == RetryClass::AfterRefresh {
+                Self::OldView
+            } else if is(&[ErrorCode::Busy]) {
+                Self::Busy(Duration::from_millis(refusal.argument))
+            } else if is(&[ErrorCode::NotReady, ErrorCode::NodeBehind]) {
+                Self::Passing
+            } else {
+                Self::Lasting
+            };
+        }
+        if matches!(error, RequestError::NoOwner { .. }) {
+            Self::NoOwner
+        } else if matches!(error, RequestError::Busy { .. }) {
+            Self::Busy(Duration::ZERO)
+        } else {
+            Self::Lasting
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use quoit_proto_types::message::client::Refusal;
+
     use super::*;
     use crate::error::Effect;
 
-    fn check(attempt: u32, error: &RequestError, expected: Decision) {
-        assert_eq!(RetryPolicy::default().decide(attempt, error, 0.5), expected, "{error}");
+    fn tried(attempt: u32) -> Tried {
+        Tried { attempt, epoch: Epoch::new(7), refreshed: None }
+    }
+
+    fn check(tried: Tried, error: &RequestError, expected: Decision) {
+        assert_eq!(RetryPolicy::default().decide(tried, error, 0.5), expected, "{error}");
     }
 
     fn refused(code: ErrorCode) -> RequestError {
@@ -99,22 +163,64 @@ mod tests {
 
     #[test]
     fn a_stale_view_is_fetched_and_a_busy_node_is_given_time() {
-        check(1, &refused(ErrorCode::StaleView), Decision::Refresh);
-        check(1, &refused(ErrorCode::Busy), Decision::Wait(Duration::from_millis(5)));
-        check(3, &refused(ErrorCode::Busy), Decision::Wait(Duration::from_millis(20)));
+        check(tried(1), &refused(ErrorCode::StaleView), Decision::Refresh);
+        check(tried(1), &refused(ErrorCode::NotOwner), Decision::Refresh);
+        check(tried(1), &refused(ErrorCode::Busy), Decision::Wait(Duration::from_millis(5)));
+        check(tried(3), &refused(ErrorCode::Busy), Decision::Wait(Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn a_request_is_redirected_once_for_each_view() {
+        for code in [ErrorCode::StaleView, ErrorCode::NotOwner] {
+            let (mut redirects, mut now) = (0, tried(1));
+            // Two nodes that send it to and fro for ever, while the view changes three times.
+            for attempt in 1..=40 {
+                now = Tried { attempt, epoch: Epoch::new(7 + u64::from(attempt / 10).min(3)), ..now };
+                match RetryPolicy::default().decide(now, &refused(code), 0.5) {
+                    Decision::Refresh => {
+                        redirects += 1;
+                        now.refreshed = Some(now.epoch);
+                    }
+                    Decision::Wait(pause) => assert!(pause >= Duration::from_millis(5), "{pause:?}"),
+                    Decision::GiveUp => panic!("{code} passes once the ring has changed"),
+                }
+            }
+            assert_eq!(redirects, 1 + 3);
+        }
+    }
+
+    #[test]
+    fn a_cluster_started_anew_may_redirect_to_an_earlier_epoch() {
+        let now = Tried { refreshed: Some(Epoch::new(9)), ..tried(2) };
+        check(now, &refused(ErrorCode::StaleView), Decision::Refresh);
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_waited_for_until_the_deadline() {
+        for code in [ErrorCode::Busy, ErrorCode::NotReady, ErrorCode::NodeBehind] {
+            check(tried(1), &refused(code), Decision::Wait(Duration::from_millis(5)));
+            check(tried(40), &refused(code), Decision::Wait(DELAY_MAX));
+        }
+        let now = Tried { refreshed: Some(Epoch::new(7)), ..tried(40) };
+        check(now, &refused(ErrorCode::NotOwner), Decision::Wait(DELAY_MAX));
+        check(now, &refused(ErrorCode::StaleView), Decision::Wait(DELAY_MAX));
     }
 
     #[test]
     fn a_write_of_unknown_fate_is_never_repeated() {
-        check(1, &timeout(Effect::Unknown), Decision::GiveUp);
-        check(1, &timeout(Effect::None), Decision::Wait(Duration::from_millis(5)));
+        check(tried(1), &timeout(Effect::Unknown), Decision::GiveUp);
+        check(tried(1), &timeout(Effect::None), Decision::Wait(Duration::from_millis(5)));
     }
 
     #[test]
     fn what_cannot_succeed_is_not_repeated_and_tries_are_bounded() {
-        check(1, &refused(ErrorCode::ValueTooLarge), Decision::GiveUp);
-        check(4, &refused(ErrorCode::NotReady), Decision::GiveUp);
-        check(40, &refused(ErrorCode::Busy), Decision::Wait(DELAY_MAX));
-        assert_eq!(RetryPolicy::NEVER.decide(1, &refused(ErrorCode::Busy), 0.5), Decision::GiveUp);
+        check(tried(1), &refused(ErrorCode::ValueTooLarge), Decision::GiveUp);
+        check(tried(1), &refused(ErrorCode::WrongRole), Decision::GiveUp);
+        check(tried(4), &refused(ErrorCode::Internal), Decision::GiveUp);
+        check(tried(4), &timeout(Effect::None), Decision::GiveUp);
+        let none = Tried { refreshed: Some(Epoch::new(7)), ..tried(4) };
+        check(none, &RequestError::NoOwner { epoch: 7 }, Decision::GiveUp);
+        assert_eq!(RetryPolicy::NEVER.decide(tried(1), &refused(ErrorCode::Busy), 0.5), Decision::GiveUp);
+        assert_eq!(RetryPolicy::NEVER.decide(tried(1), &refused(ErrorCode::StaleView), 0.5), Decision::GiveUp);
     }
 }

@@ -1,25 +1,93 @@
-//! The view a client goes by, and what it computes from it. Pure but for the handles it carries.
+//! The view a client goes by, what it computes from it, and which other view replaces it. Pure but for the handles it
+//! carries.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use quoit_proto_types::{HashPoint, Member, Ordinal, Ring, View};
+use quoit_proto_types::{
+    ClusterId, Epoch, HashPoint, Member, Ordinal, Ring, View,
+    frame::FrameType,
+    view::{ViewDelta, ViewHash},
+};
+
+use tokio::time::Instant;
 
 use crate::pool::Node;
+
+/// Clusters left behind by recoveries that are remembered. Each took an operator; nobody takes this many.
+const LEFT_MAX: usize = 16;
 
 /// A view, its ring, and a handle to each member. Never changed: a newer view makes a new topology.
 #[derive(Debug)]
 pub(crate) struct Topology {
     pub(crate) view: View,
-    pub(crate) ring: Ring,
+    pub(crate) ring: Arc<Ring>,
+    /// When it took effect here.
+    pub(crate) installed: Instant,
+    hash: ViewHash,
+    /// Clusters that this one was recovered from, directly or not. What is left of them never replaces it.
+    left: Vec<ClusterId>,
     /// In the order of `view.members()`.
     nodes: Vec<Arc<Node>>,
 }
 
+/// What a view is to one who goes by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It replaces the known one: it is later, or of the cluster that an operator made of the known one's survivor.
+    Install,
+    /// It says nothing new.
+    Keep,
+    /// It is of a cluster that has nothing to do with the known one. Either the known one was started anew, on empty
+    /// disks, and then this is what there is; or one node was started beside it by mistake, and then it must not carry the
+    /// client away. So it replaces the known one only once no node answers for that.
+    ///
+    /// Epochs do not tell the two apart: those of two clusters have nothing to do with each other.
+    Rival,
+}
+
+/// Why a frame gave no view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoView {
+    /// It tells of nothing later than the known view.
+    Old,
+    /// It tells how a view differs from another than the known one: ask for the whole.
+    OtherBase,
+    /// It is neither a view nor a delta.
+    Malformed,
+}
+
 impl Topology {
-    /// `node_for` supplies each member's handle: a known one, or a new one.
-    pub(crate) fn new(view: View, node_for: impl FnMut(&Member) -> Arc<Node>) -> Self {
+    /// `node_for` supplies each member's handle.
+    pub(crate) fn first(view: View, installed: Instant, node_for: impl FnMut(&Member) -> Arc<Node>) -> Self {
         let nodes = view.members().iter().map(node_for).collect();
-        Self { ring: view.ring(), view, nodes }
+        let (ring, hash, left) = (Arc::new(view.ring()), view.hash(), left_before(&view));
+        Self { view, ring, installed, hash, left, nodes }
+    }
+
+    /// What follows it. A member's handle is kept while its identity and address are; `start` makes those of the others.
+    ///
+    /// The ring is kept if nothing of it has changed: most views only tell of an election or of who is up, and a large
+    /// ring costs every client milliseconds.
+    pub(crate) fn next(&self, view: View, installed: Instant, mut start: impl FnMut(&Member) -> Arc<Node>) -> Self {
+        let known: BTreeMap<_, _> = self.nodes.iter().map(|node| ((node.id, &node.address), node)).collect();
+        let node_for = |member: &Member| match known.get(&(member.node_id, &member.address)) {
+            Some(node) => Arc::clone(node),
+            None => start(member),
+        };
+        let nodes = view.members().iter().map(node_for).collect();
+        let ring = if same_ring(&self.view, &view) { Arc::clone(&self.ring) } else { Arc::new(view.ring()) };
+        let (hash, left) = (view.hash(), left_behind(&self.view, &self.left, &view));
+        Self { view, ring, installed, hash, left, nodes }
+    }
+
+    /// What `view` is to one who goes by this topology.
+    pub(crate) fn judge(&self, view: &View) -> Verdict {
+        judge(&self.view, &self.left, view)
+    }
+
+    /// The view in the body of a frame of `kind`, whole or as a delta to the known one.
+    pub(crate) fn read(&self, kind: FrameType, body: &[u8]) -> Result<View, NoView> {
+        read(Some((&self.view, self.hash)), kind, body)
     }
 
     /// The node to ask for what is at `point`.
@@ -35,4 +103,82 @@ impl Topology {
     pub(crate) fn nodes(&self) -> &[Arc<Node>] {
         &self.nodes
     }
+
+    /// Whether `node` is a handle of one of its members.
+    pub(crate) fn has(&self, node: &Arc<Node>) -> bool {
+        self.nodes.iter().any(|known| Arc::ptr_eq(known, node))
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.view.epoch()
+    }
 }
+
+/// The view in a frame, for one who knows none.
+pub(crate) fn read_first(kind: FrameType, body: &[u8]) -> Result<View, NoView> {
+    read(None, kind, body)
+}
+
+fn read(known: Option<(&View, ViewHash)>, kind: FrameType, body: &[u8]) -> Result<View, NoView> {
+    if kind == FrameType::View {
+        return View::decode(body).map_err(|_| NoView::Malformed);
+    }
+    if kind != FrameType::ViewDelta {
+        return Err(NoView::Malformed);
+    }
+    let delta = ViewDelta::decode(body).map_err(|_| NoView::Malformed)?;
+    let Some((view, hash)) = known else {
+        return Err(NoView::OtherBase);
+    };
+    if delta.base != hash && delta.epoch <= view.epoch() {
+        return Err(NoView::Old);
+    }
+    // Whatever is wrong with a delta, the whole view tells.
+    delta.apply(view, hash).map_err(|_| NoView::OtherBase)
+}
+
+fn judge(known: &View, left: &[ClusterId], view: &View) -> Verdict {
+    let (known, view) = (known.fields(), view.fields());
+    if view.cluster_id == known.cluster_id {
+        if view.epoch > known.epoch { Verdict::Install } else { Verdict::Keep }
+    } else if view.recovered_from == Some(known.cluster_id) {
+        Verdict::Install
+    } else if left.contains(&view.cluster_id) {
+        // A part of the old cluster may live on in ignorance. Its operator has left it behind.
+        Verdict::Keep
+    } else {
+        Verdict::Rival
+    }
+}
+
+/// The clusters that are left behind by a client which goes by `view` and has known no other.
+fn left_before(view: &View) -> Vec<ClusterId> {
+    view.fields().recovered_from.into_iter().collect()
+}
+
+/// The clusters that are left behind once `next` replaces `known`.
+fn left_behind(known: &View, left: &[ClusterId], next: &View) -> Vec<ClusterId> {
+    let (known, next_fields) = (known.fields(), next.fields());
+    if next_fields.cluster_id == known.cluster_id {
+        left.to_vec()
+    } else if next_fields.recovered_from == Some(known.cluster_id) {
+        let kept = left.len().saturating_sub(LEFT_MAX - 1);
+        left[kept..].iter().copied().chain([known.cluster_id]).collect()
+    } else {
+        left_before(next)
+    }
+}
+
+/// Whether both views have one ring, by all that it is computed from.
+fn same_ring(old: &View, new: &View) -> bool {
+    let (a, b) = (old.fields(), new.fields());
+    let placed = |view: &View, ordinal| view.member(ordinal).map(|m| (m.node_id, m.zone.clone(), m.vnodes));
+    let same_owner = |ordinal| placed(old, ordinal) == placed(new, ordinal);
+    a.config.slots == b.config.slots
+        && a.config.replication == b.config.replication
+        && a.ring.len() == b.ring.len()
+        && a.ring.iter().zip(&b.ring).all(|(a, b)| a.ordinal == b.ordinal && same_owner(a.ordinal))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -7,9 +7,15 @@ mod clock;
 pub mod config;
 mod driver;
 mod gateway;
+mod meta;
 mod node;
+mod shutdown;
+mod status;
 pub mod store;
 mod transport;
+mod views;
 
+pub use meta::DataError;
 pub use node::{NodeHandle, NodeState, StartError};
+pub use quoit_core::cluster::StopReason;
 pub use transport::{counters::LimitsHit, endpoint::Network};

@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 fn quoit(folder: &Path, line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quoit"));
     command.args(line.split_whitespace()).current_dir(folder).stdin(Stdio::null());
-    command.env_clear().env("XDG_CONFIG_HOME", folder);
+    command.env_clear().env("XDG_CONFIG_HOME", folder).env("XDG_STATE_HOME", folder);
     command
 }
 
@@ -29,7 +29,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// A folder with the certificates of a node, `n1`, and of a client.
+/// A folder with the certificates of a node, `n1`, of a client and of an administrator.
 fn folder_with_certificates() -> TempDir {
     let folder = folder();
     let now = SystemTime::now();
@@ -38,7 +38,7 @@ fn folder_with_certificates() -> TempDir {
     let dir = CertsDir::open(certs).expect("a folder for certificates");
     let cluster = "local".parse().expect("a valid name");
     let authority = dir.init(Some(&cluster), None, now, Overwrite::Keep).expect("an authority").authority;
-    for (role, name) in [(Role::Node, "n1"), (Role::Client, "client")] {
+    for (role, name) in [(Role::Node, "n1"), (Role::Client, "client"), (Role::Admin, "admin")] {
         let identity = Identity::new(role, name.parse().expect("a valid name"), cluster.clone());
         dir.issue(&authority, &identity, &[], None, now, Overwrite::Keep).expect("a certificate");
     }
@@ -142,10 +142,49 @@ fn certificates_that_do_not_serve_are_named() {
 }
 
 #[test]
+fn operating_the_cluster_takes_an_administrator() {
+    let folder = folder_with_certificates();
+    let quoit = |line: &str| quoit(folder.path(), &format!("{line} --nodes 127.0.0.1:1 --timeout 300ms"));
+    for line in [
+        "status",
+        "status --check",
+        "view log",
+        "view show",
+        "view diff 1 2",
+        "drain n1",
+        "force-out n1",
+        "transfer",
+        "recover --from-survivor",
+    ] {
+        check(&mut quoit(&format!("{line} --certs certs/client")), 4, "", "the certificate of an administrator");
+        check(&mut quoit(&format!("{line} --certs certs/n1")), 4, "", "--certs certs/admin");
+        // Of several identities the administrator's is taken, so that it gets as far as the network.
+        check(&mut quoit(line), 3, "", "127.0.0.1:1");
+    }
+}
+
+#[test]
+fn a_node_needs_a_folder_for_its_state() {
+    let folder = folder_with_certificates();
+    let mut stateless = quoit(folder.path(), "node --certs certs/n1 --listen 127.0.0.1:0");
+    check(stateless.env_remove("XDG_STATE_HOME"), 2, "", "--data DIR");
+    check(&mut quoit(folder.path(), "node --certs certs/n1 --out-after 100ms"), 2, "", "--out-after cannot be used");
+}
+
+#[test]
 fn usage_errors_say_what_would_do() {
     let folder = folder();
     let quoit = |line: &str| quoit(folder.path(), line);
     check(&mut quoit("--help"), 0, "Exit codes:", "");
+    for command in ["status", "view", "drain", "force-out", "transfer", "recover"] {
+        check(&mut quoit("--help"), 0, &format!("\n  {command} "), "");
+        check(&mut quoit(&format!("{command} --help")), 0, "Usage: quoit ", "");
+    }
+    check(&mut quoit("recover"), 2, "", "--from-survivor");
+    check(&mut quoit("status --watch=0"), 2, "", "1..=3600");
+    check(&mut quoit("status --watch --check"), 2, "", "cannot be used with");
+    check(&mut quoit("view diff 0 4"), 2, "", "a number from 1");
+    check(&mut quoit("drain N_1"), 2, "", "N_1");
     check(&mut quoit(""), 2, "", "make-certs");
     check(&mut quoit("gett key"), 2, "", "similar subcommand");
     check(&mut quoit("get key --timeout soon"), 2, "", "write 90s");
@@ -200,6 +239,16 @@ fn a_node_serves_until_it_is_told_to_stop() {
     check(&mut quoit("set greeting hello"), 0, "", "");
     check(&mut quoit("get greeting"), 0, "hello", "");
     check(&mut quoit("get farewell"), 1, "", "");
+    check(&mut quoit("status --check"), 0, "ok: 1 of 1 members up, epoch 1, coordinator n1", "");
+    check(&mut quoit("status"), 0, "1 of 1 voters heard, 1 needed", "");
+    check(&mut quoit("status -o csv"), 0, "name,state,role,address", "");
+    check(&mut quoit("view log"), 0, "cluster formed", "");
+    check(&mut quoit("view show 1"), 0, "epoch        1, by n1", "");
+    check(&mut quoit("view show 9"), 1, "", "the latest is epoch 1");
+    check(&mut quoit("explain greeting --certs certs/admin"), 0, "since  epoch 1, ", "");
+    check(&mut quoit("drain n1"), 5, "", "n1 is needed");
+    check(&mut quoit("drain n9"), 5, "", "no member called n9");
+    check(&mut quoit("recover --from-survivor --yes"), 1, "", "a majority of the voters answers");
     signal(&node.child, "HUP");
     check(&mut quoit("get greeting"), 0, "hello", "");
     signal(&node.child, "TERM");

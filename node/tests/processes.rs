@@ -44,6 +44,7 @@ impl Processes {
             certs.issue(&authority, &identity, &[], None, SystemTime::now(), Overwrite::Keep).unwrap();
         };
         issue(Role::Client, "client");
+        issue(Role::Admin, "admin");
         let seeds = (0..count).map(|_| format!("127.0.0.1:{}", free_port())).collect();
         let mut all = Self { folder, seeds, nodes: Vec::new() };
         for index in 0..count {
@@ -65,16 +66,35 @@ impl Processes {
     }
 
     fn spawn_node(&self, index: usize) -> Child {
+        self.node_command(index).spawn().unwrap()
+    }
+
+    fn node_command(&self, index: usize) -> Command {
         let mut command = quoit(self.folder.path());
         command.args(["node", "--log-format", "json", "--memory", "64MiB", "--listen", &self.seeds[index]]);
         command.args(["--seeds", &self.seeds.join(",")]).arg("--certs").arg(self.certs(&format!("n{}", index + 1)));
-        command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+        command.stderr(Stdio::piped()).stdout(Stdio::null());
+        command
+    }
+
+    /// Runs a command again until it succeeds and says `expected`.
+    fn until(&self, args: &[&str], expected: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let output = self.run(args);
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            if output.status.success() && said.contains(expected) {
+                return said;
+            }
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(started.elapsed() < PATIENCE, "{args:?} never said `{expected}`, but: {said}{why}");
+        }
     }
 
     /// Runs a client command to its end.
     fn run(&self, args: &[&str]) -> Output {
         let mut command = quoit(self.folder.path());
-        command.env("QUOIT_NODES", self.seeds.join(",")).env("QUOIT_CERTS", self.certs("client"));
+        command.env("QUOIT_NODES", self.seeds.join(",")).env("QUOIT_CERTS", self.folder.path());
         command.args(args).output().unwrap()
     }
 
@@ -190,9 +210,60 @@ fn a_node_stops_cleanly_when_it_is_told_to() {
 }
 
 #[test]
+fn an_administrator_hands_over_drains_and_removes() {
+    let mut cluster = Processes::start(4);
+    cluster.until(&["status", "--check"], "ok: 4 of 4 members up");
+    // Whoever formed the cluster.
+    cluster.until(&["transfer", "n1"], "n1 coordinates");
+    assert!(stdout(&cluster.run(&["transfer", "n2"])).contains("n2 coordinates"));
+    cluster.until(&["status", "--json"], "\"coordinator\": \"n2\"");
+    assert!(stdout(&cluster.run(&["drain", "n4"])).contains("n4 is no member any more"));
+    assert_eq!(wait(&mut cluster.nodes[3]).code(), Some(0), "who has left ends by itself");
+
+    let refused = cluster.run(&["force-out", "n3"]);
+    assert_eq!(refused.status.code(), Some(5), "who is up is not removed by force");
+    cluster.nodes[2].kill().unwrap();
+    cluster.nodes[2].wait().unwrap();
+    cluster.until(&["status"], "n3 is down since ");
+    assert_eq!(cluster.run(&["status", "--check"]).status.code(), Some(1));
+    assert!(stdout(&cluster.run(&["force-out", "n3"])).contains("n3 is no member any more"));
+
+    let log = stdout(&cluster.run(&["view", "log"]));
+    for told in ["cluster formed", "n2 elected coordinator", "n4 to leave, drained by admin", "n3 down", "n3 removed"] {
+        assert!(log.contains(told), "{told} in {log}");
+    }
+    let last = log.lines().last().unwrap().split_whitespace().next().unwrap();
+    let diff = stdout(&cluster.run(&["view", "diff", "1", last]));
+    for told in ["- n3 (", "- n4 (", "slots have another primary", "forced out by admin"] {
+        assert!(diff.contains(told), "{told} in {diff}");
+    }
+}
+
+#[test]
+fn a_lone_survivor_becomes_a_cluster_when_an_administrator_says_so() {
+    let mut cluster = Processes::start(3);
+    cluster.until(&["status", "--check"], "ok: 3 of 3 members up");
+    let refused = cluster.run(&["recover", "--from-survivor", "--yes"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+    for index in [0, 1] {
+        cluster.nodes[index].kill().unwrap();
+        cluster.nodes[index].wait().unwrap();
+    }
+    cluster.until(&["status"], "no quorum: 1 of the voters heard, 2 are needed");
+    let unconfirmed = cluster.run(&["recover", "--from-survivor", "n3"]);
+    assert_eq!(unconfirmed.status.code(), Some(2), "nobody is there to confirm it");
+    assert!(stdout(&cluster.run(&["recover", "--from-survivor", "n3", "--yes"])).contains("1 of 1 members"));
+    cluster.until(&["status", "--check"], "ok: 1 of 1 members up");
+    cluster.until(&["set", "greeting", "hello", "-o", "table"], "OK");
+}
+
+#[test]
 fn a_port_in_use_is_named_with_a_remedy() {
     let cluster = Processes::start(1);
-    let second = cluster.spawn_node(0).wait_with_output().unwrap();
+    let mut second = cluster.node_command(0);
+    // A folder of its own: who shares one is refused for that.
+    second.arg("--data").arg(cluster.folder.path().join("other"));
+    let second = second.spawn().unwrap().wait_with_output().unwrap();
     assert_eq!(second.status.code(), Some(1));
     let said = String::from_utf8(second.stderr).unwrap();
     assert!(said.contains(&cluster.seeds[0]) && said.contains("in use") && said.contains("--listen"), "{said}");

@@ -11,19 +11,25 @@ use quoit_proto_types::{
     frame_reader::FrameReader,
     limits,
     message::{
+        admin::{AdminReply, AdminRequest},
         client::{Expiry, KeyHeader, Refusal, WriteHeader},
+        heartbeat::Heartbeat,
         peer::PeerMessage,
         session::{FEATURES, Hello, HelloAck, VERSIONS},
     },
+    view::ViewDelta,
 };
 
 /// The name of every target, which is also that of its folder in the corpus, and what it does.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 8] = [
     ("frame_header", frame_header),
     ("hello", hello),
     ("client_messages", client_messages),
     ("peer_message", peer_message),
     ("view", view),
+    ("view_delta", view_delta),
+    ("heartbeat", heartbeat),
+    ("admin", admin),
 ];
 
 /// A target's name and what it does.
@@ -119,6 +125,41 @@ pub fn view(data: &[u8]) {
         assert_eq!(View::new(view.fields().clone()).as_ref(), Ok(&view));
         assert_eq!(View::decode(&bytes(&view, View::encode)).map(|again| again.hash()), Ok(view.hash()));
         survives(&view, View::encode, View::decode);
+    }
+}
+
+/// What results from a delta is the view that was meant. The input is a delta, or a view and a delta.
+pub fn view_delta(data: &[u8]) {
+    if let Ok(delta) = ViewDelta::decode(data) {
+        survives(&delta, ViewDelta::encode, ViewDelta::decode);
+    }
+    if let Ok((old, delta)) = codec::decode_prefix::<View>(data, "view")
+        && let Ok(delta) = ViewDelta::decode(delta)
+        && let Ok(new) = delta.apply(&old, delta.base)
+    {
+        // What was asked to be the base is not: what matters is that no other view results.
+        assert_eq!((new.hash(), new.epoch()), (delta.hash, delta.epoch));
+        survives(&new, View::encode, View::decode);
+    }
+}
+
+/// A datagram between nodes.
+pub fn heartbeat(data: &[u8]) {
+    if let Ok(heartbeat) = Heartbeat::decode(data) {
+        if let Heartbeat::Ping(ping) = &heartbeat {
+            assert!(ping.suspects.len() <= limits::SUSPECTS_MAX);
+        }
+        survives(&heartbeat, Heartbeat::encode, Heartbeat::decode);
+    }
+}
+
+/// What administrators ask, and what they are told.
+pub fn admin(data: &[u8]) {
+    if let Ok(request) = AdminRequest::decode(data) {
+        survives(&request, AdminRequest::encode, AdminRequest::decode);
+    }
+    if let Ok(reply) = AdminReply::decode(data) {
+        survives(&reply, AdminReply::encode, AdminReply::decode);
     }
 }
 

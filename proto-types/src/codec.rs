@@ -123,8 +123,31 @@ impl<'de, const MAX: usize, T: Deserialize<'de>> Visitor<'de> for AtMost<MAX, T>
             if elements.len() == MAX {
                 return Err(A::Error::invalid_length(MAX + 1, &self));
             }
+            if elements.len() == elements.capacity() {
+                // Twice as many, but no more than are said to come.
+                let to_come = sequence.size_hint().map_or(usize::MAX, |later| later.saturating_add(1));
+                elements.reserve_exact(elements.len().max(4).min(to_come));
+            }
             elements.push(element);
         }
         Ok(elements)
+    }
+}
+
+/// Deserialises a sequence as [`at_most`] does, if there is one.
+pub(crate) fn at_most_if_any<'de, const MAX: usize, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    let some: Option<Bounded<MAX, T>> = Option::deserialize(deserializer)?;
+    Ok(some.map(|Bounded(elements)| elements))
+}
+
+struct Bounded<const MAX: usize, T>(Vec<T>);
+
+impl<'de, const MAX: usize, T: Deserialize<'de>> Deserialize<'de> for Bounded<MAX, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        at_most::<MAX, T, D>(deserializer).map(Self)
     }
 }

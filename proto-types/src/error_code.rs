@@ -79,6 +79,8 @@ error_codes! {
     WrongCluster = 23, Never, "the certificate is of another cluster";
     /// The certificate names nobody, or two.
     BadIdentity = 24, Never, "the certificate does not name exactly one identity";
+    /// A later process of this instance has been seen.
+    Superseded = 25, Never, "a later process of this node has been seen";
     /// A second live process holds the same certificate.
     DuplicateIdentity = 26, Never, "another process runs under this identity";
     /// The node dialled itself; no fault.
@@ -91,6 +93,8 @@ error_codes! {
     HandshakeTimeout = 30, AfterDelay, "the handshake took too long";
     /// A fault of the node's own.
     Internal = 31, AfterDelay, "the node failed";
+    /// Another process of the node's name, with a disk of its own, is a member and up.
+    NameInUse = 32, AfterDelay, "another node of this name is up";
 }
 
 impl fmt::Display for ErrorCode {

@@ -61,10 +61,14 @@ frame_types! {
     Hello = 1, limits::HELLO_BYTES_MAX;
     /// Accepts it: [`crate::message::session::HelloAck`].
     HelloAck = 2, limits::HELLO_BYTES_MAX;
-    /// Asks for the node's view; no body.
+    /// Asks for the node's view, whole or as what makes it of the one of the header's epoch; no body.
     ViewGet = 3, 0;
     /// The view: [`crate::View`].
     View = 4, limits::VIEW_BYTES_MAX;
+    /// Asks to be told of views later than that of the header's epoch, on the control stream; no body.
+    ViewWatch = 5, 0;
+    /// What makes the node's view of an earlier one: [`crate::view::ViewDelta`].
+    ViewDelta = 6, limits::VIEW_BYTES_MAX;
     /// Reads a key: [`crate::message::client::KeyHeader`].
     Get = 16, limits::REQUEST_HEADER_BYTES_MAX;
     /// Writes a key: [`crate::message::client::WriteHeader`], then the value.
@@ -87,6 +91,10 @@ frame_types! {
     Refusal = 47, limits::REFUSAL_BYTES_MAX;
     /// Between nodes: [`crate::message::peer::PeerMessage`].
     Peer = 64, limits::PEER_MESSAGE_BYTES_MAX;
+    /// Of an administrator: [`crate::message::admin::AdminRequest`].
+    Admin = 96, limits::ADMIN_REQUEST_BYTES_MAX;
+    /// To an administrator: [`crate::message::admin::AdminReply`].
+    AdminReply = 97, limits::ADMIN_REPLY_BYTES_MAX;
 }
 
 /// The header of one frame.

@@ -21,8 +21,9 @@ pub const LANE_BODY_BYTES_MAX: usize = LANE_VALUE_BYTES_MAX + REQUEST_HEADER_BYT
 /// Longest `Hello` and `HelloAck`.
 pub const HELLO_BYTES_MAX: usize = 512;
 
-/// Longest encoded view: about 40,000 members of 100 bytes.
-pub const VIEW_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest encoded view. No valid view is longer: with the longest names, addresses and reasons, the most members are
+/// 5 MB.
+pub const VIEW_BYTES_MAX: usize = 5 * 1024 * 1024;
 
 /// Longest message between nodes: the largest carries a view.
 pub const PEER_MESSAGE_BYTES_MAX: usize = VIEW_BYTES_MAX + 1024;
@@ -47,3 +48,21 @@ pub const REPLICATION_MAX: u8 = 7;
 
 /// Requests a client keeps in flight on one lane; one more fails at once as `Busy`.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+
+/// Most reasons that one view tells.
+pub const CHANGES_MAX: usize = 1024;
+
+/// Most members that one heartbeat names as silent. A heartbeat must fit into one datagram.
+pub const SUSPECTS_MAX: usize = 200;
+
+/// Longest heartbeat, which fits into any QUIC datagram.
+pub const HEARTBEAT_BYTES_MAX: usize = 1100;
+
+/// Longest request of an administrator.
+pub const ADMIN_REQUEST_BYTES_MAX: usize = 1024;
+
+/// Longest answer to an administrator: the largest carries a view.
+pub const ADMIN_REPLY_BYTES_MAX: usize = VIEW_BYTES_MAX + 1024;
+
+/// Most views of the past that a node tells.
+pub const VIEW_LOG_MAX: usize = 1024;

@@ -1,6 +1,6 @@
 //! The view: the one authoritative description of a cluster, valid by construction.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddrV6, str::FromStr};
+use std::{collections::BTreeSet, fmt};
 
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
@@ -9,12 +9,24 @@ use sha2::{Digest, Sha256};
 use crate::{
     codec::{self, DecodeError},
     epoch::{Ballot, Epoch, Fence},
-    hash::SlotCount,
     id::{Boot, ClusterId, Instance, NodeId, Ordinal},
     identity::{Identity, Label, Role},
     limits,
+    message::session::VersionRange,
     ring::{Ring, RingMember},
 };
+
+pub use address::{Address, AddressError};
+pub use change::Change;
+pub use config::{OUT_AFTER_S_DEFAULT, TimingProfile, UnknownProfile, ViewConfig};
+pub use delta::{DeltaError, OwnersDelta, TargetDelta, ViewDelta};
+pub use log::ViewRecord;
+
+mod address;
+mod change;
+mod config;
+mod delta;
+mod log;
 
 /// The ring algorithm of this version: xxh3-128 tokens, owners looked up at each slot's first point.
 pub const RING_ALGORITHM: u8 = 1;
@@ -24,82 +36,6 @@ const EPOCH_MAX: Epoch = Epoch::new(1 << 62);
 
 /// Vnodes of a node of weight 1.
 pub const VNODES_DEFAULT: u32 = 128;
-
-/// What founders agree on and a cluster keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ViewConfig {
-    /// How many slots.
-    pub slots: SlotCount,
-    /// How many owners a slot has.
-    pub replication: u8,
-    /// Which algorithm maps slots to owners.
-    pub ring_algorithm: u8,
-}
-
-impl Default for ViewConfig {
-    fn default() -> Self {
-        Self { slots: SlotCount::DEFAULT, replication: 1, ring_algorithm: RING_ALGORITHM }
-    }
-}
-
-/// `host:port`, where a node is dialled: an IP address or a name to be resolved at each dial.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Address(Box<str>);
-
-impl Address {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// The text is not `host:port`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an address: write HOST:PORT, as in 10.0.0.1:7750 or [::1]:7750")]
-pub struct AddressError(String);
-
-impl FromStr for Address {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let plain = |c: char| c.is_ascii_graphic() && ![':', '[', ']'].contains(&c);
-        let valid = text.len() <= 260
-            && text.rsplit_once(':').is_some_and(|(host, port)| {
-                let named = !host.is_empty() && host.chars().all(plain);
-                (named || text.parse::<SocketAddrV6>().is_ok())
-                    && port.bytes().all(|c| c.is_ascii_digit())
-                    && port.parse::<u16>().is_ok_and(|port| port != 0)
-            });
-        if valid { Ok(Self(text.into())) } else { Err(AddressError(text.chars().take(260).collect())) }
-    }
-}
-
-impl TryFrom<String> for Address {
-    type Error = AddressError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Address> for String {
-    fn from(address: Address) -> Self {
-        address.0.into()
-    }
-}
-
-impl From<std::net::SocketAddr> for Address {
-    fn from(address: std::net::SocketAddr) -> Self {
-        Self(address.to_string().into())
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
 
 /// The failure domain a node stands in. Copies of a slot are spread over zones while there are enough of them.
 pub type Zone = Option<Label>;
@@ -113,6 +49,18 @@ pub enum Liveness {
     Down,
 }
 
+/// Whether a member is to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Intent {
+    /// It is.
+    Stay,
+    /// An administrator wants it gone: it gives up its slots, is removed, and its process ends.
+    Leave,
+    /// It was down for too long, or returned without its disk as another instance of its name: its slots go to others and
+    /// it is removed. A process of it that comes back joins as a new member.
+    Lost,
+}
+
 /// One node in a view.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
@@ -120,7 +68,7 @@ pub struct Member {
     pub ordinal: Ordinal,
     /// Its id, which follows from its name and places it on the ring.
     pub node_id: NodeId,
-    /// Its name.
+    /// Its name. Only one member of a name [stays](Intent::Stay).
     pub name: Label,
     /// Its voting state.
     pub instance: Instance,
@@ -132,8 +80,14 @@ pub struct Member {
     pub zone: Zone,
     /// Its weight: how many points it has on the ring. 0 for a witness, which owns nothing.
     pub vnodes: u32,
+    /// Its place in the election before seniority counts: the higher goes first.
+    pub priority: u8,
+    /// The protocol versions it speaks.
+    pub versions: VersionRange,
     /// Whether it answers.
     pub live: Liveness,
+    /// Whether it is to stay.
+    pub intent: Intent,
 }
 
 /// An owner of data: a member in one life. A restart empties the memory, so it makes another owner.
@@ -154,13 +108,16 @@ pub struct ViewFields {
     pub cluster_id: ClusterId,
     /// The view's number.
     pub epoch: Epoch,
+    /// The cluster from whose last survivor an operator made this one.
+    pub recovered_from: Option<ClusterId>,
     /// The hash of the view before it; zeros at epoch 1.
     pub previous: ViewHash,
-    /// The ballot that decided it.
+    /// The ballot under which it was first proposed. It may have been decided under a higher one.
     pub ballot: Ballot,
-    /// The member that proposed it.
+    /// The member that first proposed it.
     pub coordinator: Ordinal,
     /// Who decides the next one.
+    #[serde(deserialize_with = "codec::at_most::<{ limits::VOTERS_MAX }, _, _>")]
     pub voters: Vec<Ordinal>,
     /// What the founders agreed on.
     pub config: ViewConfig,
@@ -168,18 +125,39 @@ pub struct ViewFields {
     #[serde(deserialize_with = "codec::at_most::<{ limits::MEMBERS_MAX }, _, _>")]
     pub members: Vec<Member>,
     /// The owners now in force.
+    #[serde(deserialize_with = "codec::at_most::<{ limits::MEMBERS_MAX }, _, _>")]
     pub ring: Vec<Owner>,
     /// The owners-to-be while a ring change is under way.
+    #[serde(deserialize_with = "codec::at_most_if_any::<{ limits::MEMBERS_MAX }, _, _>")]
     pub target: Option<Vec<Owner>>,
     /// The epoch of the last change of `ring` or `target`.
     pub fence: Fence,
     /// The ordinal the next new member gets.
     pub next_ordinal: Ordinal,
+    /// When it was proposed, by the proposer's clock: milliseconds since 1970. For people; nothing is decided by it.
+    pub proposed_at_ms: u64,
+    /// What makes it differ from the view before, and why; at most [`limits::CHANGES_MAX`]. For people; nothing is decided
+    /// by it.
+    #[serde(deserialize_with = "codec::at_most::<{ limits::CHANGES_MAX }, _, _>")]
+    pub changes: Vec<Change>,
 }
+
+/// The first bytes of a [`ViewHash`], enough to see that two views differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ViewMark([u8; 8]);
 
 /// The SHA-256 of a view's canonical encoding; chains views, and shows a fork at once.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ViewHash([u8; 32]);
+
+impl ViewHash {
+    /// Its first bytes.
+    pub fn mark(&self) -> ViewMark {
+        let mut mark = [0; 8];
+        mark.copy_from_slice(&self.0[..8]);
+        ViewMark(mark)
+    }
+}
 
 impl fmt::Display for ViewHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,7 +188,13 @@ impl View {
     /// # Errors
     /// [`InvalidView`] names the first rule they break.
     pub fn new(fields: ViewFields) -> Result<Self, InvalidView> {
-        fields.check().map_err(InvalidView).map(|()| Self(fields))
+        fields.check(None).map_err(InvalidView).map(|()| Self(fields))
+    }
+
+    /// Checks `fields` of a view that comes after `before`, from which most of its members are known: their ids need not be
+    /// derived again, which is most of the cost.
+    fn after(before: &Self, fields: ViewFields) -> Result<Self, InvalidView> {
+        fields.check(Some(before)).map_err(InvalidView).map(|()| Self(fields))
     }
 
     /// The fields.
@@ -239,9 +223,35 @@ impl View {
         members.binary_search_by_key(&ordinal, |member| member.ordinal).ok().map(|i| &members[i])
     }
 
+    /// The member called `name`: the one that stays, or else one that is on its way out.
+    pub fn member_named(&self, name: &Label) -> Option<&Member> {
+        let mut named = self.0.members.iter().filter(|member| member.name == *name);
+        named.clone().find(|member| member.intent == Intent::Stay).or_else(|| named.next_back())
+    }
+
+    /// The member with this voting state.
+    pub fn member_of_instance(&self, instance: Instance) -> Option<&Member> {
+        self.0.members.iter().find(|member| member.instance == instance)
+    }
+
+    /// Whether `ordinal` votes on the next view.
+    pub fn is_voter(&self, ordinal: Ordinal) -> bool {
+        self.0.voters.binary_search(&ordinal).is_ok()
+    }
+
+    /// How many voters decide the next view.
+    pub fn quorum(&self) -> usize {
+        self.0.voters.len() / 2 + 1
+    }
+
     /// The ring in force.
     pub fn ring(&self) -> Ring {
-        let owners = self.0.ring.iter().filter_map(|owner| self.member(owner.ordinal));
+        self.ring_of(&self.0.ring)
+    }
+
+    /// The ring of `owners`.
+    pub fn ring_of(&self, owners: &[Owner]) -> Ring {
+        let owners = owners.iter().filter_map(|owner| self.member(owner.ordinal));
         let members: Vec<_> = owners
             .map(|member| RingMember {
                 ordinal: member.ordinal,
@@ -289,11 +299,13 @@ impl From<View> for ViewFields {
 }
 
 impl ViewFields {
-    /// Every rule of a view, each with its name.
-    fn check(&self) -> Result<(), &'static str> {
+    /// Every rule of a view, each with its name. `known` is a view of which some members may be the same.
+    fn check(&self, known: Option<&View>) -> Result<(), &'static str> {
         let ordered = self.members.windows(2).all(|pair| pair[0].ordinal < pair[1].ordinal);
-        let names: BTreeSet<_> = self.members.iter().map(|member| &member.name).collect();
+        let staying: Vec<_> = self.members.iter().filter(|m| m.intent == Intent::Stay).map(|m| &m.name).collect();
+        let names: BTreeSet<_> = staying.iter().collect();
         let is_member = |ordinal: Ordinal| self.is_member(ordinal);
+        let known = known.filter(|known| known.0.cluster == self.cluster);
         let tokens: u64 = self.members.iter().map(|member| u64::from(member.vnodes)).sum();
         let replication = 1..=limits::REPLICATION_MAX;
         let rules = [
@@ -303,11 +315,11 @@ impl ViewFields {
             (!self.members.is_empty(), "it has no members"),
             (self.members.len() <= limits::MEMBERS_MAX, "it has too many members"),
             (ordered, "members are not in the order of their ordinals"),
-            (names.len() == self.members.len(), "two members have one name"),
+            (names.len() == staying.len(), "two members that stay have one name"),
             (self.members.iter().all(|m| m.ordinal < self.next_ordinal), "an ordinal is not issued"),
             (self.members.iter().all(|m| m.vnodes <= limits::VNODES_MAX), "too many vnodes"),
             (tokens <= u64::from(limits::TOKENS_MAX), "too many vnodes in all"),
-            (self.members.iter().all(|m| self.derives(m)), "a node id does not follow from its name"),
+            (self.members.iter().all(|m| self.derives(m, known)), "a node id does not follow from its name"),
             ((1..=limits::VOTERS_MAX).contains(&self.voters.len()), "it has no voters, or too many"),
             (self.voters.is_sorted_by(|a, b| a < b), "voters are not in order"),
             (self.voters.iter().all(|voter| is_member(*voter)), "a voter is not a member"),
@@ -315,6 +327,7 @@ impl ViewFields {
             (replication.contains(&self.config.replication), "replication is out of range"),
             (self.config.ring_algorithm == RING_ALGORITHM, "the ring algorithm is unknown"),
             (self.fence.value() <= self.epoch.value(), "the fence is ahead of the epoch"),
+            (self.changes.len() <= limits::CHANGES_MAX, "it tells too many changes"),
             (self.owners_valid(&self.ring), "the ring is not in order or names no member"),
             (
                 self.target.as_ref().is_none_or(|target| self.owners_valid(target)),
@@ -324,7 +337,11 @@ impl ViewFields {
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))
     }
 
-    fn derives(&self, member: &Member) -> bool {
+    fn derives(&self, member: &Member, known: Option<&View>) -> bool {
+        let known = known.and_then(|known| known.member(member.ordinal));
+        if known.is_some_and(|known| known.name == member.name) {
+            return known.is_some_and(|known| known.node_id == member.node_id);
+        }
         let identity = Identity { role: Role::Node, name: member.name.clone(), cluster: self.cluster.clone() };
         identity.node_id() == member.node_id
     }

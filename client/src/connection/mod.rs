@@ -1,5 +1,6 @@
-//! One connection to one node: lanes for small requests, a stream of its own for each large value.
+//! One connection to one node: lanes for small requests, a stream of its own for each large value, and the control stream.
 
+mod control;
 mod lane;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -7,20 +8,26 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
 use quoit_proto_types::{
-    ErrorCode, Identity, RequestId,
+    Epoch, ErrorCode, Identity, RequestId,
     frame::{FrameHeader, HEADER_BYTES},
     limits,
     message::session::HelloAck,
 };
 use tokio::{
-    sync::Notify,
+    sync::{Mutex, Notify},
     task::JoinSet,
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use self::lane::{Lane, Started, lane_of};
-pub(crate) use self::lane::{NotQueued, Unanswered};
+use self::{
+    control::Control,
+    lane::{Lane, Started, lane_of},
+};
+pub(crate) use self::{
+    control::Subscription,
+    lane::{NotQueued, Unanswered},
+};
 use crate::{
     Effect,
     dial::{self, Dialled},
@@ -43,10 +50,12 @@ pub(crate) struct Connection {
     peer: Identity,
     ack: HelloAck,
     shared: Arc<Shared>,
-    /// Lane readers and writers, the sweeper, and the receiver of large replies.
+    /// Lane readers and writers, the sweeper, the receiver of large replies, and the reader of what is pushed.
     _tasks: Vec<AbortOnDropHandle<()>>,
-    /// Where the node will push views; kept open for that.
-    _control: (SendStream, RecvStream),
+    /// Since when the session is open.
+    opened: Instant,
+    /// Held by who is told of views.
+    control: Mutex<Control>,
 }
 
 #[derive(Debug)]
@@ -74,7 +83,11 @@ impl Connection {
         }
         spawn(tokio::spawn(sweep(Arc::clone(&shared), quic.clone())));
         spawn(tokio::spawn(receive_large(Arc::clone(&shared), quic.clone())));
-        Ok(Self { quic, peer, ack, shared, _tasks: tasks, _control: control })
+        let (send, recv) = control;
+        let (control, pushed) = Control::new(send);
+        spawn(tokio::spawn(control::read(recv, pushed, quic.clone())));
+        let (opened, control) = (Instant::now(), Mutex::new(control));
+        Ok(Self { quic, peer, ack, shared, _tasks: tasks, opened, control })
     }
 
     /// Who is at the other end.
@@ -90,6 +103,27 @@ impl Connection {
     /// What the node said when the session opened.
     pub(crate) fn ack(&self) -> &HelloAck {
         &self.ack
+    }
+
+    /// Since when the session is open.
+    pub(crate) fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Asks the node to tell of views later than `known`; `None` if the connection is lost.
+    pub(crate) async fn subscribe(&self, known: Epoch) -> Option<Subscription<'_>> {
+        Subscription::begin(self.control.lock().await, known).await
+    }
+
+    /// Packets received so far. While nothing else is under way, the transport asks for one every few seconds.
+    pub(crate) fn received(&self) -> u64 {
+        datagrams(&self.quic)
+    }
+
+    /// Gives the connection up, as one whose node is gone or frozen.
+    pub(crate) fn give_up(&self) {
+        self.quic.close(0u32.into(), b"unresponsive");
+        self.shared.fail(&"the node stopped answering".into());
     }
 
     /// Returns when the connection is lost, with the reason.

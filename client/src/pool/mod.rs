@@ -70,6 +70,15 @@ impl Node {
         }
     }
 
+    /// The connection, as soon as there is one, however long that takes.
+    pub(crate) async fn connected(&self) -> Option<Arc<Connection>> {
+        let mut state = self.state.clone();
+        match &*state.wait_for(|state| matches!(state, State::Ready(_))).await.ok()? {
+            State::Ready(connection) => Some(Arc::clone(connection)),
+            State::Connecting | State::Broken(_) => None,
+        }
+    }
+
     /// Dials no more.
     pub(crate) fn stop(&self) {
         self.task.abort();
@@ -81,6 +90,11 @@ impl Node {
             State::Broken(error) => Some(error.clone()),
             State::Connecting | State::Ready(_) => None,
         }
+    }
+
+    /// The error for an answer that breaks the protocol.
+    pub(crate) fn out_of_protocol(&self, reason: String) -> RequestError {
+        RequestError::Protocol { node: self.label.clone(), reason }
     }
 
     fn unavailable(&self, source: DialError) -> RequestError {

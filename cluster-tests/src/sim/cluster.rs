@@ -1,119 +1,200 @@
 //! A cluster of pure cores, driven as a node would drive them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use quoit_core::{
-    membership::{Finding, Genesis, GenesisConfig, GenesisStatus, Output},
+    cluster::{Cluster as Machine, CommandId, StopReason},
+    election::Row,
     time::Timestamp,
 };
 use quoit_proto_types::{
-    Boot, Instance, Label, View,
-    message::peer::{Founder, PeerMessage},
+    Fence, Label, View,
+    message::{
+        admin::ElectionRole,
+        membership::{Applicant, CommandAnswer},
+    },
     view::ViewConfig,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{EventQueue, Mutant, Network, NetworkEvent, Options, Summary, Trace};
-use crate::invariants::{self, Fact, Invariant, Violation};
+use super::{
+    Actor, CutId, Disk, EventQueue, Host, Mutant, Network, NetworkEvent, Options, Plague, Process, Summary, Trace,
+};
+use crate::invariants::{Fact, Invariants, Ledger, Setting, Settlement, Unsettled, Violation, settlement};
 
-/// How soon ends try to connect again.
-const REDIAL: Duration = Duration::from_millis(20);
-/// The cluster must have settled this long after the last fault.
-const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+/// How long a cluster may take to settle when the faults are over. What takes longest is a member that flapped: it must be
+/// stable for longer each time, until ten minutes without a flap have passed.
+const SETTLED_WITHIN: Duration = Duration::from_secs(45 * 60);
+/// How often it is looked whether it has.
+const LOOKED_EACH: Duration = Duration::from_secs(2);
 
-/// Founders, the network between them, and the faults ahead.
+/// Hosts, the network between them, and the faults ahead.
 #[derive(Debug)]
 pub struct Cluster {
-    mutant: Mutant,
-    options: Options,
-    names: Vec<Label>,
-    /// The living process of each name.
-    processes: Vec<Option<Process>>,
-    network: Network,
-    queue: EventQueue<Event>,
-    rng: StdRng,
-    invariants: Vec<Box<dyn Invariant>>,
-    views: Vec<View>,
-    summary: Summary,
-    trace: Trace,
+    pub(super) mutant: Mutant,
+    pub(super) options: Options,
+    /// The names, by number.
+    pub(super) labels: Vec<Label>,
+    pub(super) numbers: BTreeMap<Label, usize>,
+    pub(super) hosts: Vec<Host>,
+    /// All that ever ran.
+    pub(super) actors: Vec<Actor>,
+    pub(super) network: Network,
+    pub(super) queue: EventQueue<Event>,
+    pub(super) rng: StdRng,
+    pub(super) invariants: Invariants,
+    pub(super) summary: Summary,
+    pub(super) trace: Trace,
+    pub(super) healed: Option<Timestamp>,
+    /// Commands that were given.
+    pub(super) commands: u64,
+    /// What was answered.
+    pub(super) answers: BTreeMap<CommandId, CommandAnswer>,
+    /// When each view was installed for the first time, in order.
+    pub(super) installs: Vec<(Timestamp, Arc<View>)>,
+    /// Applicants that are being dialled, by connection: who wants to know.
+    pub(super) reaching: BTreeMap<u64, (usize, u32, Applicant)>,
+    /// Processes that ended by themselves.
+    pub(super) stopped: Vec<(Actor, StopReason)>,
+    /// Messages of elections that were sent.
+    pub(super) election_messages: u64,
+    /// Whether a cluster was made of a survivor, so that two are about.
+    pub(super) recovered: bool,
+    /// Whether a copied disk is at large, for which no promise is made.
+    pub(super) copied: bool,
 }
 
-#[derive(Debug)]
-struct Process {
-    me: Founder,
-    genesis: Genesis,
-    /// The deadline for which a wake is scheduled.
-    armed: Option<Timestamp>,
-}
-
-#[derive(Debug)]
-enum Event {
+/// Something that happens.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The network's part.
+    Network(NetworkEvent),
+    /// A process starts, if none is up.
     Start(usize),
-    Crash(usize),
-    Dial(usize, usize),
-    Cut(usize, usize),
-    Network(NetworkEvent<PeerMessage>),
-    /// A message that a mutant made up.
-    MadeUp {
-        from: usize,
-        to: usize,
-        message: PeerMessage,
-    },
+    /// A host's disk has finished a copy for a process.
+    Written(usize, u32),
     /// A process's deadline.
-    Wake(usize),
+    Wake(usize, u32),
+    /// A process looks whom to dial.
+    Dial(usize, u32),
+    /// A process learns who the founders are.
+    Founders(usize, u32),
+    /// A process holds its slots.
+    Synced(usize, u32, Fence),
+    /// Something befalls the cluster.
+    Plague(Plague),
+    /// A cut ends.
+    Mend(CutId),
+    /// A cut ends for one link.
+    MendLink(CutId, (usize, usize)),
+    /// A stopped process goes on.
+    Resume(usize, u32),
+    /// A process ends, if it is the one that is up.
+    Crash(usize, Option<u32>),
+    /// A link goes away, so many times more.
+    Flap(usize, usize, u32),
     /// The faults are over.
     Heal,
-    /// Time to have settled.
+    /// Time to see whether the cluster has settled.
     Judge,
+    /// Time is up for whoever runs the cluster by a script.
+    Bell,
 }
 
-impl From<NetworkEvent<PeerMessage>> for Event {
-    fn from(event: NetworkEvent<PeerMessage>) -> Self {
+impl From<NetworkEvent> for Event {
+    fn from(event: NetworkEvent) -> Self {
         Self::Network(event)
     }
 }
 
 impl Cluster {
-    /// The cluster that `seed` draws, before its first start.
-    pub fn new(seed: u64, mutant: Mutant, trace: Trace) -> Self {
+    /// The cluster that `seed` draws, before its first start, with its faults scheduled.
+    pub fn drawn(seed: u64, founders: Option<usize>, mutant: Mutant, trace: Trace) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let options = Options::draw(&mut rng);
-        let label = |i: usize| format!("n{}", i + 1).parse().expect("a label");
-        let names: Vec<Label> = (0..options.founders).map(label).collect();
-        let mut cluster = Self {
-            mutant,
-            processes: names.iter().map(|_| None).collect(),
-            network: Network::new(options.clone(), StdRng::seed_from_u64(rng.random())),
-            queue: EventQueue::new(),
-            invariants: invariants::all(&names),
-            views: Vec::new(),
-            summary: Summary::default(),
-            trace,
-            options,
-            names,
-            rng,
-        };
+        let options = Options::draw(&mut rng, founders);
+        let mut cluster = Self::new(options, rng, mutant, trace);
+        cluster.schedule_starts();
         cluster.schedule_faults();
         cluster
     }
 
+    /// A cluster with these options, before its first start, for a script.
+    pub fn scripted(seed: u64, options: Options, mutant: Mutant, trace: Trace) -> Self {
+        let mut cluster = Self::new(options, StdRng::seed_from_u64(seed), mutant, trace);
+        cluster.schedule_starts();
+        cluster
+    }
+
+    /// A cluster of which nothing is scheduled.
+    pub fn new(options: Options, mut rng: StdRng, mutant: Mutant, trace: Trace) -> Self {
+        let count = options.founders + options.others;
+        let label = |i: usize| -> Label { format!("n{}", i + 1).parse().expect("a label") };
+        let labels: Vec<Label> = (0..count).map(label).collect();
+        let hosts: Vec<Host> = (0..count)
+            .map(|i| {
+                let witness = (options.founders - options.witnesses..options.founders).contains(&i);
+                Host {
+                    name: i,
+                    address: format!("h{}:7750", i + 1).parse().expect("an address"),
+                    vnodes: if witness { 0 } else { 8 },
+                    priority: 0,
+                    disk: Disk::default(),
+                    process: None,
+                    skew_ms: u64::try_from(rng.random_range(Duration::ZERO..=options.skew * 2).as_millis())
+                        .unwrap_or(0),
+                    wanted: i < options.founders,
+                    last_instance: None,
+                }
+            })
+            .collect();
+        let setting = Setting {
+            founders: labels[..options.founders].to_vec(),
+            timing: options.timing,
+            longest_delay: *options.network.delay.end() + options.network.tail_most,
+            longest_write: *options.disk.write.end() * if options.disk.slow > 0.0 { 400 } else { 4 },
+            hosts: count,
+        };
+        let network = Network::new(options.network.clone(), count, StdRng::seed_from_u64(rng.random()));
+        Self {
+            mutant,
+            numbers: labels.iter().cloned().zip(0..).collect(),
+            labels,
+            hosts,
+            actors: Vec::new(),
+            network,
+            queue: EventQueue::new(),
+            rng,
+            invariants: Invariants::new(&setting),
+            summary: Summary { runs: 1, ..Summary::default() },
+            trace,
+            healed: None,
+            commands: 0,
+            answers: BTreeMap::new(),
+            installs: Vec::new(),
+            reaching: BTreeMap::new(),
+            stopped: Vec::new(),
+            election_messages: 0,
+            recovered: false,
+            copied: false,
+            options,
+        }
+    }
+
+    fn schedule_starts(&mut self) {
+        for host in 0..self.options.founders {
+            let delay = self.rng.random_range(Duration::ZERO..=self.options.started_within);
+            self.queue.after(delay, Event::Start(host));
+        }
+    }
+
     fn schedule_faults(&mut self) {
-        let Self { options, queue, rng, .. } = self;
-        let founders = options.founders;
-        for node in 0..founders {
-            queue.after(rng.random_range(Duration::ZERO..=options.started_within), Event::Start(node));
+        let until = self.options.faults_until;
+        for (plague, times) in self.options.plagues.clone() {
+            for _ in 0..times {
+                self.queue.after(self.rng.random_range(Duration::ZERO..until), Event::Plague(plague));
+            }
         }
-        for _ in 0..options.crashes {
-            queue.after(
-                rng.random_range(Duration::ZERO..options.faults_until),
-                Event::Crash(rng.random_range(0..founders)),
-            );
-        }
-        for _ in 0..options.cuts {
-            let (a, b) = (rng.random_range(0..founders), rng.random_range(0..founders));
-            queue.after(rng.random_range(Duration::ZERO..options.faults_until), Event::Cut(a, b));
-        }
-        queue.after(options.faults_until, Event::Heal);
+        self.queue.after(until, Event::Heal);
     }
 
     /// Runs until the cluster has settled after the last fault.
@@ -121,220 +202,206 @@ impl Cluster {
     /// # Errors
     /// The first violation of an invariant.
     pub fn run(&mut self) -> Result<Summary, Violation> {
-        while let Some(event) = self.queue.pop() {
-            if matches!(event, Event::Judge) {
-                return self.judge();
+        loop {
+            let event = self.queue.pop().expect("a judgement is scheduled");
+            if !matches!(event, Event::Judge) {
+                self.step(event)?;
+                continue;
             }
-            self.step(event)?;
-        }
-        unreachable!("a judgement is scheduled")
-    }
-
-    /// What happened, if it was noted.
-    pub fn into_trace(self) -> Vec<String> {
-        match self.trace {
-            Trace::Off => Vec::new(),
-            Trace::On(lines) => lines,
-        }
-    }
-
-    fn step(&mut self, event: Event) -> Result<(), Violation> {
-        match event {
-            Event::Start(node) => self.start(node),
-            Event::Crash(node) => self.crash(node),
-            Event::Dial(a, b) => {
-                if self.processes[a].is_some() && self.processes[b].is_some() {
-                    self.network.connect((a, b), &mut self.queue);
+            let since = self.healed.and_then(|healed| self.now().checked_duration_since(healed)).unwrap_or_default();
+            match self.settled() {
+                Ok(()) => self.summary.slowest_settling = since,
+                Err(Unsettled::Frozen) => self.summary.frozen = 1,
+                Err(Unsettled::NotYet(what)) if since > SETTLED_WITHIN => {
+                    return Err(Violation::new("settled", format!("{what}, {since:?} after the last fault")));
                 }
-                Ok(())
+                Err(Unsettled::NotYet(_)) => {
+                    self.queue.after(LOOKED_EACH, Event::Judge);
+                    continue;
+                }
             }
-            Event::Cut(a, b) => {
-                self.network.cut((a, b), None, &mut self.queue);
-                Ok(())
-            }
-            Event::Network(event) if !self.network.admits(&event) => Ok(()),
-            Event::Network(event) => self.network_event(event),
-            Event::MadeUp { from, to, message } => self.deliver(from, to, message),
-            Event::Wake(node) => self.wake(node),
-            Event::Heal => {
-                self.options.heal();
-                self.network.heal();
-                (0..self.names.len()).for_each(|node| self.queue.after(Duration::ZERO, Event::Start(node)));
-                self.queue.after(SETTLED_WITHIN, Event::Judge);
-                Ok(())
-            }
-            Event::Judge => Ok(()),
+            return Ok(self.summary());
         }
     }
 
-    fn network_event(&mut self, event: NetworkEvent<PeerMessage>) -> Result<(), Violation> {
+    /// What the run came to so far.
+    pub fn summary(&mut self) -> Summary {
+        for host in 0..self.hosts.len() {
+            self.count_rows(host);
+        }
+        let ledger = self.invariants.ledger();
+        Summary {
+            simulated: Duration::from_micros(self.now().as_micros()),
+            views: ledger.decided(),
+            adopted: ledger.adopted(),
+            elections: self.summary.rows.get(Row::CandidatePrepares.text()).copied().unwrap_or_default(),
+            checks: self.invariants.checks,
+            ..self.summary.clone()
+        }
+    }
+
+    /// Counts the rows of the state table that the process of `host` has taken, once.
+    pub(super) fn count_rows(&mut self, host: usize) {
+        let Some(process) = &mut self.hosts[host].process else { return };
+        if std::mem::replace(&mut process.counted, true) {
+            return;
+        }
+        let rows = process.machine.rows();
+        for row in Row::ALL {
+            *self.summary.rows.entry(row.text()).or_default() += rows.taken(*row);
+        }
+    }
+
+    /// Whether nothing is left to be done.
+    ///
+    /// # Errors
+    /// What is.
+    pub fn settled(&self) -> Result<(), Unsettled> {
+        let living: Vec<_> = self
+            .hosts
+            .iter()
+            .filter_map(|host| host.process.as_ref())
+            .map(|process| Settlement {
+                actor: &process.actor,
+                view: process.machine.view(),
+                role: process.machine.role(),
+                standing: process.machine.standing(),
+            })
+            .collect();
+        settlement(self.invariants.ledger(), &living)?;
+        let missing = self.hosts.iter().find(|host| host.wanted && host.process.is_none());
+        match missing {
+            Some(host) => Err(Unsettled::NotYet(format!("{} is not up", self.labels[host.name]))),
+            None => Ok(()),
+        }
+    }
+
+    /// The present.
+    pub fn now(&self) -> Timestamp {
+        self.queue.now()
+    }
+
+    /// What was proposed, accepted and decided.
+    pub fn ledger(&self) -> &Ledger {
+        self.invariants.ledger()
+    }
+
+    /// What happened, if it was noted, and its digest.
+    pub fn into_trace(self) -> (Vec<String>, u64) {
+        let digest = self.trace.value();
+        (self.trace.into_lines(), digest)
+    }
+
+    /// The host of the coordinator: whose machine says so and has the latest view of those who do.
+    pub fn coordinator(&self) -> Option<usize> {
+        let presiding = self.hosts.iter().enumerate().filter_map(|(host, at)| {
+            let machine = &at.process.as_ref()?.machine;
+            (machine.role() == ElectionRole::Coordinator).then(|| (machine.meta().epoch(), host))
+        });
+        presiding.max().map(|(_, host)| host)
+    }
+
+    pub(super) fn step(&mut self, event: Event) -> Result<(), Violation> {
+        if let Some(event) = self.put_off(event) {
+            return self.happen(event);
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
-            NetworkEvent::Connected { node, peer, .. } => {
-                let name = self.names[peer].clone();
-                self.note(|| format!("connected {name}"), node);
-                self.with(node, |genesis, now| genesis.handle_connected(now, &name))
+            Event::Network(event) => self.on_network(event),
+            Event::Start(host) if self.healed.is_some() && !self.hosts[host].wanted => Ok(()),
+            Event::Start(host) => self.start(host),
+            Event::Written(host, serial) => self.on_written(host, serial),
+            Event::Wake(host, serial) => self.on_wake(host, serial),
+            Event::Dial(host, serial) => self.on_dial(host, serial),
+            Event::Founders(host, serial) => {
+                let founders = self.labels[..self.options.founders].to_vec();
+                self.with(host, serial, |machine, now| machine.handle_founders(now, founders))
             }
-            NetworkEvent::Disconnected { node, peer, .. } => {
-                self.queue.after(REDIAL, Event::Dial(node, peer));
-                let name = self.names[peer].clone();
-                self.note(|| format!("disconnected {name}"), node);
-                self.with(node, |genesis, now| genesis.handle_disconnected(now, &name))
+            Event::Synced(host, serial, fence) => self.on_synced(host, serial, fence),
+            Event::Plague(plague) if self.healed.is_none() => self.befall(plague),
+            Event::Plague(_) | Event::Bell | Event::Judge => Ok(()),
+            Event::Mend(cut) => {
+                self.network.mend(cut);
+                Ok(())
             }
-            NetworkEvent::Deliver { from, to, message, .. } => self.deliver(from, to, message),
+            Event::MendLink(cut, link) => {
+                self.network.mend_link(cut, link);
+                Ok(())
+            }
+            Event::Resume(host, serial) => self.resume(host, Some(serial)),
+            Event::Crash(_, None) if self.healed.is_some() => Ok(()),
+            Event::Crash(host, serial) => {
+                if serial.is_some_and(|serial| self.serial(host) != Some(serial)) {
+                    return Ok(());
+                }
+                self.crash(host)
+            }
+            Event::Flap(a, b, times) => self.flap(a, b, times),
+            Event::Heal => self.heal(),
         }
     }
 
-    fn deliver(&mut self, from: usize, to: usize, message: PeerMessage) -> Result<(), Violation> {
-        let name = self.names[from].clone();
-        self.note(|| format!("<- {name} {message:?}"), to);
-        self.with(to, |genesis, now| genesis.handle_message(now, &name, message))
+    /// The process that is up on `host`.
+    pub(super) fn serial(&self, host: usize) -> Option<u32> {
+        self.hosts[host].process.as_ref().map(|process| process.actor.serial)
     }
 
-    /// Starts a process under the name of `node`, if none is up.
-    fn start(&mut self, node: usize) -> Result<(), Violation> {
-        if self.processes[node].is_some() {
+    /// The process `serial`, if it is up on `host`.
+    pub(super) fn process(&mut self, host: usize, serial: u32) -> Option<&mut Process> {
+        self.hosts[host].process.as_mut().filter(|process| process.actor.serial == serial)
+    }
+
+    /// Lets a machine handle something, if its process is up, and carries out what it wants.
+    pub(super) fn with(
+        &mut self,
+        host: usize,
+        serial: u32,
+        handle: impl FnOnce(&mut Machine, Timestamp),
+    ) -> Result<(), Violation> {
+        let now = self.now();
+        let Some(process) = self.process(host, serial) else { return Ok(()) };
+        let local = process.local(now);
+        handle(&mut process.machine, local);
+        self.summary.steps += 1;
+        self.carry_out(host, serial)
+    }
+
+    /// How a process on `host` presents itself.
+    pub(super) fn applicant(&self, host: usize, actor: &Actor) -> Applicant {
+        let at = &self.hosts[host];
+        Applicant {
+            name: actor.name.clone(),
+            instance: actor.instance,
+            boot: actor.boot,
+            address: at.address.clone(),
+            zone: None,
+            vnodes: at.vnodes,
+            priority: at.priority,
+            versions: quoit_proto_types::message::session::VERSIONS,
+        }
+    }
+
+    /// What founders agree on.
+    pub(super) fn view_config(&self) -> ViewConfig {
+        let out_after_s = u32::try_from(self.options.out_after.as_secs()).unwrap_or(u32::MAX);
+        ViewConfig { timing: self.options.timing, out_after_s, ..ViewConfig::default() }
+    }
+
+    pub(super) fn check(&mut self, fact: &Fact<'_>) -> Result<(), Violation> {
+        if self.copied {
             return Ok(());
         }
-        let name = self.names[node].clone();
-        let kept = self.mutant == Mutant::InstanceKept;
-        let instance = if kept { node as u128 } else { self.rng.random() };
-        let me = Founder {
-            instance: Instance::from_random(instance),
-            boot: Boot::new(1),
-            address: format!("{name}:7750").parse().expect("an address"),
-            zone: None,
-            vnodes: 8,
-            name,
-        };
-        let config = GenesisConfig {
-            cluster: "sim".parse().expect("a label"),
-            founders: self.names.clone(),
-            me: me.clone(),
-            config: ViewConfig::default(),
-        };
-        let seed = if self.mutant == Mutant::BallotsReused { 0 } else { self.rng.random() };
-        self.note(|| format!("starts as {:?}", me.instance), node);
-        self.check(&Fact::Started(&me))?;
-        let genesis = Genesis::new(config, StdRng::seed_from_u64(seed), self.queue.now());
-        self.processes[node] = Some(Process { me, genesis, armed: None });
-        for peer in (0..self.names.len()).filter(|peer| *peer != node) {
-            self.queue.after(self.rng.random_range(Duration::ZERO..REDIAL), Event::Dial(node, peer));
+        self.invariants.observe(self.queue.now(), fact)
+    }
+
+    pub(super) fn note(&mut self, host: usize, line: impl FnOnce() -> String) {
+        let now = self.queue.now();
+        match &self.hosts[host].process {
+            Some(process) => self.trace.note(now, &process.actor, line),
+            None => self.trace.note(now, &self.labels[self.hosts[host].name], line),
         }
-        self.carry_out(node)
-    }
-
-    /// Ends the process of `node` without a word, and starts another one later.
-    fn crash(&mut self, node: usize) -> Result<(), Violation> {
-        let Some(process) = self.processes[node].take() else { return Ok(()) };
-        self.note(|| "crashes".to_owned(), node);
-        self.summary.crashes += 1;
-        for peer in (0..self.names.len()).filter(|peer| *peer != node) {
-            self.network.cut((node, peer), Some(node), &mut self.queue);
-            // In case nobody is left to notice that the connection is gone.
-            self.queue.after(REDIAL, Event::Dial(node, peer));
-        }
-        self.queue.after(self.rng.random_range(self.options.down.clone()), Event::Start(node));
-        self.check(&Fact::Ended(process.me.instance))
-    }
-
-    fn wake(&mut self, node: usize) -> Result<(), Violation> {
-        let due = self.processes[node].as_mut().and_then(|process| process.armed.take_if(|at| *at <= self.queue.now()));
-        if due.is_some() { self.with(node, Genesis::handle_timeout) } else { Ok(()) }
-    }
-
-    /// Lets the process of `node` handle something, if it is up, and carries out what it wants.
-    fn with(&mut self, node: usize, handle: impl FnOnce(&mut Genesis, Timestamp)) -> Result<(), Violation> {
-        let Some(process) = &mut self.processes[node] else { return Ok(()) };
-        handle(&mut process.genesis, self.queue.now());
-        self.carry_out(node)
-    }
-
-    fn carry_out(&mut self, node: usize) -> Result<(), Violation> {
-        while let Some(process) = &mut self.processes[node] {
-            let Some(output) = process.genesis.poll_output() else {
-                let deadline = process.genesis.poll_timeout().map(|(at, _)| at);
-                if let Some(at) = deadline
-                    && process.armed != deadline
-                {
-                    self.queue.at(at, Event::Wake(node));
-                }
-                process.armed = deadline;
-                return Ok(());
-            };
-            if self.rng.random_bool(self.options.crash_at_output) {
-                return self.crash(node);
-            }
-            let me = process.me.clone();
-            match output {
-                Output::Send { to, message } => self.send(node, &me, &to, message)?,
-                Output::Install(view) => {
-                    self.note(|| format!("installs view {}", view.hash()), node);
-                    self.check(&Fact::Installed { by: &me, view: &view })?;
-                    if !self.views.contains(&view) {
-                        self.views.push(view);
-                    }
-                    if self.rng.random_bool(self.options.crash_at_install) {
-                        return self.crash(node);
-                    }
-                }
-                Output::Report(finding) => self.report(node, &finding)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, node: usize, me: &Founder, to: &Label, message: PeerMessage) -> Result<(), Violation> {
-        let said = self.mutant.distort(me, message);
-        said.into_iter().try_for_each(|message| self.say(node, me, to, message))
-    }
-
-    fn say(&mut self, node: usize, me: &Founder, to: &Label, message: PeerMessage) -> Result<(), Violation> {
-        self.note(|| format!("-> {to} {message:?}"), node);
-        self.check(&Fact::Sent { from: me, to, message: &message })?;
-        let peer = self.names.binary_search(to).expect("founders talk to founders");
-        let last_other = (0..self.names.len()).rfind(|other| *other != node);
-        if last_other == Some(peer)
-            && let Some(absent) = self.processes[peer].as_ref()
-            && let Some(message) = self.mutant.make_up(&message, &absent.me)
-        {
-            self.queue.after(Duration::ZERO, Event::MadeUp { from: peer, to: node, message });
-        }
-        if let PeerMessage::Propose { ballot, view, .. } = &message
-            && *ballot != view.fields().ballot
-        {
-            self.summary.adopted += 1;
-        }
-        self.network.send((node, peer), message, &mut self.queue);
-        Ok(())
-    }
-
-    fn report(&mut self, node: usize, finding: &Finding) -> Result<(), Violation> {
-        self.note(|| finding.to_string(), node);
-        match finding {
-            // A late message of a cluster that is gone looks like a fork to who gets it. The invariants see the difference.
-            Finding::Superseded { .. } | Finding::Forked { .. } => Ok(()),
-            Finding::FoundersDiffer { .. }
-            | Finding::ConfigDiffers { .. }
-            | Finding::NotAmong { .. }
-            | Finding::Unformable { .. } => Err(Violation(format!("{} reports: {finding}", self.names[node]))),
-        }
-    }
-
-    fn judge(&mut self) -> Result<Summary, Violation> {
-        let living = self.processes.iter().flatten();
-        let settled: Vec<_> = living.map(|process| (process.me.clone(), process.genesis.status())).collect();
-        self.check(&Fact::Settled(&settled))?;
-        let formed = settled.iter().filter(|(_, status)| *status == GenesisStatus::Formed).count();
-        let superseded = settled.len() - formed;
-        Ok(Summary { views: self.views.len(), formed, superseded, ..self.summary })
-    }
-
-    fn check(&mut self, fact: &Fact<'_>) -> Result<(), Violation> {
-        self.invariants.iter_mut().try_for_each(|invariant| invariant.observe(fact))
-    }
-
-    fn note(&mut self, line: impl FnOnce() -> String, node: usize) {
-        let (now, name) = (self.queue.now(), &self.names[node]);
-        self.trace.note(|| format!("{now} {name} {}", line()));
     }
 }

@@ -3,89 +3,101 @@
 //! A run draws its faults from its seed ([`Options`]), lets them loose on the cluster for a while, then heals everything
 //! and demands that the cluster settles. Every fact of the run passes the invariants. The same seed gives the same run,
 //! event by event, so a run is traced only when it is replayed.
+//!
+//! The simulator plays the driver: it carries out what machines want over a network, disks and clocks of its own, and may
+//! end a process before any output is carried out.
 
+mod chaos;
+mod clock;
 mod cluster;
+mod disk;
+mod drive;
+mod links;
 mod mutant;
 mod network;
 mod options;
+mod plague;
+mod process;
 mod queue;
+mod script;
+mod summary;
+mod trace;
 
 use std::fmt;
 
-pub use cluster::Cluster;
-pub use mutant::Mutant;
-pub use network::{Network, NetworkEvent};
+pub use clock::Clock;
+pub use cluster::{Cluster, Event};
+pub use disk::{Disk, DiskOptions};
+pub use mutant::{DiskBug, Mutant};
+pub use network::{Carried, Connection, CutId, End, Network, NetworkEvent, NetworkOptions};
 pub use options::Options;
+pub use plague::Plague;
+pub use process::{Actor, Dial, Host, Process};
 pub use queue::EventQueue;
+pub use summary::Summary;
+pub use trace::Trace;
 
 use crate::invariants::Violation;
-
-/// What happened in a run, line by line, if somebody wants to read it.
-#[derive(Debug)]
-pub enum Trace {
-    /// Nobody does.
-    Off,
-    /// The lines so far.
-    On(Vec<String>),
-}
-
-impl Trace {
-    /// Appends a line. `line` is not called if nobody reads it.
-    pub fn note(&mut self, line: impl FnOnce() -> String) {
-        if let Self::On(lines) = self {
-            lines.push(line());
-        }
-    }
-}
-
-/// What a run came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// How many different views were installed, one after the other.
-    pub views: usize,
-    /// How many processes were in the cluster when the run ended.
-    pub formed: usize,
-    /// How many were superseded then.
-    pub superseded: usize,
-    /// How many processes crashed.
-    pub crashes: usize,
-    /// How many proposals repeated what an earlier ballot had proposed.
-    pub adopted: usize,
-}
+use drive::SLEEP;
 
 /// A run that broke an invariant.
 #[derive(Debug)]
 pub struct Failure {
     /// Replays it.
     pub seed: u64,
+    /// With how many founders, if that was given.
+    pub founders: Option<usize>,
+    /// What was planted.
+    pub mutant: Mutant,
     /// What broke.
     pub violation: Violation,
-    /// All that happened.
-    pub trace: Vec<String>,
+}
+
+impl Failure {
+    /// The command that replays the run and prints all that happens.
+    pub fn replay(&self) -> String {
+        let mut command = format!("cargo run -p quoit-cluster-tests --bin sim -- --replay {}", self.seed);
+        if let Some(founders) = self.founders {
+            command.push_str(&format!(" --members {founders}"));
+        }
+        if self.mutant != Mutant::None {
+            command.push_str(&format!(" --mutant {}", self.mutant));
+        }
+        command
+    }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}\nseed {}: {}", self.trace.join("\n"), self.seed, self.violation)?;
-        write!(f, "replay: SIM_SEED={} cargo test -p quoit-cluster-tests --test it genesis", self.seed)
+        writeln!(f, "seed {}: {}", self.seed, self.violation)?;
+        write!(f, "replay: {}", self.replay())
     }
+}
+
+/// What a run came to, and the digest of all that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// What it came to.
+    pub summary: Summary,
+    /// Two runs that differ anywhere differ here.
+    pub digest: u64,
 }
 
 /// Runs `seed` with `mutant`'s bug planted.
 ///
 /// # Errors
-/// The violation, with the trace of the whole run.
-pub fn run(seed: u64, mutant: Mutant) -> Result<Summary, Box<Failure>> {
-    Cluster::new(seed, mutant, Trace::Off).run().map_err(|violation| {
-        let trace = trace(seed, mutant);
-        Box::new(Failure { seed, violation, trace })
-    })
+/// The violation.
+pub fn run(seed: u64, founders: Option<usize>, mutant: Mutant) -> Result<Run, Box<Failure>> {
+    let mut cluster = Cluster::drawn(seed, founders, mutant, Trace::off());
+    match cluster.run() {
+        Ok(summary) => Ok(Run { summary, digest: cluster.into_trace().1 }),
+        Err(violation) => Err(Box::new(Failure { seed, founders, mutant, violation })),
+    }
 }
 
-/// Runs `seed` and returns all that happened.
-pub fn trace(seed: u64, mutant: Mutant) -> Vec<String> {
-    let mut cluster = Cluster::new(seed, mutant, Trace::On(Vec::new()));
-    // The violation is what the caller has already, or does not care for.
-    let _ended = cluster.run();
-    cluster.into_trace()
+/// Runs `seed` and returns all that happened, and how it ended.
+pub fn replay(seed: u64, founders: Option<usize>, mutant: Mutant) -> (Vec<String>, Result<Summary, Violation>) {
+    let mut cluster = Cluster::drawn(seed, founders, mutant, Trace::on());
+    let ended = cluster.run();
+    (cluster.into_trace().0, ended)
 }

@@ -1,65 +1,75 @@
 //! Planted bugs. A checker that finds none of them proves nothing.
 
-use quoit_proto_types::message::peer::{Founder, PeerMessage};
+use std::fmt;
 
-/// A bug, planted where messages leave a process, so that the product needs no hook for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use quoit_core::planted::{Bug, Planted};
+
+/// A bug, in the machine or in the disk under it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mutant {
     /// No bug.
+    #[default]
     None,
-    /// A proposer does without the answer of one founder: of three, it asks a majority.
-    MajorityQuorum,
-    /// A promise does not tell what was accepted before.
-    AcceptedViewUntold,
-    /// An acceptor promises and accepts ballots below the one it promised.
-    PromiseForgotten,
-    /// Every process draws the same random numbers, so a restarted one uses its ballots again.
-    BallotsReused,
-    /// A restarted process passes for the one before it, without what that one had promised and accepted.
-    InstanceKept,
-    /// Who is in the cluster does not tell those who are not.
-    CommitUntold,
+    /// One of the machine's own.
+    Planted(Bug),
+    /// One of the driver's or the disk's.
+    Disk(DiskBug),
+}
+
+/// A bug of what keeps the durable state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskBug {
+    /// A sync returns before the data is safe: a crash loses the last write.
+    LastWriteLost,
+    /// A restarted process knows its view and none of its promises.
+    PromisesLost,
+    /// A start does not raise the boot.
+    BootNotRaised,
+    /// A process without a disk passes for the instance before it.
+    InstanceGuessed,
+}
+
+impl DiskBug {
+    /// Every bug.
+    pub const ALL: [Self; 4] = [Self::LastWriteLost, Self::PromisesLost, Self::BootNotRaised, Self::InstanceGuessed];
 }
 
 impl Mutant {
     /// Every bug.
-    pub const ALL: [Self; 6] = [
-        Self::MajorityQuorum,
-        Self::AcceptedViewUntold,
-        Self::PromiseForgotten,
-        Self::BallotsReused,
-        Self::InstanceKept,
-        Self::CommitUntold,
-    ];
+    pub fn all() -> Vec<Self> {
+        let planted = Bug::ALL.into_iter().map(Self::Planted);
+        planted.chain(DiskBug::ALL.into_iter().map(Self::Disk)).collect()
+    }
 
-    /// What the process of `me` says instead of `message`.
-    pub fn distort(self, me: &Founder, message: PeerMessage) -> Vec<PeerMessage> {
-        match (self, message) {
-            (Self::AcceptedViewUntold, PeerMessage::Promise { epoch, ballot, founder, .. }) => {
-                vec![PeerMessage::Promise { epoch, ballot, accepted: None, founder }]
-            }
-            // Whichever of the two was asked for: the other is ignored.
-            (Self::PromiseForgotten, PeerMessage::Reject { epoch, ballot, .. }) => {
-                let founder = me.clone();
-                let promise = PeerMessage::Promise { epoch, ballot, accepted: None, founder };
-                vec![promise, PeerMessage::Accepted { epoch, ballot }]
-            }
-            (Self::CommitUntold, PeerMessage::Commit { .. }) => vec![],
-            (_, message) => vec![message],
+    /// What the machine is to do wrong.
+    ///
+    /// # Panics
+    /// In a build without debug assertions, if it is to do anything wrong.
+    pub fn planted(self) -> Planted {
+        match self {
+            Self::None | Self::Disk(_) => Planted::NOTHING,
+            #[cfg(debug_assertions)]
+            Self::Planted(bug) => Planted::some(bug),
+            #[cfg(not(debug_assertions))]
+            Self::Planted(bug) => panic!("{bug:?} cannot be planted in a build without debug assertions"),
         }
     }
 
-    /// The answer of `absent`, which a process that asks `question` makes up.
-    pub fn make_up(self, question: &PeerMessage, absent: &Founder) -> Option<PeerMessage> {
-        match (self, question) {
-            (Self::MajorityQuorum, PeerMessage::Prepare { epoch, ballot, .. }) => {
-                let (epoch, ballot, founder) = (*epoch, *ballot, absent.clone());
-                Some(PeerMessage::Promise { epoch, ballot, accepted: None, founder })
-            }
-            (Self::MajorityQuorum, PeerMessage::Propose { epoch, ballot, .. }) => {
-                Some(PeerMessage::Accepted { epoch: *epoch, ballot: *ballot })
-            }
-            _ => None,
+    /// What the disk is to do wrong.
+    pub fn disk(self) -> Option<DiskBug> {
+        match self {
+            Self::Disk(bug) => Some(bug),
+            Self::None | Self::Planted(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.pad("none"),
+            Self::Planted(bug) => f.pad(&format!("{bug:?}")),
+            Self::Disk(bug) => f.pad(&format!("{bug:?}")),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -121,7 +121,7 @@ impl LiveCluster {
     }
 }
 
-pub(crate) async fn formed(node: &mut NodeHandle) -> Result<View> {
+pub(crate) async fn formed(node: &mut NodeHandle) -> Result<Arc<View>> {
     node.formed(PATIENCE).await.map_err(|state| anyhow!("not formed: {state:?}"))
 }
 

@@ -2,9 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod client;
-mod genesis;
 mod identity;
 mod live;
 mod log;
+mod processes;
+mod simulator;
 mod tidy;
 mod wire;

@@ -16,10 +16,11 @@ use quoit_client::{
     frames::read_frame,
 };
 use quoit_proto_types::{
-    Epoch, Fence, KeyspaceId, RequestId,
+    Epoch, Fence, KeyspaceId, RequestId, View,
     frame::{FrameHeader, FrameType, HEADER_BYTES},
     limits,
     message::{
+        admin::{AdminReply, AdminRequest},
         client::{Expiry, KeyHeader, Refusal, WriteHeader},
         session::Hello,
     },
@@ -208,6 +209,81 @@ async fn each_request_carries_the_fence_and_a_stale_client_is_told() -> Result<(
     assert_eq!((header.kind, header.request), (FrameType::Miss, RequestId::new(6)));
     cluster.stop().await;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_for_the_view_gets_it_whole_and_whoever_watches_is_told() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let mut session = session(&cluster, &endpoint).await?;
+    let view_get = |epoch| {
+        let mut out = BytesMut::new();
+        FrameHeader::new(FrameType::ViewGet, RequestId::new(1), Fence::default(), Epoch::new(epoch)).encode(&mut out);
+        out
+    };
+    // There is no view before the first from which a delta could lead, nor one that this node has not seen.
+    for epoch in [0, 99] {
+        let (header, body) = ask(&session.connection, &view_get(epoch)).await?;
+        assert_eq!(header.kind, FrameType::View, "{epoch}");
+        let view = View::decode(&body)?;
+        assert_eq!((view.epoch(), view.fence()), (header.epoch, header.fence));
+    }
+    let (send, recv) = &mut session.control;
+    let mut watch = session_header(FrameType::ViewWatch);
+    watch.request = RequestId::new(7);
+    let mut out = BytesMut::new();
+    watch.encode(&mut out);
+    send.write_all(&out).await?;
+    let (header, body) = tokio::time::timeout(PATIENCE, read_frame(recv, limits::VIEW_BYTES_MAX)).await??;
+    assert_eq!((header.kind, header.request), (FrameType::View, RequestId::new(7)));
+    assert_eq!(View::decode(&body)?.epoch(), header.epoch);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_control_stream_is_for_watching_and_for_nothing_else() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    for kind in [FrameType::Get, FrameType::Hello, FrameType::ViewDelta, FrameType::Admin] {
+        let mut session = session(&cluster, &endpoint).await?;
+        session.control.0.write_all(&frame(kind, 1, 1, |_| {})).await?;
+        let (code, text) = closed(&session.connection).await?;
+        assert_eq!(code, Some(ErrorCode::Protocol), "{kind:?}: {text}");
+    }
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn administrators_are_answered_and_clients_are_not() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let status = frame(FrameType::Admin, 1, 0, |out| AdminRequest::Status.encode(out));
+    let (header, body) = ask(&session(&cluster, &endpoint).await?.connection, &status).await?;
+    assert_eq!((header.kind, Refusal::decode(&body)?.code), (FrameType::Refusal, ErrorCode::WrongRole));
+
+    let tls = cluster.certs.files(CertRole::Admin, "admin")?.load()?.dialler(Role::Admin);
+    let hello = Hello { node: None };
+    let session = dial::dial(&endpoint, tls, &target(&cluster, Role::Admin)?, &hello, PATIENCE).await?;
+    let (header, body) = ask_aside(&session.connection, &status).await?;
+    assert_eq!((header.kind, header.request), (FrameType::AdminReply, RequestId::new(1)));
+    let AdminReply::Status(status) = AdminReply::decode(&body)? else { panic!("another reply than was asked for") };
+    assert_eq!((status.name.as_str(), status.epoch >= Epoch::new(1)), ("n1", true));
+
+    let nonsense = frame(FrameType::Admin, 2, 0, |out| out.extend_from_slice(&[0xff; 100]));
+    let (header, body) = ask_aside(&session.connection, &nonsense).await?;
+    assert_eq!((header.kind, Refusal::decode(&body)?.code), (FrameType::Refusal, ErrorCode::Protocol));
+    cluster.stop().await;
+    Ok(())
+}
+
+/// Asks for what is answered beside the lane, on a stream of its own.
+async fn ask_aside(connection: &Connection, request: &[u8]) -> Result<(FrameHeader, Vec<u8>)> {
+    let (mut send, _recv) = connection.open_bi().await?;
+    send.write_all(request).await?;
+    let mut reply = tokio::time::timeout(PATIENCE, connection.accept_uni()).await??;
+    Ok(tokio::time::timeout(PATIENCE, read_frame(&mut reply, limits::ADMIN_REPLY_BYTES_MAX)).await??)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

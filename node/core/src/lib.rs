@@ -6,7 +6,15 @@
 //! Deliberately not here: sockets, files, threads, logging of more than `tracing` macros, and any choice of when to call.
 #![deny(missing_docs)]
 
-pub mod membership;
+pub mod acceptor;
+pub mod cluster;
+pub mod election;
+pub mod genesis;
+mod membership;
+pub mod meta;
+pub mod planted;
 pub mod routing;
 pub mod store;
 pub mod time;
+pub mod timing;
+pub mod view_log;

@@ -6,16 +6,26 @@ use anstyle::Style;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use quoit_client::Address;
 
-use super::{completions, config, context, demo, dev, explain, keys, load, node, output::Format};
+use super::{
+    completions, config, context, demo, dev, drain, explain, force_out, keys, load, node, output::Format, recover,
+    status, transfer, view,
+};
 use crate::config::{Sources, Span};
 
 const HEADING: Style = Style::new().bold().underline();
 const NAME: Style = Style::new().bold();
 
+/// How long to wait for an answer, unless told otherwise.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait for a change of the cluster, unless told otherwise: elections, batches and admissions take seconds.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The commands as `quoit --help` groups them.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "dev"]),
     ("Keys", &["set", "get", "del", "ttl", "touch", "explain", "load"]),
+    ("Cluster, for administrators", &["status", "view", "drain", "force-out", "transfer", "recover"]),
     ("Nodes", &["node", "config"]),
     ("This command line", &["context", "completions", "man", "help"]),
 ];
@@ -28,6 +38,8 @@ Examples:
   quoit get greeting                            the bytes alone, if the output is not a terminal
   quoit load cities.csv --key id                many keys from a file, or from standard input
   quoit node --certs certs/n1                   a cluster of one, on 127.0.0.1:7750
+  quoit status --watch                          members, coordinator, quorum, and what to do
+  quoit view diff 4 9                           who changed what, when and why
   quoit context add prod --nodes a:7750 --certs ~/prod/client
 
 Options come from the command line, else from their variable, else from the context.
@@ -97,10 +109,10 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, env = "QUOIT_CONTEXT", value_name = "NAME", help_heading = "Connection")]
     pub(crate) context: Option<String>,
 
-    /// How long to wait for an answer
+    /// How long to wait for an answer, or for a change of the cluster [default: 5s; 30s for a change]
     #[arg(long, global = true, env = "QUOIT_TIMEOUT", value_name = "DURATION", help_heading = "Connection")]
-    #[arg(default_value = "5s", value_parser = duration)]
-    pub(crate) timeout: Duration,
+    #[arg(value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
 
     /// How to write answers: table, json, jsonl, csv or raw [default: table]
     #[arg(long, short, global = true, env = "QUOIT_OUTPUT", value_enum, value_name = "FORMAT")]
@@ -122,6 +134,18 @@ pub(crate) struct GlobalArgs {
     /// Which of all arguments the environment gave.
     #[arg(skip)]
     pub(crate) sources: Sources,
+}
+
+impl GlobalArgs {
+    /// How long to wait for an answer.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(ANSWER_TIMEOUT)
+    }
+
+    /// How long to wait until the cluster has changed as it was told to.
+    pub(crate) fn change_timeout(&self) -> Duration {
+        self.timeout.unwrap_or(CHANGE_TIMEOUT)
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -149,6 +173,19 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
     /// Run three nodes with throwaway certificates, and a shell
     Dev(dev::DevArgs),
+    /// Show every member, coordinator and quorum, and what is wrong
+    Status(status::StatusArgs),
+    /// Show the views of the cluster: the latest, the past, and what changed
+    #[command(subcommand)]
+    View(view::ViewCommand),
+    /// Let a node give up its keys and leave
+    Drain(drain::DrainArgs),
+    /// Remove a node that is down
+    ForceOut(force_out::ForceOutArgs),
+    /// Hand the coordinator's office to another voter
+    Transfer(transfer::TransferArgs),
+    /// Make a new cluster of one survivor, when a majority of the voters is lost for good
+    Recover(recover::RecoverArgs),
     /// Run a node
     Node(Box<node::NodeArgs>),
     /// Check, show or write a node's configuration

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use quoit_client::Role;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     args::GlobalArgs,
+    connect::Connected,
     error::CliError,
     local_cluster::LocalCluster,
     output::{Format, Output},
@@ -48,16 +50,16 @@ async fn serve(cluster: &LocalCluster, global: &GlobalArgs, output: &Output) -> 
     match output.format() {
         Format::Json | Format::Jsonl => output.json(&json!({
             "nodes": cluster.addresses().collect::<Vec<_>>(),
-            "certs": cluster.client_folder(),
+            "certs": cluster.certs_folder(),
         }))?,
         Format::Table | Format::Csv | Format::Raw => output.line(welcome(cluster, output))?,
     }
     if !shell::is_interactive(output) {
         return std::future::pending().await;
     }
-    let client = cluster.connect().await?;
-    let done = shell::converse(&client, global, EmptyLine::Leave).await;
-    client.close().await;
+    let connected = Connected { client: cluster.connect().await?, role: Role::Client };
+    let done = shell::converse(&connected, global, EmptyLine::Leave).await;
+    connected.client.close().await;
     done
 }
 
@@ -68,13 +70,13 @@ fn welcome(cluster: &LocalCluster, output: &Output) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {}  {}", node.identity().name, node.local_address());
     }
-    let folder = cluster.client_folder().display().to_string();
+    let folder = cluster.certs_folder().display().to_string();
     let certs = shlex::try_quote(&folder).unwrap_or_default();
     let nodes = cluster.addresses().collect::<Vec<_>>().join(",");
     let stop = if shell::is_interactive(output) { "Ctrl-D" } else { "Ctrl-C or SIGTERM" };
     let _ = write!(
         text,
-        "\nFrom another terminal:\n  export QUOIT_CERTS={certs} QUOIT_NODES={nodes}\n  quoit set greeting hello\n  quoit get greeting\n\n{stop} ends it.\n"
+        "\nFrom another terminal:\n  export QUOIT_CERTS={certs} QUOIT_NODES={nodes}\n  quoit set greeting hello\n  quoit get greeting\n  quoit status\n\n{stop} ends it.\n"
     );
     text
 }

@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use quoit_client::{AddressError, ConnectError, CredentialsError, DialError, ErrorCode, RequestError};
 
 use crate::{
-    StartError,
+    DataError, StartError,
     config::{InvalidConfig, LoadError},
 };
 
@@ -198,7 +198,11 @@ impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         let exit = match error {
             StartError::Credentials(_) | StartError::CertificateDates { .. } => Exit::Usage,
-            StartError::Bind { .. } | StartError::Endpoint(_) => Exit::No,
+            StartError::Data(DataError::Layout { .. } | DataError::Folder { .. }) => Exit::Usage,
+            StartError::Bind { .. }
+            | StartError::Endpoint(_)
+            | StartError::Data(DataError::InUse { .. } | DataError::Write { .. })
+            | StartError::DataTask { .. } => Exit::No,
         };
         Self::of(exit, &error).advice(error.advice())
     }

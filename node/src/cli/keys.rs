@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::{
     args::GlobalArgs,
-    connect::connect,
+    connect::{Purpose, connect},
     error::CliError,
     output::{Format, Output},
 };
@@ -104,7 +104,7 @@ pub(crate) async fn connected(
     global: &GlobalArgs,
     call: impl AsyncFnOnce(&Client) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    let client = connect(global).await?;
+    let client = connect(global, Purpose::Keys).await?.client;
     let done = call(&client).await;
     client.close().await;
     done

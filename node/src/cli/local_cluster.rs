@@ -21,10 +21,11 @@ use crate::{
 const FORMING_MAX: Duration = Duration::from_secs(10);
 /// How long one request may take: a machine that runs everything at once may well be busy.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// The name of the client's certificate, and of its folder.
+/// The names of the certificates for those who connect, and of their folders.
 const CLIENT: &str = "client";
+const ADMIN: &str = "admin";
 
-/// Nodes on loopback ports, and a folder with their certificates and a client's.
+/// Nodes on loopback ports without durable state, and a folder with their certificates, a client's and an administrator's.
 ///
 /// Dropping it stops the nodes and removes the folder; [`stop`](Self::stop) does so in good order.
 #[derive(Debug)]
@@ -68,6 +69,11 @@ impl LocalCluster {
         self.nodes.iter().map(|node| node.local_address().to_string())
     }
 
+    /// The folder with a folder for each identity, a client's and an administrator's among them.
+    pub(crate) fn certs_folder(&self) -> &Path {
+        self.certs.path()
+    }
+
     /// The folder with the client's certificate.
     pub(crate) fn client_folder(&self) -> PathBuf {
         self.certs.path().join(CLIENT)
@@ -89,14 +95,14 @@ impl LocalCluster {
     }
 }
 
-/// Makes an authority, a certificate for each node, and a client's.
+/// Makes an authority, a certificate for each node, a client's and an administrator's.
 fn issue(folder: &Path, cluster: &str, nodes: &[String]) -> Result<(), DirError> {
     let now = SystemTime::now();
     let cluster = cluster.parse().expect("clusters of this module have valid names");
     let dir = CertsDir::open(folder)?;
     let authority = dir.init(Some(&cluster), None, now, Overwrite::Keep)?.authority;
     let nodes = nodes.iter().map(|name| (Role::Node, name.as_str()));
-    for (role, name) in nodes.chain([(Role::Client, CLIENT)]) {
+    for (role, name) in nodes.chain([(Role::Client, CLIENT), (Role::Admin, ADMIN)]) {
         let name = name.parse().expect("letters and digits are a valid name");
         dir.issue(&authority, &Identity::new(role, name, cluster.clone()), &[], None, now, Overwrite::Keep)?;
     }
@@ -114,6 +120,7 @@ fn not_formed(state: NodeState) -> CliError {
     let why = match state {
         NodeState::Waiting(text) | NodeState::Failed(text) => text,
         NodeState::Member(view) => format!("a member of epoch {} all the same", view.epoch()),
+        NodeState::Stopped { reason } => reason.to_string(),
     };
     CliError::new(Exit::No, "the cluster has not formed").why(why)
 }

@@ -14,16 +14,21 @@ use self::{
     output::Output,
 };
 
+mod admin;
 mod args;
 mod completions;
 mod config;
 mod connect;
 mod context;
+mod data;
 mod dataset;
 mod demo;
 mod dev;
+mod drain;
 mod error;
 mod explain;
+mod follow;
+mod force_out;
 mod keys;
 mod load;
 mod local_cluster;
@@ -31,7 +36,13 @@ mod logging;
 mod node;
 mod output;
 mod progress;
+mod recover;
 mod shell;
+#[cfg(test)]
+mod stage;
+mod status;
+mod transfer;
+mod view;
 
 pub use args::Cli;
 
@@ -65,6 +76,12 @@ fn dispatch(command: Option<Command>, global: &GlobalArgs, output: &Output) -> R
         Command::Ttl(args) => block_on(global, interruptible(keys::ttl(args, global, output))),
         Command::Touch(args) => block_on(global, interruptible(keys::touch(args, global, output))),
         Command::Explain(args) => block_on(global, interruptible(explain::run(args, global, output))),
+        Command::Status(args) => block_on(global, interruptible(status::run(args, global, output))),
+        Command::View(command) => block_on(global, interruptible(view::run(command, global, output))),
+        Command::Drain(args) => block_on(global, interruptible(drain::run(args, global, output))),
+        Command::ForceOut(args) => block_on(global, interruptible(force_out::run(args, global, output))),
+        Command::Transfer(args) => block_on(global, interruptible(transfer::run(args, global, output))),
+        Command::Recover(args) => block_on(global, interruptible(recover::run(args, global, output))),
         Command::Load(args) => block_on(global, interruptible(load::run(args, global, output))),
         Command::Demo(args) => block_on(global, interruptible(demo::run(args, global, output))),
         // Runs until Ctrl-C, which therefore is its own affair.

@@ -1,6 +1,6 @@
 //! `quoit node`: runs a node until it is told to stop.
 
-use std::{io, time::Duration};
+use std::{io, ops::ControlFlow, time::Duration};
 
 use clap::Args;
 use quoit_core::store::EvictionPolicy;
@@ -10,12 +10,13 @@ use tracing::{info, warn};
 use super::{
     args::GlobalArgs,
     config::SettingsArgs,
+    data::with_data,
     error::{CliError, Exit},
     logging,
     output::Output,
 };
 use crate::{
-    NodeHandle, NodeState,
+    NodeHandle, NodeState, StopReason,
     config::{Config, Effective, Origin, Size},
 };
 
@@ -23,11 +24,12 @@ use crate::{
 #[derive(Args, Debug)]
 #[command(after_help = "\
 A node needs a certificate: --certs, QUOIT_CERTS, or `certs` in the file. Its name is the one in it.
-Without seeds it is a cluster of one.
+Without seeds it is a cluster of one. A node that is behind one of the seeds founds the cluster with
+the others; any other joins it through them.
 
 SIGTERM and SIGINT stop it within --drain-timeout, a second one at once. SIGHUP reads the
 certificates again, as happens by itself when they change.
-Exit codes: 0 stopped; 1 failed; 2 the configuration or the certificates cannot be used.")]
+Exit codes: 0 stopped, or drained (quoit drain); 1 failed; 2 the configuration or the certificates cannot be used.")]
 pub(crate) struct NodeArgs {
     #[command(flatten)]
     settings: SettingsArgs,
@@ -41,7 +43,7 @@ pub(crate) fn run(args: NodeArgs, global: &GlobalArgs, output: &Output) -> Resul
             .advice("--seeds, for the first nodes of its cluster"));
     }
     let effective = args.settings.effective(global)?;
-    let config = effective.config()?;
+    let config = with_data(effective.config()?)?;
     logging::init_node(global, effective.log(), effective.log_format())?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = effective.threads() {
@@ -57,6 +59,7 @@ async fn serve(config: Config, effective: &Effective, output: &Output) -> Result
     let mut signals = Signals::new()?;
     let mut node = NodeHandle::start(config.clone()).await?;
     introduce(&node, &config, effective, output);
+    let mut ready = false;
     let stopped = loop {
         tokio::select! {
             biased;
@@ -67,8 +70,8 @@ async fn serve(config: Config, effective: &Effective, output: &Output) -> Result
                 }
                 Request::Reload => node.reload(),
             },
-            state = node.state_changed() => if let Err(failed) = report(state) {
-                break Err(failed);
+            state = node.state_changed() => if let ControlFlow::Break(end) = report(state, &mut ready) {
+                break end;
             },
         }
     };
@@ -100,6 +103,7 @@ fn introduce(node: &NodeHandle, config: &Config, effective: &Effective, output: 
         "quoit {version}  {name}, cluster {cluster}\n  \
          address    {address}/udp{advertised}\n  \
          seeds      {seeds}\n  \
+         data       {data}\n  \
          memory     {memory}, {eviction}\n  \
          vnodes     {vnodes}",
         eviction = match settings.eviction {
@@ -111,27 +115,36 @@ fn introduce(node: &NodeHandle, config: &Config, effective: &Effective, output: 
         cluster = identity.cluster,
         advertised = settings.advertise.as_ref().map(|it| format!(", advertised as {it}")).unwrap_or_default(),
         seeds = seeds.join(", "),
+        data = settings.data.as_ref().map(|data| data.display().to_string()).unwrap_or_default(),
         vnodes = settings.vnodes,
     ));
 }
 
-/// Logs a change of state.
-///
-/// # Errors
-/// The node cannot become a member, ever.
-fn report(state: NodeState) -> Result<(), CliError> {
+/// Logs a change of state; that it is `ready` once, and not at every view. Breaks when the node has ended, as it should or
+/// not.
+fn report(state: NodeState, ready: &mut bool) -> ControlFlow<Result<(), CliError>> {
+    let was_ready = std::mem::replace(ready, matches!(state, NodeState::Member(_)));
     match state {
         NodeState::Waiting(text) => info!(event = "waiting", "{text}"),
+        NodeState::Member(_) if was_ready => {}
         NodeState::Member(view) => {
             info!(event = "ready", members = view.members().len(), epoch = %view.epoch(), "ready");
         }
+        NodeState::Stopped { reason: reason @ StopReason::Retired { .. } } => {
+            info!(event = "left", "{reason}");
+            return ControlFlow::Break(Ok(()));
+        }
+        NodeState::Stopped { reason } => {
+            let failed = CliError::new(Exit::No, "this node must not go on").why(reason.to_string());
+            return ControlFlow::Break(Err(failed));
+        }
         NodeState::Failed(text) => {
-            return Err(CliError::new(Exit::No, "this node cannot join its cluster")
-                .why(text)
-                .advice("quoit config show, on each node: seeds, founders and slots_log2 must be the same"));
+            let failed = CliError::new(Exit::No, "this node cannot be a member of its cluster").why(text);
+            let advice = "quoit config show, on each node: seeds, founders and slots_log2 must be the same";
+            return ControlFlow::Break(Err(failed.advice(advice)));
         }
     }
-    Ok(())
+    ControlFlow::Continue(())
 }
 
 enum Request {

@@ -122,14 +122,15 @@ impl Output {
 }
 
 /// Columns two spaces apart, without borders, so that other tools can cut them.
-fn aligned(columns: &[&str], rows: &[Vec<Value>]) -> String {
+pub(crate) fn aligned(columns: &[&str], rows: &[Vec<Value>]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(columns.iter().map(|name| name.replace('_', " ").to_uppercase()));
     table.add_rows(rows.iter().map(|row| row.iter().map(cell)));
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        if rows.iter().all(|row| row.get(index).is_some_and(Value::is_number)) {
+        let mut cells = rows.iter().filter_map(|row| row.get(index)).filter(|cell| !cell.is_null()).peekable();
+        if cells.peek().is_some() && cells.all(Value::is_number) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }

@@ -14,7 +14,7 @@ use self::{
 };
 use super::{
     args::GlobalArgs,
-    connect::connect,
+    connect::{Connected, Purpose, connect},
     error::{CliError, Exit},
     output::{Format, Output},
 };
@@ -25,9 +25,9 @@ mod input;
 
 /// Connects, and reads commands until the end of input.
 pub(crate) async fn run(global: &GlobalArgs) -> Result<(), CliError> {
-    let client = connect(global).await?;
-    let done = converse(&client, global, EmptyLine::Clear).await;
-    client.close().await;
+    let connected = connect(global, Purpose::Keys).await?;
+    let done = converse(&connected, global, EmptyLine::Clear).await;
+    connected.client.close().await;
     done
 }
 
@@ -41,13 +41,13 @@ pub(crate) enum EmptyLine {
 }
 
 /// Reads and carries out commands until the end of input, `quit`, or, without a terminal, Ctrl-C.
-pub(crate) async fn converse(client: &Client, global: &GlobalArgs, empty: EmptyLine) -> Result<(), CliError> {
+pub(crate) async fn converse(connected: &Connected, global: &GlobalArgs, empty: EmptyLine) -> Result<(), CliError> {
     let output = line_by_line(global);
     if is_interactive(&output) {
-        greet(client, &output);
-        attended(client, &output, empty).await
+        greet(&connected.client, &output);
+        attended(connected, &output, empty).await
     } else {
-        unattended(client, &output).await
+        unattended(connected, &output).await
     }
 }
 
@@ -72,13 +72,13 @@ fn greet(client: &Client, output: &Output) {
     output.note(format!("connected to {nodes} of the cluster `{cluster}`   type help, or quit"));
 }
 
-async fn attended(client: &Client, output: &Output, empty: EmptyLine) -> Result<(), CliError> {
+async fn attended(connected: &Connected, output: &Output, empty: EmptyLine) -> Result<(), CliError> {
     let mut input = Input::editor()?;
     loop {
         // The cluster may change while the shell is open.
-        let prompt = format!("{}> ", client.view().fields().cluster);
+        let prompt = format!("{}> ", connected.client.view().fields().cluster);
         match input.next(prompt).await {
-            Entered::Line(line) => match evaluate(&line, client, output).await {
+            Entered::Line(line) => match evaluate(&line, connected, output).await {
                 Ok(Next::Line) => {}
                 Ok(Next::Leave) => return Ok(()),
                 Err(error) => tell(&error),
@@ -91,7 +91,7 @@ async fn attended(client: &Client, output: &Output, empty: EmptyLine) -> Result<
     }
 }
 
-async fn unattended(client: &Client, output: &Output) -> Result<(), CliError> {
+async fn unattended(connected: &Connected, output: &Output) -> Result<(), CliError> {
     let mut input = Input::lines();
     let (mut commands, mut failed) = (0_u64, 0_u64);
     loop {
@@ -102,7 +102,7 @@ async fn unattended(client: &Client, output: &Output) -> Result<(), CliError> {
         match entered {
             Entered::Line(line) => {
                 commands += 1;
-                match evaluate(&line, client, output).await {
+                match evaluate(&line, connected, output).await {
                     Ok(Next::Line) => {}
                     Ok(Next::Leave) => break,
                     Err(error) if error.exit_code() == Exit::Interrupted.into() => return Err(error),
@@ -127,7 +127,7 @@ enum Next {
 }
 
 /// Carries out one line. Ctrl-C gives up on it.
-async fn evaluate(line: &str, client: &Client, output: &Output) -> Result<Next, CliError> {
+async fn evaluate(line: &str, connected: &Connected, output: &Output) -> Result<Next, CliError> {
     let command = match command::read(line) {
         Ok(Some(command)) => command,
         Ok(None) => return Ok(Next::Line),
@@ -141,19 +141,20 @@ async fn evaluate(line: &str, client: &Client, output: &Output) -> Result<Next, 
         return Ok(Next::Leave);
     }
     tokio::select! {
-        done = carry_out(command, client, output) => done.map(|()| Next::Line),
+        done = carry_out(command, connected, output) => done.map(|()| Next::Line),
         signal = ctrl_c() => Err(signal.map_or_else(CliError::from, |()| interrupted())),
     }
 }
 
-async fn carry_out(command: ShellCommand, client: &Client, output: &Output) -> Result<(), CliError> {
+async fn carry_out(command: ShellCommand, connected: &Connected, output: &Output) -> Result<(), CliError> {
+    let client = &connected.client;
     match command {
         ShellCommand::Set(args) => args.run(client, output).await,
         ShellCommand::Get(args) => args.run(client, output).await,
         ShellCommand::Del(args) => args.run(client, output).await,
         ShellCommand::Ttl(args) => args.run(client, output).await,
         ShellCommand::Touch(args) => args.run(client, output).await,
-        ShellCommand::Explain(args) => args.run(client, output),
+        ShellCommand::Explain(args) => args.run(client, connected.role, output).await,
         ShellCommand::Load(args) => args.run(client, output).await,
         ShellCommand::Quit => Ok(()),
     }

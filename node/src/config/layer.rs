@@ -2,9 +2,12 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use quoit_core::store::EvictionPolicy;
-use quoit_proto_types::{Label, SlotCount, view::Address};
+use quoit_proto_types::{
+    Label, SlotCount,
+    view::{Address, TimingProfile},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -50,6 +53,32 @@ pub(crate) struct Layer {
     /// Failure domain this node stands in, such as a rack [default: none]
     #[arg(long, env = "QUOIT_ZONE", value_name = "NAME")]
     pub(crate) zone: Option<Label>,
+
+    /// Folder of what must outlive the process [default: $XDG_STATE_HOME/quoit/CLUSTER/NAME]
+    ///
+    /// Who the node is, what it has promised and its last view: some kilobytes, and no entries. A node that loses it comes
+    /// back as a new member. It belongs to one node alone and must never be copied or brought back from a backup. Under
+    /// systemd the default is $STATE_DIRECTORY; where XDG_STATE_HOME is not set, ~/.local/state stands for it.
+    #[arg(long, env = "QUOIT_DATA", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Place in the election before seniority counts [default: 0]
+    ///
+    /// The highest of those that vote and are connected coordinates. It takes over at the next election and does not cause
+    /// one.
+    #[arg(long, env = "QUOIT_PRIORITY", value_name = "N")]
+    pub(crate) priority: Option<u8>,
+
+    /// How soon silence counts, the same on all founders [default: lan]
+    #[arg(long, env = "QUOIT_TIMING", value_name = "PROFILE", value_enum)]
+    pub(crate) timing: Option<Timing>,
+
+    /// How long a node may be down before others take its keys over, the same on all founders [default: 10m]
+    ///
+    /// 1s to 30days, in whole seconds. Until then requests for its keys fail; from then on others hold them, at first
+    /// without values. Less ends the failures sooner, more spares ring changes where nodes are away for a while.
+    #[arg(long, env = "QUOIT_OUT_AFTER", value_name = "DURATION")]
+    pub(crate) out_after: Option<Span>,
 
     /// Points of this node on the ring [default: 128]
     ///
@@ -119,6 +148,38 @@ pub(crate) enum Eviction {
     Lru,
 }
 
+/// A timing profile by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Timing {
+    /// Within a rack: a heartbeat each 100 ms, suspicion after 500 ms
+    Fast,
+    /// Within a site: 200 ms and 1 s
+    Lan,
+    /// Between sites: 500 ms and 3 s
+    Wan,
+}
+
+impl From<TimingProfile> for Timing {
+    fn from(profile: TimingProfile) -> Self {
+        match profile {
+            TimingProfile::Fast => Self::Fast,
+            TimingProfile::Lan => Self::Lan,
+            TimingProfile::Wan => Self::Wan,
+        }
+    }
+}
+
+impl From<Timing> for TimingProfile {
+    fn from(timing: Timing) -> Self {
+        match timing {
+            Timing::Fast => Self::Fast,
+            Timing::Lan => Self::Lan,
+            Timing::Wan => Self::Wan,
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -143,6 +204,10 @@ impl Layer {
             seeds: Some(settings.seeds),
             founders: Some(settings.founders),
             zone: settings.zone,
+            data: settings.data,
+            priority: Some(settings.priority),
+            timing: Some(settings.timing.into()),
+            out_after: Some(Span(settings.out_after)),
             vnodes: Some(settings.vnodes),
             slots_log2: Some(settings.slots),
             memory: Some(Size(settings.memory_bytes)),
@@ -168,6 +233,10 @@ impl Layer {
             seeds: self.seeds.unwrap_or(default.seeds),
             founders: self.founders.unwrap_or(default.founders),
             zone: self.zone,
+            data: self.data,
+            priority: self.priority.unwrap_or(default.priority),
+            timing: self.timing.map_or(default.timing, Into::into),
+            out_after: self.out_after.map_or(default.out_after, |span| span.0),
             vnodes: self.vnodes.unwrap_or(default.vnodes),
             slots: self.slots_log2.unwrap_or(default.slots),
             memory_bytes: self.memory.map_or(default.memory_bytes, |size| size.0),

@@ -193,8 +193,11 @@ impl From<InvalidConfig> for LoadError {
 
 /// What a layer gives, by key.
 fn table(layer: &Layer) -> Result<toml::Table, InvalidConfig> {
-    // Of all settings only a path can hold what TOML cannot.
-    toml::Table::try_from(layer).map_err(|_| InvalidConfig { key: "certs", why: "a path in UTF-8 is needed".into() })
+    // Of all settings only paths can hold what TOML cannot.
+    toml::Table::try_from(layer).map_err(|_| {
+        let data_alone = layer.certs.as_ref().is_none_or(|certs| certs.to_str().is_some());
+        InvalidConfig { key: if data_alone { "data" } else { "certs" }, why: "a path in UTF-8 is needed".into() }
+    })
 }
 
 #[cfg(test)]

@@ -18,11 +18,12 @@ const HEADING: &str = "\
 ";
 
 /// What stands in for settings without a default.
-const EXAMPLES: [(&str, &str); 5] = [
+const EXAMPLES: [(&str, &str); 6] = [
     ("advertise", "\"n1.example.com:7750\""),
     ("seeds", "[\"127.0.0.1:7750\", \"127.0.0.1:7760\", \"127.0.0.1:7770\"]"),
     ("founders", "[\"n1\", \"n2\", \"n3\"]"),
     ("zone", "\"rack-1\""),
+    ("data", "\"/var/lib/quoit\""),
     ("threads", "4"),
 ];
 

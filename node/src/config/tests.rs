@@ -15,6 +15,11 @@ fn settings_out_of_range_are_refused() {
     check(|it| it.memory_bytes = (16 << 20) - 1, "memory", "at least 16 times max_value, 16 MiB here");
     check(|it| it.clients_max = 0, "clients_max", "at least 1");
     check(|it| it.drain_timeout = Duration::from_secs(3601), "drain_timeout", "at most 1 hour");
+    let out_after = "1 second to 30 days, in whole seconds";
+    check(|it| it.out_after = Duration::from_millis(500), "out_after", out_after);
+    check(|it| it.out_after = Duration::from_millis(1500), "out_after", out_after);
+    check(|it| it.out_after = Duration::from_secs(30 * 24 * 3600 + 1), "out_after", out_after);
+    check(|it| it.data = Some("".into()), "data", "a folder is needed");
 }
 
 #[test]
@@ -31,5 +36,8 @@ fn limits_themselves_are_allowed() {
     settings.value_bytes_max = 16 << 20;
     settings.memory_bytes = 256 << 20;
     settings.drain_timeout = Duration::from_secs(3600);
+    settings.out_after = Duration::from_secs(1);
+    Config::try_from(settings.clone()).unwrap();
+    settings.out_after = Duration::from_secs(30 * 24 * 3600);
     Config::try_from(settings).unwrap();
 }

@@ -1,10 +1,16 @@
 //! The cache protocol: get, set, delete, touch, time to live, and the view to route by.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
-use quoit_client::ErrorCode;
+use quoit_client::{ErrorCode, Role};
 use quoit_core::{
     routing::Routing,
     store::{self, Entry, Record},
@@ -21,15 +27,17 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use super::{admin::Admin, news};
 use crate::{
     clock::Clock,
-    node::NodeState,
+    node::{NodeState, spread},
     store::Store,
     transport::{
         counters::Counters,
         session::{LargeReplies, Session},
         streams::{ByteBudget, LargeRequest, Opened, RequestStream, StreamError},
     },
+    views::Views,
 };
 
 /// The share of all bytes on their way in that one connection may have, but always one value of the longest.
@@ -41,7 +49,7 @@ const BUSY_RETRY_MS: u64 = 10;
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) store: Arc<Store>,
-    /// Absent until the cluster has formed.
+    /// Absent until the cluster has formed, and while the store forgets what others may have changed.
     pub(crate) routing: Arc<ArcSwapOption<Routing>>,
     pub(crate) state: watch::Receiver<NodeState>,
     pub(crate) clock: Clock,
@@ -51,12 +59,16 @@ pub(crate) struct Gateway {
     pub(crate) values_under_way: ByteBudget,
     /// Owns the replies that are on streams of their own.
     pub(crate) replies: TaskTracker,
+    pub(crate) views: Arc<Views>,
+    pub(crate) admin: Arc<Admin>,
+    /// Sessions so far, begun at a random number: spreads the moments at which clients are told of views.
+    pub(crate) sessions: AtomicU64,
 }
 
 /// What the requests share that are handled without a wait between them.
 struct Batch {
     now: Timestamp,
-    /// Absent until the cluster has formed.
+    /// Absent until the cluster has formed, and while the store forgets what others may have changed.
     routing: Option<Arc<Routing>>,
 }
 
@@ -72,12 +84,21 @@ enum Outcome {
 
 impl Gateway {
     /// Serves a client until its session ends.
-    pub(crate) async fn serve(self: Arc<Self>, session: Session) {
+    pub(crate) async fn serve(self: Arc<Self>, mut session: Session) {
         let mut streams = JoinSet::new();
+        let control = session.take_control();
         let session = Arc::new(session);
         let longest = self.value_bytes_max + limits::REQUEST_HEADER_BYTES_MAX + TRACE_BYTES;
         let share = self.values_under_way.receiving_bytes() / RECEIVING_SHARE_PER_CONNECTION;
         let budget = ByteBudget::new(share.max(longest));
+        if let Some(control) = control {
+            let (gateway, session) = (Arc::clone(&self), Arc::clone(&session));
+            let seed = spread(self.sessions.fetch_add(1, Ordering::Relaxed), 0);
+            streams.spawn(async move {
+                let ended = news::serve(&session, control, &gateway.views, seed).await;
+                gateway.end_if_at_fault(&session, &ended);
+            });
+        }
         loop {
             tokio::select! {
                 biased;
@@ -94,18 +115,22 @@ impl Gateway {
     }
 
     async fn serve_stream(&self, session: &Session, mut stream: RequestStream, budget: &ByteBudget) {
-        if let Err(error) = self.answer(session.large_replies(), &mut stream, budget).await
-            && let Some(code) = error.fault(&self.counters)
-        {
-            debug!(peer = %session.identity, remote = %session.remote(), %error, "session ended");
+        if let Err(error) = self.answer(session, &mut stream, budget).await {
             // While the stream lives: dropped, it ends as if all were well, and the client would not learn the reason.
+            self.end_if_at_fault(session, &error);
+        }
+    }
+
+    fn end_if_at_fault(&self, session: &Session, error: &StreamError) {
+        if let Some(code) = error.fault(&self.counters) {
+            debug!(peer = %session.identity, remote = %session.remote(), %error, "session ended");
             session.close(code, &error.to_string());
         }
     }
 
     async fn answer(
         &self,
-        large: &LargeReplies,
+        session: &Session,
         stream: &mut RequestStream,
         budget: &ByteBudget,
     ) -> Result<(), StreamError> {
@@ -113,7 +138,7 @@ impl Gateway {
             Opened::Lane(lane) => {
                 lane.serve(
                     || self.begin(),
-                    |batch, header, body, replies| self.handle(batch, header, body, replies, large),
+                    |batch, header, body, replies| self.handle(batch, header, body, replies, session),
                 )
                 .await
             }
@@ -126,15 +151,21 @@ impl Gateway {
     }
 
     /// Answers one small request into `replies`, or on a stream of its own if the value is large.
-    fn handle(&self, batch: &Batch, header: FrameHeader, body: &[u8], replies: &mut BytesMut, large: &LargeReplies) {
+    fn handle(&self, batch: &Batch, header: FrameHeader, body: &[u8], replies: &mut BytesMut, session: &Session) {
+        if header.kind == FrameType::Admin {
+            return self.handle_admin(batch, header, body, replies, session);
+        }
         let Some(routing) = batch.routing.as_deref() else {
             return refuse(replies, header.request, None, &self.not_ready());
         };
+        let large = session.large_replies();
         let outcome = match header.kind {
             FrameType::ViewGet => {
-                let mut view = BytesMut::new();
-                routing.view().encode(&mut view);
-                Ok(Outcome::Large(view.freeze()))
+                let Some(update) = self.views.update_from(header.epoch) else {
+                    return refuse(replies, header.request, Some(routing), &self.not_ready());
+                };
+                let reply = FrameHeader::new(update.kind, header.request, update.fence, update.epoch);
+                return self.reply_large(reply, update.body, replies, large);
             }
             FrameType::Get => self.get(batch.now, routing, header, body, replies),
             FrameType::Set => self.set(batch.now, routing, header, body),
@@ -144,15 +175,21 @@ impl Gateway {
             FrameType::Hello
             | FrameType::HelloAck
             | FrameType::View
+            | FrameType::ViewWatch
+            | FrameType::ViewDelta
             | FrameType::Value
             | FrameType::Done
             | FrameType::Miss
             | FrameType::Remaining
             | FrameType::Refusal
-            | FrameType::Peer => Err(Refusal::new(ErrorCode::Protocol, 0)),
+            | FrameType::Peer
+            | FrameType::Admin
+            | FrameType::AdminReply => Err(Refusal::new(ErrorCode::Protocol, 0)),
         };
         match outcome {
-            Ok(Outcome::Large(value)) => self.reply_large(routing, header, value, replies, large),
+            Ok(Outcome::Large(value)) => {
+                self.reply_large(reply_header(FrameType::Value, header.request, Some(routing)), value, replies, large);
+            }
             Ok(outcome) => encode(replies, header.request, routing, &outcome),
             Err(refusal) => refuse(replies, header.request, Some(routing), &refusal),
         }
@@ -277,16 +314,25 @@ impl Gateway {
         Ok(Ok((record, expiry)))
     }
 
-    fn reply_large(
-        &self,
-        routing: &Routing,
-        header: FrameHeader,
-        value: Bytes,
-        replies: &mut BytesMut,
-        large: &LargeReplies,
-    ) {
-        let kind = if header.kind == FrameType::ViewGet { FrameType::View } else { FrameType::Value };
-        let reply = reply_header(kind, header.request, Some(routing));
+    /// Answers an administrator, beside the lane: some answers take a while.
+    fn handle_admin(&self, batch: &Batch, header: FrameHeader, body: &[u8], replies: &mut BytesMut, session: &Session) {
+        let routing = batch.routing.as_deref();
+        if session.role != Role::Admin {
+            let text = "only a certificate of the role admin may do this: make-certs list shows them".into();
+            let refusal = Refusal { code: ErrorCode::WrongRole, argument: 0, text };
+            return refuse(replies, header.request, routing, &refusal);
+        }
+        let answer = Arc::clone(&self.admin).answer(session.identity.clone(), header, Bytes::copy_from_slice(body));
+        match session.large_replies().reply_later(answer) {
+            Ok(sending) => drop(self.replies.spawn(sending)),
+            Err(_) => {
+                self.counters.busy.add();
+                refuse(replies, header.request, routing, &Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS));
+            }
+        }
+    }
+
+    fn reply_large(&self, reply: FrameHeader, value: Bytes, replies: &mut BytesMut, large: &LargeReplies) {
         if value.len() <= limits::LANE_VALUE_BYTES_MAX {
             return reply.encode_with(replies, 0, |out| out.extend_from_slice(&value));
         }
@@ -295,7 +341,8 @@ impl Gateway {
             Err(_) => {
                 self.counters.busy.add();
                 let busy = Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS);
-                refuse(replies, header.request, Some(routing), &busy);
+                let refused = FrameHeader { kind: FrameType::Refusal, ..reply };
+                refused.encode_with(replies, 0, |out| busy.encode(out));
             }
         }
     }
@@ -312,7 +359,8 @@ impl Gateway {
     fn not_ready(&self) -> Refusal {
         let text = match &*self.state.borrow() {
             NodeState::Waiting(text) | NodeState::Failed(text) => text.clone(),
-            NodeState::Member(_) => String::new(),
+            NodeState::Member(_) => "this node goes over to another view".into(),
+            NodeState::Stopped { reason } => reason.to_string(),
         };
         Refusal { code: ErrorCode::NotReady, argument: 0, text }
     }

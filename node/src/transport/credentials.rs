@@ -28,6 +28,8 @@ pub(crate) const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 const HANDSHAKES_WAITING_MAX: usize = 1024;
 const HANDSHAKE_BYTES_MAX: u64 = 64 * 1024;
 const HANDSHAKES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes of heartbeats that may wait to be read, for each connection. The oldest go first.
+const DATAGRAMS_RECEIVED_BYTES: usize = 64 * 1024;
 
 /// What the node shows and whom it trusts.
 #[derive(Debug)]
@@ -56,6 +58,16 @@ impl NodeCredentials {
 
     pub(crate) fn identity(&self) -> Identity {
         self.current.load().identity().clone()
+    }
+
+    /// Until when the certificate is valid, in seconds since 1970.
+    pub(crate) fn not_after_s(&self) -> i64 {
+        let current = self.current.load();
+        let certificate = current.chain().first().map(|certificate| parse_x509_certificate(certificate));
+        match certificate {
+            Some(Ok((_, certificate))) => certificate.validity().not_after.timestamp(),
+            Some(Err(_)) | None => i64::MAX,
+        }
     }
 
     pub(crate) fn reset_key(&self) -> [u8; 32] {
@@ -122,8 +134,13 @@ impl NodeCredentials {
 
 fn listener(credentials: &tls::Credentials, files: &CertificateFiles) -> Result<quinn::ServerConfig, CredentialsError> {
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(credentials.listener(files)?));
+    let mut transport = transport(Role::Client);
+    if let Some(transport) = Arc::get_mut(&mut transport) {
+        // Who dials is not known yet: it may be a node, which sends heartbeats.
+        transport.datagram_receive_buffer_size(Some(DATAGRAMS_RECEIVED_BYTES));
+    }
     config
-        .transport_config(transport(Role::Client))
+        .transport_config(transport)
         .migration(false)
         .max_incoming(HANDSHAKES_WAITING_MAX)
         .incoming_buffer_size(HANDSHAKE_BYTES_MAX)

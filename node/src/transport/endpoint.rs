@@ -9,6 +9,9 @@ use tracing::warn;
 use super::credentials::NodeCredentials;
 use crate::node::StartError;
 
+/// What listens and dials, for those who hold it but do not use it.
+pub(crate) type QuicEndpoint = Endpoint;
+
 /// The socket and runtime that a node runs on: UDP and tokio, or a simulated network.
 #[derive(Clone, Debug)]
 pub struct Network {

@@ -1,10 +1,12 @@
 //! QUIC and TLS, and nothing above them: the only files that name quinn or rustls.
 //!
 //! [`listener`] lets in who may come, [`session`] is what remains of a connection once both sides know each other,
-//! [`streams`] cuts its streams into requests and replies, [`peers`] keeps a connection to every other founder.
+//! [`streams`] cuts its streams into requests and replies. [`dialler`] makes connections with other nodes, and [`peers`] is
+//! what nodes say on them.
 
 pub(crate) mod counters;
 pub(crate) mod credentials;
+pub(crate) mod dialler;
 pub(crate) mod endpoint;
 pub(crate) mod listener;
 pub(crate) mod peers;

@@ -1,218 +1,240 @@
-//! Connections to the other founders: one for each seed address, dialled for as long as the node runs.
+//! Conversations with other nodes: messages on the control stream, heartbeats as datagrams, both in either direction.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::BytesMut;
-use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
 use quoit_client::{
-    Address, DialError, ErrorCode, Label, Role,
-    dial::{self, Dialled, Target, session_header},
+    Address, DialError, ErrorCode, Label,
+    dial::{self, session_header},
     frames::read_frame,
 };
+use quoit_core::cluster::{Admission, Life, Reached};
 use quoit_proto_types::{
     frame::FrameType,
     limits,
-    message::{
-        peer::PeerMessage,
-        session::{Hello, NodeHello},
-    },
+    message::{heartbeat::Heartbeat, peer::PeerMessage, session::NodeHello},
 };
 use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
+    sync::mpsc::{self, error::TrySendError},
+    time::timeout,
 };
-use tokio_util::task::AbortOnDropHandle;
-use tracing::debug;
 
-use super::{credentials::NodeCredentials, session::WRITE_TIMEOUT};
+use super::session::WRITE_TIMEOUT;
 
-/// One attempt to reach a seed.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
-/// Pauses between attempts: short at first, when all nodes are just starting.
-const REDIAL_MIN: Duration = Duration::from_millis(100);
-const REDIAL_MAX: Duration = Duration::from_secs(2);
 /// Messages that may wait for a peer. More are dropped; the protocol above repeats what matters.
 const OUTBOX_MESSAGES: usize = 64;
 
-/// Dials seeds as this node.
-#[derive(Debug)]
-pub(crate) struct PeerDialler {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) credentials: Arc<NodeCredentials>,
-    pub(crate) cluster: Label,
-    pub(crate) me: Label,
-    pub(crate) hello: NodeHello,
-    /// Seeds the jitter of the pauses.
-    pub(crate) seed: u64,
-}
-
-/// Who is behind a seed, and what the other founders say.
+/// What other nodes do and say, in the order in which it happens on each connection.
 #[derive(Debug)]
 pub(crate) enum PeerEvent {
-    /// This node itself is behind the seed.
-    Myself { seed: Address },
-    /// Another process with this node's certificate is.
-    Duplicate { seed: Address },
-    /// This peer is.
-    Learned { seed: Address, peer: Label },
-    /// Nobody could be reached there.
-    Unreachable { seed: Address, error: DialError },
-    /// The connection for messages with this peer is up. It replaces an earlier one.
-    Connected { peer: Label, connection: ConnectionId, outbox: mpsc::Sender<PeerMessage> },
+    /// What a seed leads to.
+    Seed {
+        /// The seed.
+        seed: Address,
+        /// The nodes behind its addresses, as far as they answered, this one included.
+        names: Vec<Label>,
+        /// Why there is none, if there is none.
+        failures: Vec<DialError>,
+    },
+    /// Another process with this node's certificate answers there.
+    Double {
+        /// The seed.
+        seed: Address,
+    },
+    /// Another process with this node's certificate dialled this one, and was refused.
+    Namesake {
+        /// Which process.
+        life: Life,
+        /// Where it says it is.
+        address: Address,
+    },
+    /// A connection is up.
+    Connected {
+        /// With whom.
+        peer: Label,
+        /// With which of its processes.
+        life: Life,
+        /// The connection.
+        link: PeerLink,
+    },
     /// A peer sent a message.
-    Message { from: Label, connection: ConnectionId, message: Box<PeerMessage> },
-    /// A connection for messages is gone.
-    Disconnected { peer: Label, connection: ConnectionId },
+    Message {
+        /// Who.
+        from: Label,
+        /// On which connection.
+        connection: ConnectionId,
+        /// What.
+        message: Box<PeerMessage>,
+    },
+    /// A connection is gone.
+    Disconnected {
+        /// With whom.
+        peer: Label,
+        /// Which.
+        connection: ConnectionId,
+        /// The peer ended it for this reason, if not [`Admission::Admitted`].
+        verdict: Admission,
+    },
+    /// What came of an attempt to reach an applicant.
+    Reached {
+        /// Who.
+        applicant: Label,
+        /// What came of it.
+        reached: Reached,
+    },
 }
 
-/// Tells a connection from the one that replaces it.
+/// A heartbeat that came in.
+#[derive(Debug)]
+pub(crate) struct Beat {
+    pub(crate) from: Label,
+    pub(crate) connection: ConnectionId,
+    pub(crate) heartbeat: Heartbeat,
+}
+
+/// Names one connection for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ConnectionId(usize);
+pub(crate) struct ConnectionId(u64);
 
-/// Keeps a connection to everybody that `seed` resolves to, as that changes: for a DNS name that stands for several nodes.
-pub(crate) async fn keep_all_connected(dialler: Arc<PeerDialler>, seed: Address, events: mpsc::Sender<PeerEvent>) {
-    let mut connections: BTreeMap<SocketAddr, AbortOnDropHandle<()>> = BTreeMap::new();
-    loop {
-        match dial::resolve(&seed, DIAL_TIMEOUT).await {
-            Ok(addresses) => {
-                connections.retain(|address, _| addresses.contains(address));
-                for address in addresses {
-                    connections.entry(address).or_insert_with(|| {
-                        let connection = keep_connected(Arc::clone(&dialler), address.into(), events.clone());
-                        AbortOnDropHandle::new(tokio::spawn(connection))
-                    });
-                }
-            }
-            Err(error) => {
-                if events.send(PeerEvent::Unreachable { seed: seed.clone(), error }).await.is_err() {
-                    return;
-                }
-            }
-        }
-        sleep(REDIAL_MAX).await;
+/// Who dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// The peer.
+    In,
+    /// This node.
+    Out,
+}
+
+/// A connection with a peer. The connection ends when the last clone is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerLink {
+    pub(crate) id: ConnectionId,
+    pub(crate) direction: Direction,
+    quic: Connection,
+    outbox: mpsc::Sender<PeerMessage>,
+}
+
+impl PeerLink {
+    /// Sends a message, and says whether there was room for it.
+    pub(crate) fn send(&self, message: PeerMessage) -> bool {
+        !matches!(self.outbox.try_send(message), Err(TrySendError::Full(_)))
+    }
+
+    /// Sends a heartbeat. If the peer is slow it takes the place of earlier ones.
+    pub(crate) fn beat(&self, heartbeat: &Heartbeat) {
+        let mut datagram = BytesMut::new();
+        heartbeat.encode(&mut datagram);
+        // A connection that is gone is reported elsewhere.
+        let _ = self.quic.send_datagram(datagram.freeze());
+    }
+
+    /// Ends the connection with a reason for the other side.
+    pub(crate) fn close(&self, code: ErrorCode, text: &str) {
+        dial::close(&self.quic, code, text);
     }
 }
 
-/// Keeps a connection to whoever is behind `seed`, until the receiver of `events` is gone or it is this node itself.
-pub(crate) async fn keep_connected(dialler: Arc<PeerDialler>, seed: Address, events: mpsc::Sender<PeerEvent>) {
-    while let Some(dialled) = dial_until_connected(&dialler, &seed, &events).await {
-        let peer = dialled.peer.name.clone();
-        if peer == dialler.me {
-            let same_process = dialled.ack.node.as_ref().map(|node| node.nonce) == Some(dialler.hello.nonce);
-            dial::close(&dialled.connection, ErrorCode::DialledSelf, "dialled itself");
-            if same_process {
-                // A receiver that is gone needs to hear no more.
-                let _ = events.send(PeerEvent::Myself { seed }).await;
-                return;
-            }
-            if events.send(PeerEvent::Duplicate { seed: seed.clone() }).await.is_err() {
-                return;
-            }
-            sleep(REDIAL_MAX).await;
-            continue;
-        }
-        let learned = PeerEvent::Learned { seed: seed.clone(), peer: peer.clone() };
-        if events.send(learned).await.is_err() {
+/// Where everything goes that peers do and say.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerSink {
+    pub(crate) events: mpsc::Sender<PeerEvent>,
+    /// Apart from the events, so that a heartbeat does not wait behind large messages.
+    pub(crate) beats: mpsc::Sender<Beat>,
+    next: Arc<AtomicU64>,
+}
+
+impl PeerSink {
+    pub(crate) fn new(events: mpsc::Sender<PeerEvent>, beats: mpsc::Sender<Beat>) -> Self {
+        Self { events, beats, next: Arc::default() }
+    }
+
+    /// Exchanges messages and heartbeats with `peer` until the connection ends.
+    pub(crate) async fn converse(
+        &self,
+        peer: Label,
+        node: &NodeHello,
+        direction: Direction,
+        quic: Connection,
+        (send, recv): (SendStream, RecvStream),
+    ) {
+        let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let life = Life { instance: node.instance, boot: node.boot, nonce: node.nonce };
+        let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES);
+        let link = PeerLink { id, direction, quic: quic.clone(), outbox };
+        if self.events.send(PeerEvent::Connected { peer: peer.clone(), life, link }).await.is_err() {
             return;
         }
-        if carries_messages(&dialler.me, &peer) {
-            converse(peer, &dialled.connection, dialled.control, &events).await;
-        } else {
-            dialled.connection.closed().await;
+        tokio::select! {
+            _ = quic.closed() => {}
+            end = deliver(send, messages) => match end {
+                Delivered::Unwanted => quic.close(0_u32.into(), b"not needed"),
+                Delivered::Stuck => dial::close(&quic, ErrorCode::Protocol, "messages are not read"),
+            },
+            () = self.receive(&peer, id, recv) => dial::close(&quic, ErrorCode::Protocol, "not a peer message"),
+            () = self.listen(&peer, id, &quic) => {}
+        }
+        let verdict = verdict(&quic);
+        // A receiver that is gone needs to hear no more.
+        let _ = self.events.send(PeerEvent::Disconnected { peer, connection: id, verdict }).await;
+    }
+
+    /// Passes messages on until one is none.
+    async fn receive(&self, from: &Label, connection: ConnectionId, mut recv: RecvStream) {
+        while let Ok((header, body)) = read_frame(&mut recv, limits::PEER_MESSAGE_BYTES_MAX).await {
+            let message = match PeerMessage::decode(&body) {
+                Ok(message) if header.kind == FrameType::Peer => Box::new(message),
+                Ok(_) | Err(_) => return,
+            };
+            if self.events.send(PeerEvent::Message { from: from.clone(), connection, message }).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Passes heartbeats on until the connection ends. Those that do not come in time for the receiver are dropped, as the
+    /// network might have done.
+    async fn listen(&self, from: &Label, connection: ConnectionId, quic: &Connection) {
+        while let Ok(datagram) = quic.read_datagram().await {
+            if let Ok(heartbeat) = Heartbeat::decode(&datagram) {
+                let _ = self.beats.try_send(Beat { from: from.clone(), connection, heartbeat });
+            }
         }
     }
 }
 
-/// Whether the connection that `dialler` made is the one for messages with `listener`.
-///
-/// Founders dial each other both ways, to learn who is behind each seed. Messages go over one of the two connections, so
-/// that they are in order and a connection that is lost is lost for both.
-pub(crate) fn carries_messages(dialler: &Label, listener: &Label) -> bool {
-    dialler < listener
+/// Why no more messages are sent.
+enum Delivered {
+    /// This side wants the connection no longer.
+    Unwanted,
+    /// The other side does not read them, or is gone.
+    Stuck,
 }
 
-/// Exchanges messages with `peer` until the connection ends.
-pub(crate) async fn converse(
-    peer: Label,
-    quic: &Connection,
-    (send, recv): (SendStream, RecvStream),
-    events: &mpsc::Sender<PeerEvent>,
-) {
-    let connection = ConnectionId(quic.stable_id());
-    let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES);
-    if events.send(PeerEvent::Connected { peer: peer.clone(), connection, outbox }).await.is_err() {
-        return;
-    }
-    tokio::select! {
-        _ = quic.closed() => {}
-        () = deliver(send, messages) => dial::close(quic, ErrorCode::Protocol, "messages are not read"),
-        () = receive(&peer, connection, recv, events) => dial::close(quic, ErrorCode::Protocol, "not a peer message"),
-    }
-    // A receiver that is gone needs to hear no more.
-    let _ = events.send(PeerEvent::Disconnected { peer, connection }).await;
-}
-
-/// Passes messages on until one is none.
-async fn receive(from: &Label, connection: ConnectionId, mut recv: RecvStream, events: &mpsc::Sender<PeerEvent>) {
-    while let Ok((header, body)) = read_frame(&mut recv, limits::PEER_MESSAGE_BYTES_MAX).await {
-        let message = match PeerMessage::decode(&body) {
-            Ok(message) if header.kind == FrameType::Peer => Box::new(message),
-            Ok(_) | Err(_) => return,
-        };
-        if events.send(PeerEvent::Message { from: from.clone(), connection, message }).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// `None` when nobody wants the connection any more.
-async fn dial_until_connected(
-    dialler: &PeerDialler,
-    seed: &Address,
-    events: &mpsc::Sender<PeerEvent>,
-) -> Option<Dialled> {
-    let mut pauses = ExponentialBuilder::default()
-        .with_min_delay(REDIAL_MIN)
-        .with_max_delay(REDIAL_MAX)
-        .without_max_times()
-        .with_jitter()
-        .with_jitter_seed(dialler.seed)
-        .build();
-    loop {
-        let error = match dial_once(dialler, seed).await {
-            Ok(dialled) => return Some(dialled),
-            Err(error) => error,
-        };
-        debug!(%seed, %error, "seed not reached");
-        events.send(PeerEvent::Unreachable { seed: seed.clone(), error }).await.ok()?;
-        sleep(pauses.next().unwrap_or(REDIAL_MAX)).await;
-    }
-}
-
-async fn dial_once(dialler: &PeerDialler, seed: &Address) -> Result<Dialled, DialError> {
-    let hello = Hello { node: Some(dialler.hello.clone()) };
-    let mut failure = None;
-    for address in dial::resolve(seed, DIAL_TIMEOUT).await? {
-        let server_name = Role::Node.dns_name(&dialler.cluster);
-        let target = Target { address, server_name, role: Role::Node };
-        let tls = dialler.credentials.dialler();
-        match dial::dial(&dialler.endpoint, tls, &target, &hello, DIAL_TIMEOUT).await {
-            Ok(dialled) => return Ok(dialled),
-            Err(error) => failure = Some(error),
-        }
-    }
-    let reason = "it has no address".into();
-    Err(failure.unwrap_or_else(|| DialError::Resolve { address: seed.clone(), reason }))
-}
-
-/// Sends messages until their source ends or they are not read.
-async fn deliver(mut control: SendStream, mut messages: mpsc::Receiver<PeerMessage>) {
+async fn deliver(mut control: SendStream, mut messages: mpsc::Receiver<PeerMessage>) -> Delivered {
     while let Some(message) = messages.recv().await {
         let mut frame = BytesMut::new();
         session_header(FrameType::Peer).encode_with(&mut frame, 0, |out| message.encode(out));
         if !matches!(timeout(WRITE_TIMEOUT, control.write_chunk(frame.freeze())).await, Ok(Ok(()))) {
-            return;
+            return Delivered::Stuck;
         }
+    }
+    Delivered::Unwanted
+}
+
+/// Whether the peer has refused this process, and why.
+fn verdict(quic: &Connection) -> Admission {
+    let Some(ConnectionError::ApplicationClosed(close)) = quic.close_reason() else {
+        return Admission::Admitted;
+    };
+    let code = u16::try_from(close.error_code.into_inner()).ok().and_then(ErrorCode::from_number);
+    match code {
+        Some(ErrorCode::Superseded) => Admission::Superseded,
+        Some(ErrorCode::DuplicateIdentity) => Admission::Duplicate,
+        Some(ErrorCode::NameInUse) => Admission::NameInUse,
+        Some(_) | None => Admission::Admitted,
     }
 }

@@ -4,16 +4,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, RecvStream, SendStream};
-use quoit_client::{ErrorCode, Identity, Role, dial};
-use quoit_proto_types::{frame::FrameHeader, message::session::Hello};
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::timeout,
-};
+use quoit_client::{ErrorCode, Identity, Role, dial, frames::read_frame};
+use quoit_proto_types::{frame::FrameHeader, limits, message::session::Hello};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    peers::{self, PeerEvent},
-    streams::{ByteBudget, LANES_MAX, RequestStream},
+    peers::{Direction, PeerSink},
+    streams::{ByteBudget, LANES_MAX, RequestStream, StreamError},
 };
 
 /// Large replies one connection is sent at once; the next ones wait for their turn.
@@ -33,9 +30,45 @@ pub(crate) struct Session {
     pub(crate) role: Role,
     pub(crate) hello: Hello,
     connection: Connection,
-    control: (SendStream, RecvStream),
+    /// Until it is [taken](Self::take_control).
+    control: Option<(SendStream, RecvStream)>,
     large_replies: LargeReplies,
     lanes: Arc<Semaphore>,
+}
+
+/// The control stream of a client's session, from it and to it. The session lasts as long as both are open.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) asks: ControlReader,
+    pub(crate) tells: ControlWriter,
+}
+
+/// What a client asks on the control stream.
+#[derive(Debug)]
+pub(crate) struct ControlReader(RecvStream);
+
+/// What a client is told on the control stream.
+#[derive(Debug)]
+pub(crate) struct ControlWriter(SendStream);
+
+impl ControlReader {
+    /// The next frame, which has no body. Not cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<FrameHeader, StreamError> {
+        // Whether the stream or the frame broke is all the same: there is nothing else that could come here.
+        let (header, _) = read_frame(&mut self.0, limits::HELLO_BYTES_MAX).await.map_err(|_| StreamError::Gone)?;
+        Ok(header)
+    }
+}
+
+impl ControlWriter {
+    /// Sends a frame whose body is `body`.
+    pub(crate) async fn send(&mut self, header: FrameHeader, body: Bytes) -> Result<(), StreamError> {
+        let mut head = BytesMut::new();
+        header.encode_with(&mut head, body.len(), |_| {});
+        let mut chunks = [head.freeze(), body];
+        let written = timeout(WRITE_TIMEOUT, self.0.write_all_chunks(&mut chunks)).await;
+        Ok(written.map_err(|_| StreamError::StalledReader)??)
+    }
 }
 
 impl Session {
@@ -53,7 +86,7 @@ impl Session {
             budget: ByteBudget::new(LARGE_REPLIES_BYTES_MAX),
         };
         let lanes = Arc::new(Semaphore::new(LANES_MAX));
-        Self { identity, role, hello, connection, control, large_replies, lanes }
+        Self { identity, role, hello, connection, control: Some(control), large_replies, lanes }
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {
@@ -71,9 +104,17 @@ impl Session {
         Some(RequestStream::new(send, recv, Arc::clone(&self.lanes)))
     }
 
-    /// Exchanges messages with the node at the other end, over the control stream, until the session is over.
-    pub(crate) async fn converse(self, events: &mpsc::Sender<PeerEvent>) {
-        peers::converse(self.identity.name, &self.connection, self.control, events).await;
+    /// Exchanges messages and heartbeats with the node at the other end until the session is over.
+    pub(crate) async fn converse(mut self, sink: &PeerSink) {
+        if let (Some(control), Some(node)) = (self.control.take(), &self.hello.node) {
+            sink.converse(self.identity.name, node, Direction::In, self.connection, control).await;
+        }
+    }
+
+    /// The control stream, once.
+    pub(crate) fn take_control(&mut self) -> Option<Control> {
+        let (tells, asks) = self.control.take()?;
+        Some(Control { asks: ControlReader(asks), tells: ControlWriter(tells) })
     }
 
     /// Returns when the session is over.
@@ -101,6 +142,23 @@ pub(crate) struct LargeReplies {
 pub(crate) struct NoSlot;
 
 impl LargeReplies {
+    /// A reply that `answer` makes first, to be sent by awaiting the future. For answers that take a while and are few.
+    pub(crate) fn reply_later<A>(&self, answer: A) -> Result<impl Future<Output = ()> + Send + use<A>, NoSlot>
+    where
+        A: Future<Output = (FrameHeader, Bytes)> + Send + 'static,
+    {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| NoSlot)?;
+        let connection = self.connection.clone();
+        Ok(async move {
+            let (header, value) = answer.await;
+            let sent = timeout(WRITE_TIMEOUT, send(&connection, header, value)).await;
+            if sent.is_err() {
+                dial::close(&connection, ErrorCode::Protocol, "a reply was not read in time");
+            }
+            drop(slot);
+        })
+    }
+
     /// A reply to be sent by awaiting the future, which ends within [`WRITE_TIMEOUT`]. Replies wait for their turn in order.
     /// The bytes count against this connection and against `node`, the budget of all, until the reply is sent.
     pub(crate) fn reply(

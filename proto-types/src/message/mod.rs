@@ -1,5 +1,10 @@
-//! The messages, one module for each pair of parties.
+//! The messages, one module for each subject.
 
+pub mod admin;
 pub mod client;
+pub mod election;
+pub mod genesis;
+pub mod heartbeat;
+pub mod membership;
 pub mod peer;
 pub mod session;

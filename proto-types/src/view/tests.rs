@@ -14,7 +14,10 @@ fn member(index: u32) -> Member {
         address: format!("10.0.0.{index}:7750").parse().unwrap(),
         zone: None,
         vnodes: 128,
+        priority: 0,
+        versions: VersionRange { min: 1, max: 1 },
         live: Liveness::Up,
+        intent: Intent::Stay,
     }
 }
 
@@ -28,6 +31,7 @@ fn valid() -> ViewFields {
         cluster: "prod".parse().unwrap(),
         cluster_id: ClusterId::from_random(1),
         epoch: Epoch::new(5),
+        recovered_from: None,
         previous: ViewHash::default(),
         ballot: Ballot { term: Term::new(2), ordinal: Ordinal::new(1), boot: Boot::new(1) },
         coordinator: Ordinal::new(1),
@@ -38,6 +42,8 @@ fn valid() -> ViewFields {
         target: Some([1, 2, 3].map(owner).to_vec()),
         fence: Fence::new(5),
         next_ordinal: Ordinal::new(4),
+        proposed_at_ms: 0,
+        changes: Vec::new(),
     }
 }
 
@@ -74,6 +80,18 @@ fn valid_views() {
     allows(|fields| fields.config.replication = limits::REPLICATION_MAX);
     // An owner of an earlier life is replaced by a ring change of its own.
     allows(|fields| fields.ring[0].boot = Boot::new(0));
+    // Those who leave may be called like the one who takes their place, and like each other.
+    allows(|fields| {
+        namesakes(fields);
+        fields.members[0].intent = Intent::Leave;
+    });
+    allows(|fields| {
+        namesakes(fields);
+        fields.members[0].intent = Intent::Leave;
+        fields.members[1].intent = Intent::Leave;
+    });
+    allows(|fields| fields.recovered_from = Some(ClusterId::from_random(2)));
+    allows(|fields| fields.changes = vec![Change::Formed; limits::CHANGES_MAX]);
     // Two nodes may share an address, as when one takes over from another.
     allows(|fields| fields.members[0].address = fields.members[1].address.clone());
 }
@@ -120,10 +138,18 @@ fn order_of_members() {
 
 #[test]
 fn names() {
-    breaks("two members have one name", |fields| {
-        fields.members[1].name = fields.members[0].name.clone();
-        fields.members[1].node_id = fields.members[0].node_id;
-    });
+    breaks("two members that stay have one name", namesakes);
+}
+
+/// Calls the second member like the first.
+fn namesakes(fields: &mut ViewFields) {
+    fields.members[1].name = fields.members[0].name.clone();
+    fields.members[1].node_id = fields.members[0].node_id;
+}
+
+#[test]
+fn changes() {
+    breaks("it tells too many changes", |fields| fields.changes = vec![Change::Formed; limits::CHANGES_MAX + 1]);
 }
 
 #[test]
@@ -218,6 +244,77 @@ fn ring_of_those_in_force() {
     assert!(ring.slots().slots().all(|slot| ring.owners(slot) == [Ordinal::new(2)]), "n1 is a witness, n3 joins");
     assert_eq!(view.member(Ordinal::new(3)).unwrap().name.as_str(), "n3");
     assert_eq!(view.member(Ordinal::new(4)), None);
+}
+
+#[test]
+fn ring_of_those_to_be() {
+    let view = View::new(valid()).unwrap();
+    let (ring, target) = (view.ring(), view.ring_of(view.fields().target.as_ref().unwrap()));
+    let owned = |ring: &Ring| [1, 2, 3].map(|ordinal| ring.primary_slots(Ordinal::new(ordinal)) > 0);
+    assert_eq!((owned(&ring), owned(&target)), ([true, true, false], [true; 3]));
+}
+
+#[test]
+fn members_are_found_by_name_and_by_voting_state() {
+    let mut fields = valid();
+    namesakes(&mut fields);
+    fields.members[0].intent = Intent::Leave;
+    let found = |fields: &ViewFields, name: &str| {
+        let view = View::new(fields.clone()).unwrap();
+        view.member_named(&name.parse().unwrap()).map(|member| member.ordinal.value())
+    };
+    assert_eq!(found(&fields, "n1"), Some(2), "the one that stays");
+    assert_eq!((found(&fields, "n3"), found(&fields, "n2")), (Some(3), None));
+    fields.members[1].intent = Intent::Leave;
+    assert_eq!(found(&fields, "n1"), Some(2), "the later of those that leave");
+    let view = View::new(fields).unwrap();
+    let of_instance = |bits| view.member_of_instance(Instance::from_random(bits)).map(|member| member.ordinal.value());
+    assert_eq!((of_instance(1), of_instance(2), of_instance(9)), (Some(1), Some(2), None));
+}
+
+#[test]
+fn a_quorum_is_more_than_half_of_the_voters() {
+    for (voters, quorum) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4), (7, 4)] {
+        let mut fields = valid();
+        fields.members = (1..=8).map(member).collect();
+        fields.next_ordinal = Ordinal::new(9);
+        fields.voters = (1..=voters).map(Ordinal::new).collect();
+        let view = View::new(fields).unwrap();
+        assert_eq!(view.quorum(), quorum, "{voters} voters");
+        assert!((1..=8).all(|ordinal| view.is_voter(Ordinal::new(ordinal)) == (ordinal <= voters)));
+    }
+}
+
+#[test]
+fn a_mark_is_the_beginning_of_a_hash() {
+    let hash =
+        ViewHash([1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]);
+    assert_eq!((hash.mark(), hash.to_string()), (ViewMark([1, 2, 3, 4, 5, 6, 7, 8]), "01020304".to_owned()));
+}
+
+#[test]
+fn a_record_tells_who_when_and_why() {
+    let mut fields = valid();
+    fields.proposed_at_ms = 77;
+    fields.changes = vec![Change::Elected("n1".parse().unwrap()), Change::Down("n2".parse().unwrap())];
+    let view = View::new(fields).unwrap();
+    let record = ViewRecord::of(&view, view.hash());
+    assert_eq!((record.epoch, record.hash, record.members), (view.epoch(), view.hash(), 3));
+    assert_eq!((record.coordinator.as_str(), record.proposed_at_ms), ("n1", 77));
+    let told: Vec<String> = record.changes.iter().map(Change::to_string).collect();
+    assert_eq!(told, ["n1 elected coordinator", "n2 down"]);
+}
+
+#[test]
+fn timing_profiles_are_read_as_they_are_named() {
+    for profile in TimingProfile::ALL {
+        assert_eq!(profile.to_string().parse(), Ok(profile));
+    }
+    assert_eq!((TimingProfile::default(), ViewConfig::default().timing), (TimingProfile::Lan, TimingProfile::Lan));
+    let unknown = "Lan".parse::<TimingProfile>().map_err(|error| error.to_string());
+    assert_eq!(unknown, Err("`Lan` is no timing profile: fast, lan or wan".to_owned()));
+    let long = "é".repeat(1000).parse::<TimingProfile>().unwrap_err().to_string();
+    assert!(long.len() < 120, "{long}");
 }
 
 #[test]

@@ -11,10 +11,14 @@ use quoit_proto_types::{
     frame_reader::FrameReader,
     limits,
     message::{
+        admin::{AdminReply, AdminRequest},
         client::{KeyHeader, Refusal, WriteHeader},
+        genesis::GenesisMessage,
+        heartbeat::Heartbeat,
         peer::PeerMessage,
         session::{Hello, HelloAck},
     },
+    view::{Change, OwnersDelta, TargetDelta, ViewDelta, ViewFields, ViewRecord},
 };
 use tikv_jemalloc_ctl::thread;
 
@@ -46,6 +50,10 @@ fn check(what: &str, bytes: &[u8]) {
     check("Refusal", allocated_by(|| Refusal::decode(bytes)));
     check("PeerMessage", allocated_by(|| PeerMessage::decode(bytes)));
     check("View", allocated_by(|| View::decode(bytes)));
+    check("ViewDelta", allocated_by(|| ViewDelta::decode(bytes)));
+    check("AdminRequest", allocated_by(|| AdminRequest::decode(bytes)));
+    check("AdminReply", allocated_by(|| AdminReply::decode(bytes)));
+    check("Heartbeat", allocated_by(|| Heartbeat::decode(bytes)));
     check("FrameReader", allocated_by(|| read_frames(bytes)));
 }
 
@@ -64,9 +72,11 @@ fn the_counter_counts() {
 
 #[test]
 fn samples_cost_what_they_hold() {
+    for (name, bytes) in samples::everything() {
+        check(&name, &bytes);
+    }
     for &kind in FrameType::ALL {
         for (name, body) in samples::bodies(kind) {
-            check(&format!("{kind:?} {name}"), &body);
             check(&format!("frame of {kind:?} {name}"), &samples::frame(kind, TraceContext::Absent, &body));
         }
     }
@@ -77,12 +87,10 @@ fn samples_cost_what_they_hold() {
 fn claimed_lengths_cost_nothing() {
     let lengths =
         [127, 10_000, 1 << 20, 1 << 32, u64::MAX].map(|length: u64| encoded(|out| codec::encode(&length, out)));
-    for &kind in FrameType::ALL {
-        for (name, body) in samples::bodies(kind) {
-            for (at, length) in (0..body.len()).flat_map(|at| lengths.iter().map(move |length| (at, length))) {
-                let hostile = [&body[..at], length, &body[at + 1..]].concat();
-                check(&format!("{kind:?} {name} with {length:x?} at {at}"), &hostile);
-            }
+    for (name, bytes) in samples::everything() {
+        for (at, length) in (0..bytes.len()).flat_map(|at| lengths.iter().map(move |length| (at, length))) {
+            let hostile = [&bytes[..at], length, &bytes[at + 1..]].concat();
+            check(&format!("{name} with {length:x?} at {at}"), &hostile);
         }
     }
 }
@@ -102,18 +110,20 @@ fn claimed_bodies_cost_nothing() {
 #[test]
 fn long_lists_cost_what_their_bytes_justify() {
     let (prefix, list) = (encoded(|out| founding(0).encode(out)), encoded(|out| founding(1).encode(out)));
-    assert_eq!(prefix[..2], [6, 0], "the message and the length of its list");
-    let one = &list[2..4];
+    assert_eq!(prefix[..3], [0, 0, 0], "the group, the message and the length of its list");
+    let one = &list[3..5];
     for count in [5_000, limits::MEMBERS_MAX, limits::MEMBERS_MAX + 1, 2_000_000] {
         let length = encoded(|out| codec::encode(&count, out));
         let names = one.repeat(count);
-        let hostile = [&prefix[..1], &length, &names, &prefix[2..]].concat();
+        let hostile = [&prefix[..2], &length, &names, &prefix[3..]].concat();
         assert_eq!(PeerMessage::decode(&hostile).is_ok(), count <= limits::MEMBERS_MAX, "{count} names");
         check(&format!("{count} names"), &hostile);
     }
     // As many members as there are bytes left, of which none is one.
     let view = encoded(|out| samples::view().encode(out));
-    let members = view.windows(4).position(|bytes| *bytes == [2, 1, 4, 0]).unwrap() + 2;
+    let config = encoded(|out| codec::encode(&samples::config(), out));
+    let members = view.windows(config.len()).position(|bytes| bytes == config).unwrap() + config.len();
+    assert_eq!(view[members], 4, "the length of the list");
     for left in [100, 10_000, 4_000_000] {
         let length = encoded(|out| codec::encode(&left, out));
         let hostile = [&view[..members], &length, &vec![0xff; left]].concat();
@@ -121,19 +131,54 @@ fn long_lists_cost_what_their_bytes_justify() {
     }
 }
 
-/// A view whose lists of voters and owners are as long as a frame can hold.
+/// Views and a delta whose lists of small elements are as long as a frame can hold.
 #[test]
 fn long_lists_of_small_elements_cost_what_their_bytes_justify() {
-    let mut fields = samples::view_fields();
-    let owners = vec![fields.ring[0]; 500_000];
-    fields.voters = vec![fields.voters[0]; 500_000];
-    fields.ring = owners.clone();
-    fields.target = Some(owners);
-    let hostile = encoded(|out| codec::encode(&fields, out));
-    assert!(hostile.len() <= limits::VIEW_BYTES_MAX && View::decode(&hostile).is_err());
-    check("a view of long lists", &hostile);
+    const COUNT: usize = 1_500_000;
+    let fields = samples::view_fields();
+    let (owners, voters) = (vec![fields.ring[0]; COUNT], vec![fields.voters[0]; COUNT]);
+    for hostile in [
+        ViewFields { voters: voters.clone(), ..fields.clone() },
+        ViewFields { ring: owners.clone(), ..fields.clone() },
+        ViewFields { target: Some(owners.clone()), ..fields.clone() },
+        ViewFields { changes: vec![Change::Formed; COUNT], ..fields.clone() },
+    ] {
+        let hostile = encoded(|out| codec::encode(&hostile, out));
+        assert!(hostile.len() <= limits::VIEW_BYTES_MAX && View::decode(&hostile).is_err());
+        check("a view of a long list", &hostile);
+    }
+    let delta = samples::delta();
+    for hostile in [
+        ViewDelta { voters: voters.clone(), ..delta.clone() },
+        ViewDelta { removed: voters, ..delta.clone() },
+        ViewDelta { ring: OwnersDelta { put: owners.clone(), removed: vec![] }, ..delta.clone() },
+        ViewDelta { target: TargetDelta::Joint(OwnersDelta { put: owners, removed: vec![] }), ..delta },
+    ] {
+        let hostile = encoded(|out| codec::encode(&hostile, out));
+        assert!(hostile.len() <= limits::VIEW_BYTES_MAX && ViewDelta::decode(&hostile).is_err());
+        check("a delta of a long list", &hostile);
+    }
+}
+
+/// The one element that costs more than the factor: a reason of one byte has the size of the largest reason in memory. No
+/// honest view tells it twice, and no view has room for more than so many.
+#[test]
+fn the_shortest_changes_cost_no_more_than_three_times_their_size() {
+    let each = 3 * u64::try_from(size_of::<Change>()).unwrap();
+    let bound = |bytes: &[u8]| (FACTOR + each) * bytes.len() as u64 + CONSTANT;
+    for count in [1, 5, 255, 513, limits::CHANGES_MAX] {
+        let changes = vec![Change::Formed; count];
+        let view =
+            encoded(|out| codec::encode(&ViewFields { changes: changes.clone(), ..samples::view_fields() }, out));
+        assert!(View::decode(&view).is_ok());
+        assert!(allocated_by(|| View::decode(&view)) <= bound(&view), "{count}");
+        let record = ViewRecord { changes, ..ViewRecord::of(&samples::view(), samples::view().hash()) };
+        let log = encoded(|out| AdminReply::ViewLog(vec![record; limits::VIEW_LOG_MAX]).encode(out));
+        assert!(AdminReply::decode(&log).is_ok());
+        assert!(allocated_by(|| AdminReply::decode(&log)) <= bound(&log), "{count}");
+    }
 }
 
 fn founding(founders: usize) -> PeerMessage {
-    PeerMessage::Founding { founders: vec![samples::label("a"); founders], config: samples::config() }
+    GenesisMessage::Founding { founders: vec![samples::label("a"); founders], config: samples::config() }.into()
 }

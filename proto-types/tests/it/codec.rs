@@ -4,16 +4,21 @@ use std::{num::NonZeroU64, time::Duration};
 
 use proptest::{collection::vec, prelude::*};
 use quoit_proto_types::{
-    Boot, Epoch, ErrorCode, Instance, KeyspaceId, Label, Nonce, View,
+    Boot, Epoch, ErrorCode, Fence, Identity, Instance, KeyspaceId, Label, Member, Nonce, Ordinal, Role, SlotCount,
+    View,
     codec::{self, DecodeError},
     frame::FrameType,
     limits,
     message::{
+        admin::{AdminReply, AdminRequest},
         client::{Expiry, KeyHeader, Refusal, WriteHeader},
-        peer::{GenesisDigest, PeerMessage},
-        session::{Hello, HelloAck, HelloError, NodeHello, Session},
+        genesis::{GenesisDigest, GenesisMessage},
+        heartbeat::Heartbeat,
+        membership::{Applicant, Command, MembershipMessage},
+        peer::PeerMessage,
+        session::{Hello, HelloAck, HelloError, NodeHello, Session, VersionRange},
     },
-    view::Address,
+    view::{Address, Change, Intent, Liveness, Owner, TimingProfile, ViewConfig, ViewDelta, ViewFields},
 };
 
 use crate::{
@@ -97,6 +102,18 @@ proptest! {
     }
 
     #[test]
+    fn heartbeat(message in strategies::heartbeat()) {
+        let bytes = encoded(|out| message.encode(out));
+        prop_assert!(bytes.len() <= limits::HEARTBEAT_BYTES_MAX);
+        check(&message, &bytes, Heartbeat::decode)?;
+    }
+
+    #[test]
+    fn admin_request(message in strategies::admin_request()) {
+        check(&message, &encoded(|out| message.encode(out)), AdminRequest::decode)?;
+    }
+
+    #[test]
     fn random_bytes_never_panic(bytes in vec(any::<u8>(), 0..300)) {
         TARGETS.iter().for_each(|(_, run)| run(&bytes));
     }
@@ -121,17 +138,25 @@ proptest! {
     fn view(message in strategies::view()) {
         check(&message, &encoded(|out| message.encode(out)), View::decode)?;
     }
+
+    #[test]
+    fn view_delta(message in strategies::view_delta()) {
+        check(&message, &encoded(|out| message.encode(out)), ViewDelta::decode)?;
+    }
+
+    #[test]
+    fn admin_reply(message in strategies::admin_reply()) {
+        check(&message, &encoded(|out| message.encode(out)), AdminReply::decode)?;
+    }
 }
 
 #[test]
 fn no_flipped_bit_panics_or_reads_as_what_is_not_written_back() {
-    for &kind in FrameType::ALL {
-        for (_, body) in samples::bodies(kind) {
-            for bit in 0..body.len() * 8 {
-                let mut body = body.clone();
-                body[bit / 8] ^= 1 << (bit % 8);
-                TARGETS.iter().for_each(|(_, run)| run(&body));
-            }
+    for (_, sample) in samples::everything() {
+        for bit in 0..sample.len() * 8 {
+            let mut bytes = sample.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            TARGETS.iter().for_each(|(_, run)| run(&bytes));
         }
     }
 }
@@ -145,7 +170,7 @@ fn the_largest_of_every_message_fits_its_frame() {
         instance: Instance::from_random(u128::MAX),
         boot: Boot::new(u32::MAX),
         nonce: Nonce::new(u64::MAX),
-        address: format!("{}:65535", "h".repeat(254)).parse().unwrap(),
+        address: longest_address(),
     });
     let session = Session { version: u16::MAX, features: u64::MAX };
     let ack = HelloAck { session, epoch: Epoch::new(u64::MAX), value_bytes_max: u32::MAX, node: node.clone() };
@@ -168,6 +193,108 @@ fn the_largest_of_every_message_fits_its_frame() {
     let read = Refusal::decode(&bytes).unwrap();
     assert!(!read.text.is_empty() && text.starts_with(&read.text));
     fits(FrameType::Refusal, bytes);
+
+    let name = longest_label(0);
+    let command = Command::Transfer { to: Some(name.clone()) };
+    fits(FrameType::Admin, encoded(|out| AdminRequest::Command(command).encode(out)));
+    fits(FrameType::Admin, encoded(|out| AdminRequest::Recover { survivor: name }.encode(out)));
+}
+
+/// A label of 63 characters that ends in `index`.
+fn longest_label(index: u32) -> Label {
+    format!("{index:a>63}").parse().unwrap()
+}
+
+/// The longest address there is.
+fn longest_address() -> Address {
+    format!("{}:65535", "h".repeat(254)).parse().unwrap()
+}
+
+/// The most members with the longest names and addresses, the most reasons, a ring change.
+fn largest_view(first: u32) -> ViewFields {
+    let count = u32::try_from(limits::MEMBERS_MAX).unwrap();
+    let cluster = longest_label(0);
+    let members: Vec<Member> = (first..first + count)
+        .map(|index| {
+            let identity = Identity { role: Role::Node, name: longest_label(index), cluster: cluster.clone() };
+            Member {
+                ordinal: Ordinal::new(index),
+                node_id: identity.node_id(),
+                name: identity.name,
+                instance: Instance::from_random(index.into()),
+                boot: Boot::new(u32::MAX),
+                address: longest_address(),
+                zone: Some(longest_label(index)),
+                vnodes: 400,
+                priority: u8::MAX,
+                versions: VersionRange { min: u16::MAX, max: u16::MAX },
+                live: Liveness::Down,
+                intent: Intent::Stay,
+            }
+        })
+        .collect();
+    let ring: Vec<Owner> = members.iter().map(|m| Owner { ordinal: m.ordinal, boot: m.boot }).collect();
+    ViewFields {
+        cluster,
+        epoch: Epoch::new(1 << 62),
+        voters: ring[..limits::VOTERS_MAX].iter().map(|owner| owner.ordinal).collect(),
+        coordinator: ring[0].ordinal,
+        target: Some(ring.clone()),
+        ring,
+        fence: Fence::new(1 << 62),
+        next_ordinal: Ordinal::new(u32::MAX),
+        proposed_at_ms: u64::MAX,
+        changes: vec![Change::Moved(longest_label(1), longest_address()); limits::CHANGES_MAX],
+        members,
+        ..samples::view_fields()
+    }
+}
+
+/// Every valid view can be sent, alone and in whatever carries one.
+#[test]
+fn the_largest_view_fits_whatever_carries_it() {
+    let mut earlier = largest_view(1 << 28);
+    earlier.epoch = Epoch::new(1 << 61);
+    earlier.fence = Fence::default();
+    let (old, new) = (View::new(earlier).unwrap(), View::new(largest_view(1 << 30)).unwrap());
+    let ballot = samples::ballot();
+    let whole = encoded(|out| new.encode(out));
+    assert_eq!(View::decode(&whole).as_ref(), Ok(&new));
+    // Not a single member is left, so everything is in the delta.
+    let delta = ViewDelta::between(&old, &new).unwrap();
+    for length in [whole.len(), encoded(|out| delta.encode(out)).len()] {
+        assert!((4_900_000..=limits::VIEW_BYTES_MAX).contains(&length), "{length}");
+    }
+    let founder = Applicant {
+        name: longest_label(0),
+        address: longest_address(),
+        zone: Some(longest_label(0)),
+        vnodes: u32::MAX,
+        ..samples::applicant()
+    };
+    let carriers = [
+        GenesisMessage::Promise { ballot, accepted: Some((ballot, new.clone())), founder }.into(),
+        MembershipMessage::CommitDelta { ballot, delta }.into(),
+    ];
+    for message in carriers {
+        let bytes = encoded(|out| PeerMessage::encode(&message, out));
+        assert!(PeerMessage::decode(&bytes) == Ok(message));
+    }
+    let reply = AdminReply::ViewAt(Some(new));
+    assert!(AdminReply::decode(&encoded(|out| reply.encode(out))) == Ok(reply));
+}
+
+#[test]
+fn a_heartbeat_fits_a_datagram_and_names_no_more_suspects_than_may_be() {
+    // What is left of the smallest QUIC packet of 1,200 bytes: header 25, tag 16, frame 3.
+    const { assert!(limits::HEARTBEAT_BYTES_MAX <= 1200 - 25 - 16 - 3) };
+    let longest = samples::longest_ping(limits::SUSPECTS_MAX);
+    let bytes = encoded(|out| longest.encode(out));
+    assert!(bytes.len() <= limits::HEARTBEAT_BYTES_MAX, "{}", bytes.len());
+    assert_eq!(Heartbeat::decode(&bytes), Ok(longest));
+    let longer = encoded(|out| samples::longest_ping(limits::SUSPECTS_MAX + 1).encode(out));
+    assert!(longer.len() <= limits::HEARTBEAT_BYTES_MAX, "it is not the length that is refused");
+    assert_eq!(Heartbeat::decode(&longer), Err(DecodeError::Malformed { what: "heartbeat" }));
 }
 
 #[test]
@@ -194,8 +321,22 @@ fn messages_end_where_their_bytes_do() {
         let bytes = and_more(encoded(|out| message.encode(out)));
         assert_eq!(PeerMessage::decode(&bytes).err(), trailing("peer message"), "{name}");
     }
+    for (name, request) in samples::admin_requests() {
+        let bytes = and_more(encoded(|out| request.encode(out)));
+        assert_eq!(AdminRequest::decode(&bytes).err(), trailing("admin request"), "{name}");
+    }
+    for (name, reply) in samples::admin_replies() {
+        let bytes = and_more(encoded(|out| reply.encode(out)));
+        assert_eq!(AdminReply::decode(&bytes).err(), trailing("admin reply"), "{name}");
+    }
+    for (name, heartbeat) in samples::heartbeats() {
+        let bytes = and_more(encoded(|out| heartbeat.encode(out)));
+        assert_eq!(Heartbeat::decode(&bytes).err(), trailing("heartbeat"), "{name}");
+    }
     let view = and_more(encoded(|out| samples::view().encode(out)));
     assert_eq!(View::decode(&view).err(), trailing("view"));
+    let delta = and_more(encoded(|out| samples::delta().encode(out)));
+    assert_eq!(ViewDelta::decode(&delta).err(), trailing("view delta"));
     let ack = and_more(encoded(|out| codec::encode(&samples::hello_ack(), out)));
     assert_eq!(HelloAck::decode(&ack).err(), trailing("HelloAck"));
 }
@@ -205,6 +346,10 @@ fn what_is_longer_than_its_limit_is_not_looked_at() {
     let bytes = vec![0; limits::PEER_MESSAGE_BYTES_MAX + 1];
     assert!(matches!(PeerMessage::decode(&bytes), Err(DecodeError::TooLong { .. })));
     assert!(matches!(View::decode(&bytes), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(ViewDelta::decode(&bytes), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(AdminReply::decode(&bytes), Err(DecodeError::TooLong { .. })));
+    assert!(matches!(AdminRequest::decode(&bytes[..1025]), Err(DecodeError::TooLong { limit: 1024, .. })));
+    assert!(matches!(Heartbeat::decode(&bytes[..1101]), Err(DecodeError::TooLong { limit: 1100, .. })));
     assert!(matches!(HelloAck::decode(&bytes), Err(DecodeError::TooLong { .. })));
 }
 
@@ -259,9 +404,16 @@ fn the_genesis_digest_is_of_a_set_of_founders_and_of_all_else() {
     assert_ne!(genesis, digest(&[n1.clone(), n2.clone()]));
     let founders = [n1, n2, n3];
     assert_ne!(genesis, GenesisDigest::of(&samples::label("test"), &founders, &config));
-    let mut other = config;
-    other.replication += 1;
-    assert_ne!(genesis, GenesisDigest::of(&cluster, &founders, &other));
+    let others = [
+        ViewConfig { slots: SlotCount::from_log2(4).unwrap(), ..config },
+        ViewConfig { replication: config.replication + 1, ..config },
+        ViewConfig { ring_algorithm: config.ring_algorithm + 1, ..config },
+        ViewConfig { timing: TimingProfile::Fast, ..config },
+        ViewConfig { out_after_s: config.out_after_s + 1, ..config },
+    ];
+    for other in others {
+        assert_ne!(genesis, GenesisDigest::of(&cluster, &founders, &other));
+    }
 }
 
 #[test]

@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
-use quoit_proto_types::frame::{FrameType, TraceContext};
+use quoit_proto_types::{
+    frame::{FrameType, TraceContext},
+    limits,
+};
 
 use crate::{bodies::TARGETS, samples};
 
@@ -71,6 +74,19 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "client_messages" => &[FrameType::Get, FrameType::Set, FrameType::Remaining, FrameType::Refusal],
         "peer_message" => &[FrameType::Peer],
         "view" => &[FrameType::View],
+        "view_delta" => {
+            let both = samples::encoded(|out| {
+                samples::view().encode(out);
+                samples::delta().encode(out);
+            });
+            seeds.push(named(("View and ViewDelta", both)));
+            &[FrameType::ViewDelta]
+        }
+        "admin" => &[FrameType::Admin, FrameType::AdminReply],
+        "heartbeat" => {
+            seeds.extend(samples::datagrams().into_iter().map(named));
+            &[]
+        }
         _ => panic!("no seeds for {target}"),
     };
     for kind in kinds {
@@ -92,7 +108,12 @@ fn hostile(target: &str) -> Vec<(&'static str, Vec<u8>)> {
         "frame_header" => vec![("hostile body", header(u32::MAX, 1)), ("hostile version", header(0, 2))],
         "hello" => vec![("hostile version", b"\x02\x09\0and what only version 2 can read".to_vec())],
         "peer_message" => {
-            vec![("hostile founders", [&[6, 0xff, 0x01][..], &b"\x01a".repeat(255), &[14, 1, 1]].concat())]
+            let founders = b"\x01a".repeat(255);
+            vec![("hostile founders", [&[0, 0, 0xff, 0x01][..], &founders, &[14, 1, 1, 1, 0]].concat())]
+        }
+        "heartbeat" => {
+            let suspects = samples::longest_ping(limits::SUSPECTS_MAX + 1);
+            vec![("hostile suspects", samples::encoded(|out| suspects.encode(out)))]
         }
         _ => vec![],
     };

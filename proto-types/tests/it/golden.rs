@@ -6,6 +6,7 @@ use std::{env, fmt::Write, fs, path::PathBuf};
 use quoit_proto_types::{
     ErrorCode, HashPoint, KeyspaceId, Ordinal, Ring, Role, SlotCount, codec,
     frame::{FrameType, HEADER_BYTES, MESSAGE_VERSION, TraceContext},
+    limits,
     message::session::{FEATURES, VERSIONS},
     ring::RingMember,
 };
@@ -111,6 +112,10 @@ fn frames_and_messages() {
     let traced = samples::frame(FrameType::Miss, TraceContext::Present, b"");
     let (header, trace) = traced.split_at(HEADER_BYTES);
     writeln!(found, "with a trace context\n  {} | {}", hex(header), hex(trace)).unwrap();
+    writeln!(found, "datagrams {}", limits::HEARTBEAT_BYTES_MAX).unwrap();
+    for (name, bytes) in samples::datagrams() {
+        writeln!(found, "  {name}: {}", hex(&bytes)).unwrap();
+    }
     check("frames.txt", &found);
 }
 
@@ -122,6 +127,9 @@ fn view_and_genesis() {
     writeln!(found, "view hash {}", hex(&samples::encoded(|out| codec::encode(&view.hash(), out)))).unwrap();
     let genesis = samples::genesis();
     writeln!(found, "genesis digest {}", hex(&samples::encoded(|out| codec::encode(&genesis, out)))).unwrap();
+    for (name, change) in samples::changes() {
+        writeln!(found, "change {name} {}", hex(&samples::encoded(|out| codec::encode(&change, out)))).unwrap();
+    }
     check("view.txt", &found);
 }
 

@@ -9,6 +9,7 @@ mod allocation;
 #[path = "../../fuzz/bodies.rs"]
 pub mod bodies;
 mod codec;
+mod delta;
 mod frame;
 mod fuzz_corpus;
 mod golden;

@@ -9,11 +9,19 @@ use quoit_proto_types::{
     frame::{FrameHeader, FrameType, TraceContext},
     message::{
         client::{Expiry, KeyHeader, Refusal, WriteHeader},
-        peer::{Founder, GenesisDigest, PeerMessage},
-        session::{FEATURES, Hello, HelloAck, NodeHello, Session, VERSIONS},
+        session::{FEATURES, Hello, HelloAck, NodeHello, Session, VERSIONS, VersionRange},
     },
-    view::{Address, Liveness, Owner, RING_ALGORITHM, ViewConfig, ViewFields, ViewHash},
+    view::{
+        Address, Change, Intent, Liveness, Owner, RING_ALGORITHM, TimingProfile, ViewConfig, ViewDelta, ViewFields,
+        ViewHash,
+    },
 };
+
+pub(crate) use messages::{
+    admin_replies, admin_requests, applicant, changes, genesis, heartbeats, longest_ping, peer_messages,
+};
+
+mod messages;
 
 pub(crate) fn label(text: &str) -> Label {
     text.parse().unwrap()
@@ -38,19 +46,28 @@ pub(crate) fn member(index: u32) -> Member {
         address: address(index),
         zone: (index > 0).then(|| label("zone-b")),
         vnodes: 128,
+        priority: u8::from(index == 1),
+        versions: VersionRange { min: 1, max: 2 },
         live: if index == 2 { Liveness::Down } else { Liveness::Up },
+        intent: if index == 0 { Intent::Leave } else { Intent::Stay },
     }
 }
 
 pub(crate) fn config() -> ViewConfig {
-    ViewConfig { slots: SlotCount::DEFAULT, replication: 2, ring_algorithm: RING_ALGORITHM }
+    let timing = TimingProfile::Wan;
+    ViewConfig { slots: SlotCount::DEFAULT, replication: 2, ring_algorithm: RING_ALGORITHM, timing, out_after_s: 300 }
 }
 
 pub(crate) fn ballot() -> Ballot {
     Ballot { term: Term::new(4), ordinal: Ordinal::new(1), boot: Boot::new(301) }
 }
 
-/// The fields of a valid view of four members, in which the fourth is joining.
+/// A ballot above [`ballot`].
+pub(crate) fn ballot_above() -> Ballot {
+    Ballot { term: Term::new(5), ..ballot() }
+}
+
+/// The fields of a valid view of four members, in which the first is leaving and the fourth joining.
 pub(crate) fn view_fields() -> ViewFields {
     let members: Vec<Member> = (0..4).map(member).collect();
     let owners: Vec<Owner> = members.iter().map(|m| Owner { ordinal: m.ordinal, boot: m.boot }).collect();
@@ -58,7 +75,8 @@ pub(crate) fn view_fields() -> ViewFields {
         cluster: label("prod"),
         cluster_id: ClusterId::from_random(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
         epoch: Epoch::new(9),
-        previous: ViewHash::default(),
+        recovered_from: Some(ClusterId::from_random(0x0fed)),
+        previous: view_hash(0xcd),
         ballot: ballot(),
         coordinator: Ordinal::new(1),
         voters: vec![Ordinal::new(0), Ordinal::new(1), Ordinal::new(2)],
@@ -68,19 +86,42 @@ pub(crate) fn view_fields() -> ViewFields {
         target: Some(owners),
         fence: Fence::new(8),
         next_ordinal: Ordinal::new(4),
+        proposed_at_ms: 1_800_000_000_000,
+        changes: vec![Change::Joined(label("n4")), Change::RingChangeBegun],
     }
+}
+
+/// The hash that is `byte` all over.
+pub(crate) fn view_hash(byte: u8) -> ViewHash {
+    codec::decode_exact(&[byte; 32], "hash", 32).unwrap()
 }
 
 pub(crate) fn view() -> View {
     View::new(view_fields()).unwrap()
 }
 
-pub(crate) fn founders() -> Vec<Label> {
-    ["n1", "n2", "n3"].map(label).to_vec()
+/// The view after it: the ring change is done, the first member is gone, and another one is up.
+pub(crate) fn next_view() -> View {
+    let (before, mut fields) = (view().hash(), view_fields());
+    fields.epoch = Epoch::new(10);
+    fields.previous = before;
+    fields.members.remove(0);
+    fields.members[1].live = Liveness::Up;
+    fields.voters = vec![Ordinal::new(1), Ordinal::new(2), Ordinal::new(3)];
+    fields.ring = fields.target.take().unwrap().split_off(1);
+    fields.fence = Fence::new(10);
+    fields.proposed_at_ms += 1_000;
+    fields.changes = vec![Change::RingChangeDone, Change::Removed(label("n1")), Change::Up(label("n3"))];
+    View::new(fields).unwrap()
 }
 
-pub(crate) fn genesis() -> GenesisDigest {
-    GenesisDigest::of(&label("prod"), &founders(), &config())
+/// What makes [`next_view`] of [`view`].
+pub(crate) fn delta() -> ViewDelta {
+    ViewDelta::between(&view(), &next_view()).unwrap()
+}
+
+pub(crate) fn founders() -> Vec<Label> {
+    ["n1", "n2", "n3"].map(label).to_vec()
 }
 
 pub(crate) fn node_hello() -> NodeHello {
@@ -95,43 +136,6 @@ pub(crate) fn node_hello() -> NodeHello {
 pub(crate) fn hello_ack() -> HelloAck {
     let session = Session { version: VERSIONS.max, features: FEATURES };
     HelloAck { session, epoch: Epoch::new(9), value_bytes_max: 1 << 20, node: Some(node_hello()) }
-}
-
-/// Every message between nodes, with its name.
-pub(crate) fn peer_messages() -> Vec<(&'static str, PeerMessage)> {
-    let (epoch, ballot) = (Epoch::GENESIS, ballot());
-    let founder = Founder {
-        name: label("n1"),
-        instance: Instance::from_random(7),
-        boot: Boot::new(300),
-        address: address(0),
-        zone: Some(label("zone-a")),
-        vnodes: 128,
-    };
-    let messages = vec![
-        PeerMessage::Prepare { epoch, genesis: genesis(), ballot },
-        PeerMessage::Promise { epoch, ballot, accepted: None, founder: founder.clone() },
-        PeerMessage::Promise { epoch, ballot, accepted: Some((ballot, view())), founder },
-        PeerMessage::Propose { epoch, ballot, view: view() },
-        PeerMessage::Accepted { epoch, ballot },
-        PeerMessage::Reject { epoch, ballot, seen: Ballot { term: Term::new(5), ..ballot } },
-        PeerMessage::Commit { view: view() },
-        PeerMessage::Founding { founders: founders(), config: config() },
-    ];
-    messages.into_iter().map(|message| (peer_message_name(&message), message)).collect()
-}
-
-fn peer_message_name(message: &PeerMessage) -> &'static str {
-    match message {
-        PeerMessage::Prepare { .. } => "Prepare",
-        PeerMessage::Promise { accepted: None, .. } => "Promise",
-        PeerMessage::Promise { accepted: Some(_), .. } => "Promise with a view",
-        PeerMessage::Propose { .. } => "Propose",
-        PeerMessage::Accepted { .. } => "Accepted",
-        PeerMessage::Reject { .. } => "Reject",
-        PeerMessage::Commit { .. } => "Commit",
-        PeerMessage::Founding { .. } => "Founding",
-    }
 }
 
 /// The bytes that `encode` appends.
@@ -157,6 +161,7 @@ pub(crate) fn bodies(kind: FrameType) -> Vec<(&'static str, Vec<u8>)> {
             ("to a node", encoded(|out| codec::encode(&hello_ack(), out))),
         ],
         FrameType::View => vec![("", encoded(|out| view().encode(out)))],
+        FrameType::ViewDelta => vec![("", encoded(|out| delta().encode(out)))],
         FrameType::Get | FrameType::Delete | FrameType::TimeToLive => {
             vec![("", encoded(|out| KeyHeader { keyspace, key }.encode(out)))]
         }
@@ -174,12 +179,29 @@ pub(crate) fn bodies(kind: FrameType) -> Vec<(&'static str, Vec<u8>)> {
             ("bare", encoded(|out| Refusal::new(ErrorCode::Busy, 50).encode(out))),
             ("with a text", encoded(|out| refusal().encode(out))),
         ],
-        FrameType::Peer => {
-            let encode = |(name, message): (_, PeerMessage)| (name, encoded(|out| message.encode(out)));
-            peer_messages().into_iter().map(encode).collect()
-        }
-        FrameType::ViewGet | FrameType::Done | FrameType::Miss => vec![("", Vec::new())],
+        FrameType::Peer => named(peer_messages(), |message, out| message.encode(out)),
+        FrameType::Admin => named(admin_requests(), |request, out| request.encode(out)),
+        FrameType::AdminReply => named(admin_replies(), |reply, out| reply.encode(out)),
+        FrameType::ViewGet | FrameType::ViewWatch | FrameType::Done | FrameType::Miss => vec![("", Vec::new())],
     }
+}
+
+/// Sample datagrams, each with its name.
+pub(crate) fn datagrams() -> Vec<(&'static str, Vec<u8>)> {
+    named(heartbeats(), |heartbeat, out| heartbeat.encode(out))
+}
+
+/// Every frame body and every datagram, each with a name.
+pub(crate) fn everything() -> Vec<(String, Vec<u8>)> {
+    let kinds = FrameType::ALL.iter();
+    let bodies =
+        kinds.flat_map(|&kind| bodies(kind).into_iter().map(move |(name, body)| (format!("{kind:?} {name}"), body)));
+    bodies.chain(datagrams().into_iter().map(|(name, bytes)| (name.to_owned(), bytes))).collect()
+}
+
+/// `messages`, encoded.
+fn named<M>(messages: Vec<(&'static str, M)>, encode: impl Fn(&M, &mut BytesMut)) -> Vec<(&'static str, Vec<u8>)> {
+    messages.into_iter().map(|(name, message)| (name, encoded(|out| encode(&message, out)))).collect()
 }
 
 pub(crate) fn refusal() -> Refusal {

@@ -9,16 +9,22 @@ use std::{
 use proptest::{collection::vec, option, prelude::*, test_runner::RngSeed};
 use quoit_proto_types::{
     Ballot, Boot, ClusterId, Epoch, ErrorCode, Fence, Identity, Instance, Label, Member, Nonce, Ordinal, Role,
-    SlotCount, Term, View,
+    SlotCount, Term, View, codec,
     frame::{FrameHeader, FrameType, TraceContext},
     id::RequestId,
     message::{
         client::{Expiry, Refusal},
-        peer::{Founder, GenesisDigest, PeerMessage},
-        session::{Hello, HelloAck, NodeHello, Session},
+        session::{Hello, HelloAck, NodeHello, Session, VersionRange},
     },
-    view::{Address, Liveness, Owner, RING_ALGORITHM, ViewConfig, ViewFields, ViewHash},
+    view::{
+        Address, Change, Intent, Liveness, Owner, RING_ALGORITHM, TimingProfile, ViewConfig, ViewDelta, ViewFields,
+        ViewHash,
+    },
 };
+
+pub(crate) use messages::{admin_reply, admin_request, heartbeat, peer_message};
+
+mod messages;
 
 /// `cases` cases, the same in every run unless `PROPTEST_RNG_SEED` says otherwise.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
@@ -68,92 +74,174 @@ fn ballot() -> impl Strategy<Value = Ballot> {
     })
 }
 
+fn view_hash() -> impl Strategy<Value = ViewHash> {
+    any::<[u8; 32]>().prop_map(|bytes| codec::decode_exact(&bytes, "hash", 32).unwrap())
+}
+
 fn config() -> impl Strategy<Value = ViewConfig> {
-    (4_u8..=20, 1_u8..=7).prop_map(|(log2, replication)| ViewConfig {
+    let timing = prop::sample::select(&TimingProfile::ALL[..]);
+    (4_u8..=20, 1_u8..=7, timing, short_integer()).prop_map(|(log2, replication, timing, out_after_s)| ViewConfig {
         slots: SlotCount::from_log2(log2).unwrap(),
         replication,
         ring_algorithm: RING_ALGORITHM,
+        timing,
+        out_after_s,
     })
 }
 
-fn genesis() -> impl Strategy<Value = GenesisDigest> {
-    (label(), vec(label(), 0..4), config())
-        .prop_map(|(cluster, founders, config)| GenesisDigest::of(&cluster, &founders, &config))
+fn versions() -> impl Strategy<Value = VersionRange> {
+    any::<(u16, u16)>().prop_map(|(min, max)| VersionRange { min, max })
 }
 
-/// A member of cluster `prod`; ordinal and name are replaced by those of its place.
+fn change() -> impl Strategy<Value = Change> {
+    let with_name = prop::sample::select(
+        &[
+            Change::Elected as fn(Label) -> Change,
+            Change::Joined,
+            Change::Restarted,
+            Change::Replaced,
+            Change::Changed,
+            Change::Up,
+            Change::Down,
+            Change::TooLongDown,
+            Change::Removed,
+            Change::Votes,
+            Change::VotesNoMore,
+        ][..],
+    );
+    let bare =
+        [Change::Formed, Change::RingChangeBegun, Change::RingChangeDone, Change::RingChangeAborted].map(Just).to_vec();
+    prop_oneof![
+        proptest::strategy::Union::new(bare),
+        (with_name, label()).prop_map(|(change, name)| change(name)),
+        (label(), address()).prop_map(|(name, address)| Change::Moved(name, address)),
+        (label(), label()).prop_map(|(name, by)| Change::Draining(name, by)),
+        (label(), label()).prop_map(|(name, by)| Change::ForcedOut(name, by)),
+        (label(), integer()).prop_map(|(name, epoch)| Change::Recovered(name, Epoch::new(epoch))),
+    ]
+}
+
+/// A member of cluster `prod`; ordinal and, where a name is there twice, intent are replaced by those of its place.
 fn member() -> impl Strategy<Value = Member> {
-    let life = (instance(), boot(), any::<bool>());
-    (label(), life, address(), option::of(label()), 0..=4096_u32).prop_map(|(name, life, address, zone, vnodes)| {
-        let (instance, boot, up) = life;
+    let life = (instance(), boot(), any::<(bool, bool)>());
+    let place = (address(), option::of(label()), 0..=4096_u32);
+    (label(), life, place, any::<u8>(), versions()).prop_map(|(name, life, place, priority, versions)| {
+        let (instance, boot, (up, stays)) = life;
+        let (address, zone, vnodes) = place;
         let identity = Identity { role: Role::Node, name, cluster: "prod".parse().unwrap() };
         let live = if up { Liveness::Up } else { Liveness::Down };
-        let (node_id, name) = (identity.node_id(), identity.name);
-        Member { ordinal: Ordinal::default(), node_id, name, instance, boot, address, zone, vnodes, live }
+        let intent = if stays { Intent::Stay } else { Intent::Leave };
+        let (ordinal, node_id, name) = (Ordinal::default(), identity.node_id(), identity.name);
+        Member { ordinal, node_id, name, instance, boot, address, zone, vnodes, priority, versions, live, intent }
     })
+}
+
+/// One to eight members in order, some of them with the name of another.
+fn members() -> impl Strategy<Value = Vec<Member>> {
+    (vec((member(), any::<bool>()), 1..9), short_integer()).prop_map(|(drawn, gap)| {
+        let mut names = BTreeSet::new();
+        let mut members: Vec<Member> = Vec::new();
+        for ((mut member, namesake), place) in drawn.into_iter().zip(0_u32..) {
+            if let Some(first) = members.first().filter(|_| namesake) {
+                (member.name, member.node_id) = (first.name.clone(), first.node_id);
+            }
+            if member.intent == Intent::Stay && !names.insert(member.name.clone()) {
+                member.intent = Intent::Leave;
+            }
+            member.ordinal = Ordinal::new(place * (1 + gap / 16));
+            members.push(member);
+        }
+        members
+    })
+}
+
+/// What makes a view of members, beside them.
+#[derive(Clone, Debug)]
+struct Draw {
+    epoch: u64,
+    fence: u64,
+    ballot: Ballot,
+    config: ViewConfig,
+    previous: ViewHash,
+    cluster_id: ClusterId,
+    recovered_from: Option<ClusterId>,
+    proposed_at_ms: u64,
+    changes: Vec<Change>,
+    chosen: [u16; 4],
+}
+
+fn draw() -> impl Strategy<Value = Draw> {
+    let numbers = (integer(), integer(), integer(), any::<[u16; 4]>());
+    let about = (ballot(), config(), view_hash(), cluster_id(), option::of(cluster_id()));
+    (numbers, about, vec(change(), 0..5)).prop_map(|(numbers, about, changes)| {
+        let (epoch, fence, proposed_at_ms, chosen) = numbers;
+        let (ballot, config, previous, cluster_id, recovered_from) = about;
+        let epoch = epoch.clamp(1, 1 << 61);
+        let fence = fence.min(epoch);
+        let previous = if epoch == 1 { ViewHash::default() } else { previous };
+        Draw { epoch, fence, ballot, config, previous, cluster_id, recovered_from, proposed_at_ms, changes, chosen }
+    })
+}
+
+fn view_of(members: Vec<Member>, draw: Draw) -> View {
+    let [ring, target, coordinator, voters] = draw.chosen;
+    let of = |mask: u16| members.iter().enumerate().filter(move |(place, _)| mask >> place & 1 == 1).map(|(_, m)| m);
+    let owners = |mask| of(mask).map(|m| Owner { ordinal: m.ordinal, boot: m.boot }).collect::<Vec<_>>();
+    let mut voters: Vec<Ordinal> = of(voters).map(|member| member.ordinal).take(7).collect();
+    if voters.is_empty() {
+        voters = vec![members[0].ordinal];
+    }
+    let fields = ViewFields {
+        cluster: "prod".parse().unwrap(),
+        cluster_id: draw.cluster_id,
+        epoch: Epoch::new(draw.epoch),
+        recovered_from: draw.recovered_from,
+        previous: draw.previous,
+        ballot: draw.ballot,
+        coordinator: members[usize::from(coordinator) % members.len()].ordinal,
+        voters,
+        config: draw.config,
+        ring: owners(ring),
+        target: (coordinator & 1 == 1).then(|| owners(target)),
+        fence: Fence::new(draw.fence),
+        next_ordinal: Ordinal::new(u32::MAX),
+        proposed_at_ms: draw.proposed_at_ms,
+        changes: draw.changes,
+        members,
+    };
+    View::new(fields).unwrap()
 }
 
 pub(crate) fn view() -> impl Strategy<Value = View> {
-    let numbers = (integer(), integer(), short_integer(), cluster_id(), ballot(), config());
-    (vec(member(), 1..9), numbers, any::<[u16; 3]>()).prop_map(|(mut members, numbers, chosen)| {
-        let (epoch, fence, gap, cluster_id, ballot, config) = numbers;
-        let mut names = BTreeSet::new();
-        members.retain(|member| names.insert(member.name.clone()));
-        for (place, member) in (0_u32..).zip(&mut members) {
-            member.ordinal = Ordinal::new(place * (1 + gap / 16));
+    (members(), draw()).prop_map(|(members, draw)| view_of(members, draw))
+}
+
+/// Two views of one cluster, the later one last. Some members are in both, and some of these differ.
+pub(crate) fn views() -> impl Strategy<Value = (View, View)> {
+    let altered = vec((0_usize..8, any::<(u32, bool)>(), address()), 0..4);
+    (members(), draw(), draw(), any::<[u8; 2]>(), altered).prop_map(|(members, first, mut second, masks, altered)| {
+        (second.cluster_id, second.recovered_from) = (first.cluster_id, first.recovered_from);
+        second.epoch = first.epoch + 1 + second.epoch % 4;
+        second.fence = second.fence.min(second.epoch);
+        let some = |members: &[Member], mask: u8| {
+            let here = members.iter().enumerate().filter(|(place, _)| mask >> place & 1 == 1);
+            let here: Vec<Member> = here.map(|(_, member)| member.clone()).collect();
+            if here.is_empty() { members.to_vec() } else { here }
+        };
+        let old = view_of(some(&members, masks[0]), first);
+        let mut members = members;
+        for (place, (boot, up), address) in altered {
+            if let Some(member) = members.get_mut(place) {
+                (member.boot, member.address) = (Boot::new(boot), address);
+                member.live = if up { Liveness::Up } else { Liveness::Down };
+            }
         }
-        let owners = |mask: u16| {
-            let chosen = members.iter().enumerate().filter(|(place, _)| mask >> place & 1 == 1);
-            chosen.map(|(_, member)| Owner { ordinal: member.ordinal, boot: member.boot }).collect::<Vec<_>>()
-        };
-        let epoch = epoch.max(1);
-        let fields = ViewFields {
-            cluster: "prod".parse().unwrap(),
-            cluster_id,
-            epoch: Epoch::new(epoch),
-            previous: ViewHash::default(),
-            ballot,
-            coordinator: members[usize::from(chosen[2]) % members.len()].ordinal,
-            voters: members.iter().take(7).map(|member| member.ordinal).collect(),
-            config,
-            ring: owners(chosen[0]),
-            target: (chosen[2] & 1 == 1).then(|| owners(chosen[1])),
-            fence: Fence::new(fence.min(epoch)),
-            next_ordinal: Ordinal::new(u32::MAX),
-            members,
-        };
-        View::new(fields).unwrap()
+        (old, view_of(some(&members, masks[1]), second))
     })
 }
 
-fn founder() -> impl Strategy<Value = Founder> {
-    let place = (address(), option::of(label()), short_integer());
-    (label(), instance(), boot(), place).prop_map(|(name, instance, boot, (address, zone, vnodes))| Founder {
-        name,
-        instance,
-        boot,
-        address,
-        zone,
-        vnodes,
-    })
-}
-
-pub(crate) fn peer_message() -> impl Strategy<Value = PeerMessage> {
-    let epoch = || integer().prop_map(Epoch::new);
-    prop_oneof![
-        (epoch(), genesis(), ballot()).prop_map(|(epoch, genesis, ballot)| PeerMessage::Prepare {
-            epoch,
-            genesis,
-            ballot
-        }),
-        (epoch(), ballot(), option::of((ballot(), view())), founder())
-            .prop_map(|(epoch, ballot, accepted, founder)| PeerMessage::Promise { epoch, ballot, accepted, founder }),
-        (epoch(), ballot(), view()).prop_map(|(epoch, ballot, view)| PeerMessage::Propose { epoch, ballot, view }),
-        (epoch(), ballot()).prop_map(|(epoch, ballot)| PeerMessage::Accepted { epoch, ballot }),
-        (epoch(), ballot(), ballot()).prop_map(|(epoch, ballot, seen)| PeerMessage::Reject { epoch, ballot, seen }),
-        view().prop_map(|view| PeerMessage::Commit { view }),
-        (vec(label(), 0..9), config()).prop_map(|(founders, config)| PeerMessage::Founding { founders, config }),
-    ]
+pub(crate) fn view_delta() -> impl Strategy<Value = ViewDelta> {
+    views().prop_map(|(old, new)| ViewDelta::between(&old, &new).unwrap())
 }
 
 fn node_hello() -> impl Strategy<Value = NodeHello> {

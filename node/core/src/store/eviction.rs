@@ -95,6 +95,13 @@ impl Segments {
         removed
     }
 
+    /// The hashes of the entries whose key is not to be kept.
+    pub(super) fn unwanted(&self, mut keep: impl FnMut(&[u8]) -> bool) -> Vec<u64> {
+        let mut unwanted = self.probation.unwanted(&mut keep);
+        unwanted.extend(self.protected.unwanted(&mut keep));
+        unwanted
+    }
+
     /// Removes the entry that is worth least.
     pub(super) fn evict(&mut self) -> Option<(u64, Entry)> {
         let evicted = self.probation.pop_back().or_else(|| self.protected.pop_back());

@@ -81,6 +81,11 @@ impl Queue {
         Some((hash, entry))
     }
 
+    /// The hashes of the entries whose key is not to be kept.
+    pub(super) fn unwanted(&self, mut keep: impl FnMut(&[u8]) -> bool) -> Vec<u64> {
+        self.cache.iter().filter(|(_, entry)| !keep(entry.key())).map(|(hash, _)| *hash).collect()
+    }
+
     /// Gives idle slots back if they are too many for the room there is.
     pub(super) fn shrink(&mut self, room: usize) {
         let idle = self.slots - self.len();

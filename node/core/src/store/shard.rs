@@ -119,6 +119,12 @@ impl Shard {
         self.deadlines.next()
     }
 
+    /// Removes the entries whose key is not to be kept, and returns how many it removed.
+    pub fn retain(&mut self, keep: impl FnMut(&[u8]) -> bool) -> usize {
+        let unwanted = self.segments.unwanted(keep);
+        unwanted.into_iter().filter(|hash| self.remove(*hash).is_some()).count()
+    }
+
     /// Removes all entries and gives their memory back. The counters stay.
     pub fn clear(&mut self) {
         self.segments = Segments::new(self.config.memory_limit_bytes, self.config.policy);

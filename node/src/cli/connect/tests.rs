@@ -30,7 +30,7 @@ fn flags_go_before_the_context_and_that_before_defaults() {
 fn an_identity_or_the_folder_of_all_can_be_named() {
     let folder = tempfile::tempdir().unwrap();
     let all = folder.path();
-    let refused = identity_folder(Some(all.into())).unwrap_err();
+    let refused = identity_folder(Some(all.into()), Purpose::Keys).unwrap_err();
     assert_eq!(refused.exit_code(), 2.into());
 
     let issue = |name: &str| {
@@ -38,9 +38,14 @@ fn an_identity_or_the_folder_of_all_can_be_named() {
         fs::write(all.join(name).join("tls.crt"), "").unwrap();
     };
     issue("admin");
-    assert_eq!(identity_folder(Some(all.into())).unwrap(), all.join("admin"));
+    let check = |named: PathBuf, purpose, expected: &str| {
+        assert_eq!(identity_folder(Some(named), purpose).unwrap(), all.join(expected));
+    };
+    check(all.into(), Purpose::Keys, "admin");
     issue("client");
-    assert_eq!(identity_folder(Some(all.into())).unwrap(), all.join("client"));
-    assert_eq!(identity_folder(Some(all.join("admin"))).unwrap(), all.join("admin"));
-    assert!(identity_folder(Some(all.join("nobody"))).is_err());
+    check(all.into(), Purpose::Keys, "client");
+    check(all.into(), Purpose::Administration, "admin");
+    check(all.join("admin"), Purpose::Keys, "admin");
+    check(all.join("client"), Purpose::Administration, "client");
+    assert!(identity_folder(Some(all.join("nobody")), Purpose::Keys).is_err());
 }

@@ -44,7 +44,7 @@ fn kind(error: &RequestError) -> &'static str {
         RequestError::NoOwner { .. } => "no owner",
         RequestError::Protocol { .. } => "out of protocol",
         RequestError::Closed => "closed",
-        _ => "other",
+        RequestError::NoSuchMember { .. } | _ => "other",
     }
 }
 

@@ -40,6 +40,10 @@ fn every_key_reaches_the_node() {
         seeds = ["a.example:2", "[::1]:3"]
         founders = ["a", "b"]
         zone = "z"
+        data = "d"
+        priority = 3
+        timing = "wan"
+        out_after = "1h"
         vnodes = 5
         slots_log2 = 6
         memory = "64MiB"
@@ -61,6 +65,9 @@ fn every_key_reaches_the_node() {
     assert_eq!(settings.seeds.len(), 2);
     assert_eq!(settings.founders.len(), 2);
     assert_eq!(settings.zone.as_ref().map(|zone| zone.as_str()), Some("z"));
+    assert_eq!(settings.data.as_deref(), Some("d".as_ref()));
+    assert_eq!((settings.priority, settings.timing), (3, quoit_proto_types::view::TimingProfile::Wan));
+    assert_eq!(settings.out_after.as_secs(), 3600);
     assert_eq!((settings.vnodes, settings.slots.log2()), (5, 6));
     assert_eq!((settings.memory_bytes, settings.value_bytes_max), (64 << 20, 1024));
     assert_eq!(settings.eviction, quoit_core::store::EvictionPolicy::Lru);
@@ -91,6 +98,8 @@ fn files_that_cannot_be_read_are_refused_with_line_and_column() {
     check("drain_timeout = \"soon\"", "line 1, column 17", "`soon` is not a duration");
     check("slots_log2 = 3", "line 1, column 14", "slots_log2 must be 4 to 20");
     check("eviction = \"fifo\"", "line 1, column 12", "unknown variant `fifo`");
+    check("timing = \"slow\"", "line 1, column 10", "unknown variant `slow`");
+    check("priority = 256", "line 1, column 12", "256");
     check("founders = [\"N1\"]", "line 1, column 12", "N1");
     check("threads = 0", "line 1, column 11", "nonzero");
     check("vnodes = ", "line 1, column 10", "literal string");
@@ -107,6 +116,7 @@ fn values_that_are_not_allowed_are_refused_where_they_stand() {
     check("zone = \"a\"\n  vnodes = 5000", &open, "node.toml:2:12");
     check("log = \"quoit=loud\"", &open, "node.toml:1:7");
     check("threads = 5000", &open, "node.toml:1:11");
+    check("out_after = \"0s\"", &open, "node.toml:1:13");
     check("", &Layer { vnodes: Some(5000), ..open.clone() }, "--vnodes");
     check("", &Layer { max_value: Some(super::super::Size(0)), ..open.clone() }, "--max-value");
     check("", &Layer { memory: Some(super::super::Size(1)), ..open.clone() }, "QUOIT_MEMORY");

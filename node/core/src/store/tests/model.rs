@@ -22,6 +22,7 @@ enum Op {
     Ttl { key: u8 },
     Expire { entries_max: usize },
     Advance { micros: u64 },
+    Retain { below: u8 },
     Clear,
 }
 
@@ -36,6 +37,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         20 => any::<u8>().prop_map(|key| Op::Ttl { key }),
         10 => (0..20_usize).prop_map(|entries_max| Op::Expire { entries_max }),
         60 => (0..50_u64).prop_map(|micros| Op::Advance { micros }),
+        2 => any::<u8>().prop_map(|below| Op::Retain { below }),
         1 => Just(Op::Clear),
     ];
     vec(op, 0..400)
@@ -70,6 +72,7 @@ enum Answer {
     Left(Option<Expiry>),
     Done(bool),
     Expired(usize),
+    Retained(usize),
     Set(Option<SetOutcome>),
 }
 
@@ -103,6 +106,7 @@ fn apply(shard: &mut Shard, now: u64, number: usize, op: &Op) -> Answer {
         Op::Ttl { key } => Answer::Left(shard.ttl(now, hash(key), &[key])),
         Op::Expire { entries_max } => Answer::Expired(shard.expire(now, entries_max)),
         Op::Advance { .. } => Answer::Nothing,
+        Op::Retain { below } => Answer::Retained(shard.retain(|key| key[0] < below)),
         Op::Clear => {
             shard.clear();
             Answer::Nothing
@@ -204,6 +208,12 @@ impl Model {
                 Answer::Expired((0..entries_max).take_while(|_| self.expire_one(now)).count())
             }
             Op::Advance { .. } => Answer::Nothing,
+            Op::Retain { below } => {
+                let before = self.probation.len() + self.protected.len();
+                self.probation.retain(|item| item.key[0] < below);
+                self.protected.retain(|item| item.key[0] < below);
+                Answer::Retained(before - self.probation.len() - self.protected.len())
+            }
             Op::Clear => {
                 self.probation.clear();
                 self.protected.clear();

@@ -1,0 +1,228 @@
+//! `processes`: whole clusters of real `quoit` processes, killed, paused, restarted and cut off from each other.
+//!
+//! ```text
+//! cargo build --release -p quoit-node
+//! cargo run --release -p quoit-cluster-tests --bin processes -- failover --kills 100
+//! cargo run --release -p quoit-cluster-tests --bin processes -- all
+//! ```
+
+use std::{
+    hint,
+    io::{self, Read, Write},
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand, ValueEnum};
+use quoit_cluster_tests::process::{
+    LinkKind, Program, Report, called_as_node, namespace,
+    scenarios::{self, Stage},
+    to_json, to_table,
+};
+use quoit_node::cli::{self, Cli as NodeCli};
+use tokio::signal::unix::{SignalKind, signal};
+
+const INTERRUPTED: u8 = 130;
+/// Fewer cannot be cut into a majority and a minority that has somebody to talk to.
+const NODES_MIN: usize = 3;
+
+#[derive(Debug, Parser)]
+#[command(about = "Puts clusters of real `quoit` processes under stress, and checks that they never fork")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+    /// Nodes of each cluster
+    #[arg(long, global = true, default_value_t = 5, value_parser = nodes)]
+    nodes: usize,
+    /// How nodes are cut off from each other
+    #[arg(long, global = true, value_enum, default_value_t = Cutting::Auto)]
+    cutting: Cutting,
+    /// Writes one JSON document
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Cutting {
+    /// In a network namespace where this machine allows it, by forwarders elsewhere
+    Auto,
+    /// By packet filters in a network namespace; skipped where there can be none
+    Namespace,
+    /// By UDP forwarders on loopback
+    Forwarders,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum What {
+    /// Kill the coordinator with SIGKILL, again and again, under load
+    Failover {
+        /// How often
+        #[arg(long, default_value_t = 30)]
+        kills: usize,
+    },
+    /// Start all founders at the same time, with empty disks
+    Genesis {
+        /// How often
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
+    },
+    /// Restart every node in turn, under load
+    Restart,
+    /// Stop the coordinator for 20 s with SIGSTOP
+    Pause,
+    /// Cut a majority off from a minority, and heal it
+    Partition,
+    /// Cut links of the coordinator in one direction
+    OneWay,
+    /// Keep every CPU busy
+    Busy {
+        /// For how long
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
+    /// All of these, with a minute of busy CPUs
+    All {
+        /// How often the coordinator is killed
+        #[arg(long, default_value_t = 30)]
+        kills: usize,
+        /// How often a cluster is formed
+        #[arg(long, default_value_t = 20)]
+        rounds: usize,
+    },
+    /// What the program's own child processes do
+    #[command(hide = true, name = scenarios::SPIN)]
+    Spin,
+}
+
+impl What {
+    fn cuts(self) -> bool {
+        matches!(self, Self::Partition | Self::OneWay | Self::All { .. })
+    }
+}
+
+fn main() -> ExitCode {
+    if called_as_node() {
+        return cli::run(NodeCli::from_command_line());
+    }
+    let args = Cli::parse();
+    if matches!(args.what, What::Spin) {
+        spin();
+        return ExitCode::SUCCESS;
+    }
+    run(&args).unwrap_or_else(|error| {
+        // Nothing is left to do about a standard error that cannot be written.
+        let _ = writeln!(io::stderr(), "error  {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(args: &Cli) -> Result<ExitCode> {
+    let cutting = if args.what.cuts() { cutting(args.cutting) } else { Ok(LinkKind::Direct) };
+    let program = Program::sibling()?;
+    let stage = Stage { program, nodes: args.nodes, links: LinkKind::Direct, shown: true };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let reports = runtime.block_on(async {
+        // Whichever ends first, the nodes and their folders go with it.
+        tokio::select! {
+            reports = Box::pin(play(args.what, &stage, cutting)) => anyhow::Ok(Some(reports)),
+            signal = interrupted() => signal.map(|()| None),
+        }
+    })?;
+    let Some(reports) = reports else { return Ok(ExitCode::from(INTERRUPTED)) };
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{:#}", to_json(&reports))?;
+    } else {
+        write!(out, "{}", to_table(&reports))?;
+    }
+    out.flush()?;
+    Ok(if reports.iter().all(Report::is_good) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How links can be cut here. Does not return where that takes a namespace: the program starts again inside.
+fn cutting(wanted: Cutting) -> Result<LinkKind, String> {
+    if wanted == Cutting::Forwarders {
+        return Ok(LinkKind::Forwarders);
+    }
+    match (namespace::enter(), wanted) {
+        (Ok(()), _) => Ok(LinkKind::Namespace),
+        (Err(error), Cutting::Auto) => {
+            let _ = writeln!(io::stderr(), "SKIPPED: network namespaces: {error:#}; forwarders on loopback instead");
+            Ok(LinkKind::Forwarders)
+        }
+        (Err(error), Cutting::Namespace | Cutting::Forwarders) => Err(format!("{error:#}")),
+    }
+}
+
+async fn play(what: What, stage: &Stage, cutting: Result<LinkKind, String>) -> Vec<Report> {
+    let cut = cutting.map(|links| Stage { links, ..stage.clone() });
+    match what {
+        What::Failover { kills } => vec![Box::pin(scenarios::failover(stage, kills)).await],
+        What::Genesis { rounds } => vec![Box::pin(scenarios::genesis(stage, rounds)).await],
+        What::Restart => vec![Box::pin(scenarios::restart(stage)).await],
+        What::Pause => vec![Box::pin(scenarios::pause(stage)).await],
+        What::Partition => vec![Box::pin(partition(&cut)).await],
+        What::OneWay => vec![Box::pin(one_way(&cut)).await],
+        What::Busy { minutes } => {
+            vec![Box::pin(scenarios::busy(stage, Duration::from_secs(60 * minutes))).await]
+        }
+        What::All { kills, rounds } => vec![
+            Box::pin(scenarios::genesis(stage, rounds)).await,
+            Box::pin(scenarios::failover(stage, kills)).await,
+            Box::pin(scenarios::pause(stage)).await,
+            Box::pin(partition(&cut)).await,
+            Box::pin(one_way(&cut)).await,
+            Box::pin(scenarios::restart(stage)).await,
+            Box::pin(scenarios::busy(stage, Duration::from_secs(60))).await,
+        ],
+        What::Spin => Vec::new(),
+    }
+}
+
+async fn partition(cut: &Result<Stage, String>) -> Report {
+    match cut {
+        Ok(stage) => scenarios::partition(stage).await,
+        Err(why) => skipped("partition", why),
+    }
+}
+
+async fn one_way(cut: &Result<Stage, String>) -> Report {
+    match cut {
+        Ok(stage) => scenarios::one_way(stage).await,
+        Err(why) => skipped("one-way", why),
+    }
+}
+
+fn skipped(scenario: &'static str, why: &str) -> Report {
+    Report { scenario, skipped: Some(why.to_owned()), ..Report::default() }
+}
+
+async fn interrupted() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Works until standard input ends, which it does with the process that holds its other end.
+fn spin() {
+    static ENDED: AtomicBool = AtomicBool::new(false);
+    thread::spawn(|| {
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        ENDED.store(true, Ordering::Relaxed);
+    });
+    while !ENDED.load(Ordering::Relaxed) {
+        hint::spin_loop();
+    }
+}
+
+fn nodes(text: &str) -> Result<usize> {
+    let count: usize = text.parse().context("a number is needed")?;
+    anyhow::ensure!((NODES_MIN..=50).contains(&count), "{NODES_MIN} to 50");
+    Ok(count)
+}

@@ -1,0 +1,92 @@
+//! The mutation gate: whether the simulator finds every planted bug, and with how many seeds.
+
+use comfy_table::Table;
+use serde_json::{Value, json};
+
+use super::table;
+use crate::sim::{self, DiskBug, Failure, Mutant};
+use quoit_core::planted::Bug;
+
+/// How a search for one bug went.
+#[derive(Debug)]
+pub struct Search {
+    /// The bug.
+    pub mutant: Mutant,
+    /// How many seeds it may take.
+    pub budget: u64,
+    /// What the first seed that found it broke.
+    pub found: Option<Box<Failure>>,
+}
+
+/// With how many seeds `mutant` must be found. Twice what it takes, or more: what a seed does changes with the simulator.
+pub const fn budget(mutant: Mutant) -> u64 {
+    match mutant {
+        Mutant::None => 0,
+        Mutant::Planted(bug) => match bug {
+            Bug::NoSelfDoubt | Bug::YieldsForEver | Bug::DeltaOnAnyBase => 5_000,
+            Bug::NoQuorum
+            | Bug::MajorityOfTheReachable
+            | Bug::AcceptedIgnored
+            | Bug::PromiseNotKept
+            | Bug::AnswersForLeftEpochs
+            | Bug::GenesisByMajority
+            | Bug::ForgottenFsync
+            | Bug::NoStandingPromise
+            | Bug::NoWaitForInstalled
+            | Bug::WrongVoterSet
+            | Bug::TermReused
+            | Bug::FenceNotRaised
+            | Bug::InstallsOlderViews
+            | Bug::Preemptive
+            | Bug::NotSticky
+            | Bug::StaysWithoutQuorum
+            | Bug::DownByOneVoter
+            | Bug::UpAtOnce
+            | Bug::InstanceInherits
+            | Bug::NameStolen
+            | Bug::RetiresEarly
+            | Bug::GuardIgnored
+            | Bug::NoPull => 1_000,
+        },
+        Mutant::Disk(bug) => match bug {
+            DiskBug::LastWriteLost | DiskBug::PromisesLost | DiskBug::BootNotRaised | DiskBug::InstanceGuessed => 1_000,
+        },
+    }
+}
+
+/// Looks for `mutant`.
+pub fn search(mutant: Mutant) -> Search {
+    let budget = budget(mutant);
+    let breaks = |seed| sim::run(seed, None, mutant).err();
+    // What breaks without the bug as well does not show the bug.
+    let found = (0..budget).filter_map(breaks).find(|failure| sim::run(failure.seed, None, Mutant::None).is_ok());
+    Search { mutant, budget, found }
+}
+
+/// The searches as a table.
+pub fn to_table(searches: &[Search]) -> Table {
+    let mut table = table(["bug", "seeds", "of", "found by", "how"]);
+    for Search { mutant, budget, found } in searches {
+        let (seeds, by, how) = match found {
+            Some(failure) => {
+                ((failure.seed + 1).to_string(), failure.violation.invariant, failure.violation.what.clone())
+            }
+            None => ("-".to_owned(), "not found", String::new()),
+        };
+        table.add_row([mutant.to_string(), seeds, budget.to_string(), by.to_owned(), how]);
+    }
+    table
+}
+
+/// The searches for programs.
+pub fn to_json(searches: &[Search]) -> Value {
+    let row = |search: &Search| {
+        json!({
+            "bug": search.mutant.to_string(),
+            "budget": search.budget,
+            "seed": search.found.as_ref().map(|failure| failure.seed),
+            "invariant": search.found.as_ref().map(|failure| failure.violation.invariant),
+        })
+    };
+    searches.iter().map(row).collect()
+}

@@ -1,0 +1,86 @@
+//! Real processes: a cluster forms, loses its coordinator, takes a node in, lets one go, and refuses one.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use quoit_client::{AdminReply, AdminRequest, Command, CommandAnswer, Label};
+use quoit_cluster_tests::process::{
+    Fleet, FleetPlan, LinkKind, Observer, Program, Settled,
+    scenarios::{self, Stage},
+    to_table, wait_for,
+};
+
+use crate::live::PATIENCE;
+
+/// A port on which nothing ever listens.
+const NOWHERE: &str = "127.0.0.1:9";
+
+fn stage() -> Stage {
+    // The program of this crate, which cargo builds before its tests, is a node when it is called so.
+    let program = Program::at(env!("CARGO_BIN_EXE_processes"));
+    Stage { program, nodes: 3, links: LinkKind::Direct, shown: false }
+}
+
+async fn start() -> Result<(Fleet, Observer, Settled)> {
+    let Stage { program, nodes, links, .. } = stage();
+    let mut fleet = Fleet::start(&FleetPlan { program, nodes, links }).await?;
+    let mut observer = Observer::connect(&fleet).await?;
+    let settled = Settled::wait(&mut fleet, &mut observer, PATIENCE).await?;
+    Ok((fleet, observer, settled))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn founders_started_in_a_random_order_form_one_cluster() {
+    let report = Box::pin(scenarios::genesis(&stage(), 1)).await;
+    assert!(report.is_good(), "{}", to_table(&[report]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_coordinator_is_replaced_and_no_request_to_others_fails() {
+    let report = Box::pin(scenarios::failover(&stage(), 1)).await;
+    assert!(report.is_good(), "{}", to_table(&[report]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_through_any_member_and_ends_once_it_is_drained() -> Result<()> {
+    let (mut fleet, mut observer, before) = start().await?;
+    let coordinator = fleet.index(&before.coordinator)?;
+    let follower = (0..3).find(|index| *index != coordinator).context("there are three")?;
+    let joiner = fleet.add_joiner("n4", follower)?;
+    fleet.launch(joiner)?;
+    let joined = Settled::wait(&mut fleet, &mut observer, PATIENCE).await?;
+    let name: Label = "n4".parse()?;
+    ensure!(joined.view.members().len() == 4 && joined.view.member_named(&name).is_some());
+
+    // Told to any member, which passes it on.
+    let told = fleet.nodes()[follower].name();
+    let command = AdminRequest::Command(Command::Drain { name: name.clone() });
+    let answer = observer.client().admin(told, command).await?;
+    ensure!(matches!(answer, AdminReply::Command(CommandAnswer::Accepted { .. })), "{answer:?}");
+    let status = fleet.ended(joiner, PATIENCE).await?;
+    ensure!(status.code() == Some(0), "{status}: {}", fleet.log_tail(joiner));
+    let left = Settled::wait(&mut fleet, &mut observer, PATIENCE).await?;
+    ensure!(left.view.members().len() == 3);
+    let violations = observer.take_violations();
+    ensure!(violations.is_empty(), "{violations:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_cannot_be_reached_where_it_says_is_told_so() -> Result<()> {
+    let (mut fleet, mut observer, before) = start().await?;
+    let joiner = fleet.add_joiner("n4", 0)?;
+    fleet.advertise(joiner, NOWHERE.parse()?);
+    fleet.launch(joiner)?;
+    wait_for("the joiner to be told", PATIENCE.max(Duration::from_secs(30)), async || {
+        fleet.check_running()?;
+        let said = fleet.log_tail(joiner);
+        let is_clear = said.contains(NOWHERE) && said.contains("cannot reach") && said.contains("--advertise");
+        Ok(if is_clear { Ok(()) } else { Err(said) })
+    })
+    .await?;
+    fleet.kill(joiner)?;
+    let after = Settled::wait(&mut fleet, &mut observer, PATIENCE).await?;
+    ensure!(after.view == before.view, "a node that nobody reaches changed the view");
+    Ok(())
+}

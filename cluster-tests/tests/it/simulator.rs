@@ -1,0 +1,96 @@
+//! Whole clusters in simulation: nothing that must hold breaks, every planted bug breaks something, and what happens in
+//! named situations is what is meant to happen.
+
+use quoit_cluster_tests::{
+    measure::{compare, failover, mutants, quiet},
+    scenarios::{corner_cases, returns},
+    sim::{self, Mutant, Summary},
+};
+
+#[test]
+fn whatever_happens_the_invariants_hold() {
+    let mut total = Summary::default();
+    for seed in 0..400 {
+        total += &sim::run(seed, None, Mutant::None).unwrap_or_else(|failure| panic!("{failure}")).summary;
+    }
+    // A simulator that never gets into trouble proves nothing.
+    let untaken: Vec<_> = total.rows.iter().filter(|(_, taken)| **taken == 0).collect();
+    assert!(untaken.is_empty() && total.adopted > 0, "{untaken:?} {total:?}");
+    println!("{total:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 0..20 {
+        let digest =
+            |seed| sim::run(seed, None, Mutant::None).map(|run| run.digest).map_err(|failure| failure.violation);
+        assert_eq!(digest(seed), digest(seed), "seed {seed}");
+        let (first, second) = (sim::replay(seed, None, Mutant::None), sim::replay(seed, None, Mutant::None));
+        assert!(!first.0.is_empty());
+        assert_eq!(first, second, "seed {seed}");
+    }
+}
+
+/// Of a few seeds each. `--bin sim -- --mutants` has the whole list and budgets.
+#[test]
+fn planted_bugs_are_found() {
+    for mutant in Mutant::all() {
+        let search = mutants::search(mutant);
+        let found = search.found.unwrap_or_else(|| panic!("{mutant} is not found in {} seeds", search.budget));
+        println!("{mutant}: seed {}: {}", found.seed, found.violation);
+    }
+}
+
+#[test]
+fn a_killed_coordinator_is_replaced_in_time() {
+    let failover = failover::measure(5, 0.0, 30).unwrap_or_else(|violation| panic!("{violation}"));
+    let p99 = failover.times.value_at_quantile(0.99);
+    assert!(p99 < 1_500_000, "{p99} us");
+}
+
+#[test]
+fn a_quiet_hour_is_quiet() {
+    let quiet = quiet::measure(3, 1, |_| ()).unwrap_or_else(|violation| panic!("{violation}"));
+    assert!(quiet.is_quiet(), "{quiet:?}");
+}
+
+#[test]
+fn the_textbook_forks_and_flaps_and_ours_does_not() {
+    let rows = compare::measure().unwrap_or_else(|violation| panic!("{violation}"));
+    let [textbook, ours, flapping, steady] = &rows[..] else { panic!("{rows:?}") };
+    assert!(textbook.forked > 0 && ours.forked == 0, "{rows:?}");
+    assert!(flapping.coordinators > 10 * steady.coordinators.max(1), "{rows:?}");
+}
+
+/// One test for each scenario, named after it.
+macro_rules! scenarios {
+    ($($module:ident :: $name:ident),+ $(,)?) => {
+        $(#[test]
+        fn $name() {
+            $module::$name().unwrap_or_else(|violation| panic!("{violation}"));
+        })+
+    };
+}
+
+scenarios! {
+    returns::same_instance_same_boot_is_up_again,
+    returns::same_instance_new_boot_is_replaced_in_the_ring,
+    returns::a_lost_disk_is_refused_while_the_old_instance_is_up_then_replaced,
+    returns::a_removed_node_joins_as_new,
+    returns::a_new_certificate_is_a_reconnect,
+    returns::an_older_boot_is_refused,
+    returns::a_clone_is_refused,
+    returns::a_moved_node_is_found_where_it_is,
+    corner_cases::a_view_that_nobody_heard_of_is_finished,
+    corner_cases::a_coordinator_that_slept_for_minutes_follows,
+    corner_cases::voters_that_crash_between_disk_and_answer_forget_nothing,
+    corner_cases::a_founder_that_lost_its_disk_does_not_form_another_cluster,
+    corner_cases::founders_without_disks_form_nothing_behind_the_back_of_the_last,
+    corner_cases::a_chain_neither_flaps_nor_stands_still,
+    corner_cases::a_hub_takes_office_once,
+    corner_cases::a_copied_disk_is_found_out,
+    corner_cases::members_leave_gracefully,
+    corner_cases::two_nodes_and_a_witness_survive_one,
+    corner_cases::a_survivor_makes_a_new_cluster,
+    corner_cases::the_office_is_handed_over,
+}

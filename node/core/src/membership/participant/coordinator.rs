@@ -1,0 +1,232 @@
+//! What a coordinator does: it admits, removes, and publishes the next view.
+
+use quoit_proto_types::{
+    Ballot, Epoch, Label, Member, Ordinal,
+    message::membership::{Applicant, Command, CommandAnswer, JoinAnswer, MembershipMessage},
+    view::{Intent, Liveness},
+};
+
+use super::{Context, Effect, Participant};
+use crate::{
+    cluster::{Finding, Reached},
+    membership::{
+        admissions::Knock,
+        plan::{Knowledge, Order, Ordered},
+        ring_change::RingChange,
+    },
+    time::Timestamp,
+};
+
+impl Participant {
+    /// What came of reaching `applicant`.
+    pub(crate) fn handle_reached(&mut self, context: &mut Context<'_>, applicant: &Label, reached: Reached) {
+        match reached {
+            Reached::Yes => drop(self.admissions.reached(applicant, true)),
+            Reached::No(reason) => {
+                if let Some((applicant, via)) = self.admissions.reached(applicant, false) {
+                    let answer = JoinAnswer::NotReached { address: applicant.address, reason };
+                    self.send(&via, MembershipMessage::JoinAnswer { applicant: applicant.name, answer });
+                }
+            }
+        }
+        self.settle(context);
+    }
+
+    /// The process is about to stop.
+    pub(crate) fn handle_stopping(&mut self, context: &mut Context<'_>) {
+        if let Some(successor) = self.successor() {
+            self.election.hand_over(context.now, successor);
+            self.ping_voters(context);
+        }
+        self.settle(context);
+    }
+
+    /// A node wants to join, and asks this one.
+    pub(super) fn on_join(&mut self, context: &mut Context<'_>, from: &Label, applicant: Applicant) {
+        if self.election.presides().is_some() {
+            return self.knock(context, Some(from), &applicant);
+        }
+        match self.coordinator(context.now, context.meta).filter(|coordinator| *coordinator != self.me) {
+            Some(coordinator) => {
+                let to = self.name_of(coordinator);
+                self.send(&to, MembershipMessage::ForwardedJoin(applicant));
+            }
+            None => {
+                let answer = JoinAnswer::NoCoordinator;
+                self.send(from, MembershipMessage::JoinAnswer { applicant: applicant.name, answer });
+            }
+        }
+    }
+
+    pub(super) fn on_forwarded_join(&mut self, context: &mut Context<'_>, from: &Label, applicant: &Applicant) {
+        if self.election.presides().is_some() {
+            self.knock(context, Some(from), applicant);
+        } else {
+            let (applicant, answer) = (applicant.name.clone(), JoinAnswer::NoCoordinator);
+            self.send(from, MembershipMessage::JoinAnswer { applicant, answer });
+        }
+    }
+
+    /// `applicant` knocks at this coordinator, by way of `via`.
+    pub(super) fn knock(&mut self, context: &mut Context<'_>, via: Option<&Label>, applicant: &Applicant) {
+        let answer_to = via.unwrap_or(&applicant.name);
+        let knock = self.admissions.knock(context.now, &self.view, (applicant, answer_to), self.setting.planted);
+        let answer = match knock {
+            // Its own address needs no proof.
+            Knock::Reach if applicant.name == self.setting.me.name => {
+                self.admissions.reached(&applicant.name, true);
+                return;
+            }
+            Knock::Reach => {
+                self.effects.push_back(Effect::Reach(applicant.clone()));
+                JoinAnswer::Queued { coordinator: self.setting.me.name.clone() }
+            }
+            Knock::Queued | Knock::Waits => JoinAnswer::Queued { coordinator: self.setting.me.name.clone() },
+            Knock::Refused(answer) => answer,
+            Knock::IsIn => return self.tell_view(&applicant.name, Epoch::GENESIS),
+            Knock::Outdated => return,
+        };
+        if let Some(via) = via {
+            self.send(via, MembershipMessage::JoinAnswer { applicant: applicant.name.clone(), answer });
+        }
+    }
+
+    pub(super) fn on_installed(&mut self, context: &Context<'_>, from: &Label, epoch: Epoch, promised: Ballot) {
+        if let Some(ordinal) = self.member_of(context, from) {
+            self.election.handle_installed(ordinal, epoch, promised);
+            if epoch == self.view.epoch() {
+                self.ring_change.note_installed(ordinal, self.view.fence());
+            }
+        }
+    }
+
+    /// What administrators ordered is in the view.
+    pub(super) fn forget_orders_done(&mut self) {
+        let view = &self.view;
+        self.orders.retain(|order| view.member_named(&order.name).is_some_and(|member| member.intent == Intent::Stay));
+    }
+
+    /// This node has just become coordinator.
+    pub(super) fn take_office(&mut self, now: Timestamp) {
+        self.ring_change = RingChange::new(now);
+        let epoch = self.view.epoch().value();
+        let text = format!("this node coordinates since view {epoch}, elected under ballot {}", self.ballot);
+        self.effects.push_back(Effect::Report(Finding::Election(text)));
+    }
+
+    /// Proposes the next view, if this node may and something is to change. Whether it did.
+    pub(super) fn preside(&mut self, context: &mut Context<'_>) -> bool {
+        let now = context.now;
+        let Some(ballot) = self.election.wants_view(now) else { return false };
+        let elected = self.election.presides().is_none();
+        if !elected && self.hand_over_if_leaving(now) {
+            return false;
+        }
+        let (timing, planted) = (self.timing, self.setting.planted);
+        let mut applicants = self.admissions.ready(now, &self.view);
+        if !self.is_current() {
+            applicants.push(self.setting.me.clone());
+        }
+        let knowledge = Knowledge {
+            view: &self.view,
+            hash: self.hash,
+            me: self.me,
+            elected,
+            now,
+            timing,
+            planted,
+            applicants,
+            orders: &self.orders,
+            verdict: self.opinions.verdict(now, &self.view, timing, planted),
+            down_since: &self.down_since,
+            ring: self.ring_change.step(now, &self.view, self.me, timing, planted),
+        };
+        let proposed_at_ms = self.setting.started_at_ms.saturating_add(now.as_micros() / 1000);
+        match knowledge.next_view(ballot, proposed_at_ms) {
+            None => false,
+            Some(Ok(view)) => {
+                self.election.propose(now, view, context.meta);
+                true
+            }
+            Some(Err(invalid)) => {
+                self.orders.clear();
+                let text = format!("the next view would not be valid, so there is none: {invalid}");
+                self.effects.push_back(Effect::Report(Finding::Election(text)));
+                false
+            }
+        }
+    }
+
+    fn hand_over_if_leaving(&mut self, now: Timestamp) -> bool {
+        let leaves = self.view.member(self.me).is_some_and(|me| me.intent != Intent::Stay);
+        match self.successor().filter(|_| leaves) {
+            Some(successor) => self.election.hand_over(now, successor),
+            None => false,
+        }
+    }
+
+    /// The voter that comes next, of those that are up and stay.
+    fn successor(&self) -> Option<Ordinal> {
+        self.election.electorate().others(self.me).find(|voter| self.can_preside(*voter))
+    }
+
+    fn can_preside(&self, voter: Ordinal) -> bool {
+        let member = self.view.member(voter);
+        let fit = member.is_some_and(|member| member.live == Liveness::Up && member.intent == Intent::Stay);
+        fit && self.view.is_voter(voter) && !self.detector.suspects(voter)
+    }
+
+    /// Carries out a command, if this node coordinates.
+    pub(super) fn obey(&mut self, context: &Context<'_>, by: Label, command: Command) -> CommandAnswer {
+        if self.election.presides().is_none() {
+            return CommandAnswer::NoCoordinator;
+        }
+        match command {
+            Command::Drain { name } => self.order(name, Ordered::Drain, by),
+            Command::ForceOut { name } => self.order(name, Ordered::ForceOut, by),
+            Command::Transfer { to } => self.transfer(context.now, to),
+        }
+    }
+
+    fn order(&mut self, name: Label, intent: Ordered, by: Label) -> CommandAnswer {
+        let accepted = CommandAnswer::Accepted { epoch: self.view.epoch() };
+        let Some(member) = self.view.member_named(&name) else {
+            return CommandAnswer::NoSuchMember { name };
+        };
+        if member.intent != Intent::Stay {
+            return accepted;
+        }
+        if intent == Ordered::ForceOut && member.live == Liveness::Up {
+            return CommandAnswer::IsUp { name };
+        }
+        let stays = |other: &&Member| other.intent == Intent::Stay && other.ordinal != member.ordinal;
+        let ordered = |other: &&Member| self.orders.iter().any(|order| order.name == other.name);
+        let rest: Vec<&Member> = self.view.members().iter().filter(stays).filter(|m| !ordered(m)).collect();
+        let owner = member.vnodes > 0 && !rest.iter().any(|other| other.vnodes > 0 && other.live == Liveness::Up);
+        let voter = !rest.iter().any(|other| other.live == Liveness::Up);
+        if owner || voter {
+            return CommandAnswer::LastOne { name };
+        }
+        self.orders.push(Order { name, intent, by });
+        accepted
+    }
+
+    fn transfer(&mut self, now: Timestamp, to: Option<Label>) -> CommandAnswer {
+        let epoch = self.view.epoch();
+        let named = to.as_ref().and_then(|name| self.view.member_named(name)).map(|member| member.ordinal);
+        let to = match (to, named) {
+            (Some(name), None) => return CommandAnswer::NoSuchMember { name },
+            (Some(_), Some(ordinal)) if ordinal == self.me => return CommandAnswer::Accepted { epoch },
+            (Some(name), Some(ordinal)) if !self.can_preside(ordinal) => {
+                return CommandAnswer::CannotPreside { name };
+            }
+            (Some(_), Some(ordinal)) => Some(ordinal),
+            (None, _) => self.successor(),
+        };
+        match to {
+            Some(successor) if self.election.hand_over(now, successor) => CommandAnswer::Accepted { epoch },
+            Some(_) => CommandAnswer::NoCoordinator,
+            None => CommandAnswer::CannotPreside { name: self.setting.me.name.clone() },
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What a member hears in heartbeats, and what it says in its own.
+
+use std::cmp::Ordering;
+
+use quoit_proto_types::{
+    Label, Member, Ordinal, View, limits,
+    message::{
+        heartbeat::{Heartbeat, Office, Ping},
+        membership::MembershipMessage,
+    },
+    view::{Intent, Liveness},
+};
+
+use super::{Context, Effect, Participant};
+use crate::{cluster::Finding, membership::ring_change::pending, planted::Bug};
+
+impl Participant {
+    pub(super) fn on_ping(&mut self, context: &mut Context<'_>, from: &Label, ping: Ping) {
+        let now = context.now;
+        let pong = Heartbeat::Pong { sequence: ping.sequence, epoch: self.view.epoch() };
+        self.effects.push_back(Effect::Beat { to: from.clone(), heartbeat: pong });
+        let Some(ordinal) = self.member_of(context, from) else { return };
+        if ping.epoch == self.view.epoch() && ping.mark != self.hash.mark() {
+            return self.forked(from, format!("{:?}", ping.mark));
+        }
+        if ping.epoch > self.view.epoch() {
+            self.pull(now, from);
+        }
+        if let Some(life) = context.peers.get(from) {
+            self.detector.heard(now, ordinal, (life.instance, life.boot));
+        }
+        if ping.fence == self.view.fence() {
+            self.ring_change.note_installed(ordinal, ping.fence);
+        }
+        if self.view.is_voter(ordinal) {
+            self.hear_of_promise(context, ordinal, from, &ping);
+            let word = (ping.epoch, ping.ballot, ping.office);
+            // Who has another view may suspect an earlier life of a member.
+            if ping.epoch == self.view.epoch() {
+                self.opinions.note(now, ordinal, ping.suspects.into_iter());
+            }
+            self.election.handle_ping(now, ordinal, word, context.meta.acceptor.promised());
+        }
+    }
+
+    /// A voter's heartbeat also tells what it has installed and promised, should the message that said so be lost.
+    ///
+    /// If it has promised less than this coordinator's ballot, it has the view from somebody who did not know that ballot. If
+    /// it has promised more, to a candidate that failed, it would never hear this coordinator again: that one needs a higher
+    /// ballot.
+    fn hear_of_promise(&mut self, context: &mut Context<'_>, ordinal: Ordinal, from: &Label, ping: &Ping) {
+        let Some(ballot) = self.election.presides().filter(|_| ping.epoch == self.view.epoch()) else { return };
+        match ping.ballot.cmp(&ballot) {
+            Ordering::Less => {
+                let view = View::clone(&self.view);
+                self.send(from, MembershipMessage::Commit { ballot, view });
+            }
+            Ordering::Equal => self.election.handle_installed(ordinal, ping.epoch, ping.ballot),
+            Ordering::Greater => self.election.outbid(context.now, ping.ballot, context.meta),
+        }
+    }
+
+    /// Everything that is due at a heartbeat.
+    pub(super) fn beat(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        let late = now.checked_duration_since(self.next_beat).unwrap_or_default();
+        if late > self.timing.late {
+            self.election.handle_late(now);
+            self.detector.handle_late(now);
+            let by_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
+            self.effects.push_back(Effect::Report(Finding::Late { by_ms }));
+        }
+        let regular = self.next_beat.saturating_add(self.timing.heartbeat);
+        self.next_beat = if regular > now { regular } else { now.saturating_add(self.timing.heartbeat) };
+        let connected = self.election.is_connected(now);
+        if !connected {
+            self.isolated += self.timing.heartbeat;
+        }
+        if self.view.is_voter(self.me) {
+            if let Some(silent) = self.detector.tick(now, connected) {
+                self.effects.push_back(Effect::Report(Finding::SelfDoubt { silent }));
+            }
+            self.opinions.note(now, self.me, self.detector.suspected());
+        }
+        self.election.handle_timeout(now, context.meta);
+        if self.election.presides().is_none() {
+            self.orders.clear();
+        }
+        self.ping_voters(context);
+        self.report_synced(context);
+        self.rejoin(context);
+    }
+
+    pub(super) fn ping_voters(&mut self, context: &Context<'_>) {
+        let now = context.now;
+        let votes = self.view.is_voter(self.me);
+        let suspects: Vec<Ordinal> =
+            if votes { self.detector.suspected().take(limits::SUSPECTS_MAX).collect() } else { Vec::new() };
+        let ping = Ping {
+            sequence: now.as_micros(),
+            epoch: self.view.epoch(),
+            mark: self.hash.mark(),
+            fence: self.view.fence(),
+            ballot: self.election.presides().unwrap_or_else(|| context.meta.acceptor.promised()),
+            office: if votes { self.election.office(now) } else { Office::None },
+            suspects,
+            progress: self.progress,
+        };
+        let mut to: Vec<Label> = self.election.electorate().others(self.me).map(|voter| self.name_of(voter)).collect();
+        if !self.election.is_connected(now) && !self.setting.planted.is(Bug::NoPull) {
+            // The voters of this view may all be gone. Any other member may know of a later one.
+            let members = self.view.members();
+            let turn = usize::try_from(now.as_micros() / 1000).unwrap_or(0) % members.len();
+            to.extend(
+                members
+                    .get(turn)
+                    .filter(|member| !votes || !self.view.is_voter(member.ordinal))
+                    .map(|m| m.name.clone()),
+            );
+            to.retain(|name| *name != self.setting.me.name);
+            to.dedup();
+        }
+        for to in to {
+            self.effects.push_back(Effect::Beat { to, heartbeat: Heartbeat::Ping(ping.clone()) });
+        }
+    }
+
+    /// Tells the coordinator that this node holds the slots it is to own. Repeated at every heartbeat until the target is in
+    /// force, as the coordinator may be another by then.
+    pub(super) fn report_synced(&mut self, context: &Context<'_>) {
+        let fence = self.view.fence();
+        let Some(target) = self.view.fields().target.as_ref().filter(|_| self.synced == Some(fence)) else { return };
+        let mine = (self.me, self.setting.me.boot);
+        if !pending(&self.view, target).any(|owner| (owner.ordinal, owner.boot) == mine) {
+            return;
+        }
+        match self.coordinator(context.now, context.meta) {
+            Some(coordinator) if coordinator == self.me => self.ring_change.note_synced(self.me, fence),
+            Some(coordinator) => {
+                let to = self.name_of(coordinator);
+                self.send(&to, MembershipMessage::Synced { fence });
+            }
+            None => {}
+        }
+    }
+
+    /// Asks to be in the view as this process, while the view names an earlier one or other settings.
+    fn rejoin(&mut self, context: &mut Context<'_>) {
+        if self.is_current() {
+            return self.answers.clear();
+        }
+        if self.next_join > context.now || self.view.member(self.me).is_none_or(|me| me.intent != Intent::Stay) {
+            return;
+        }
+        self.next_join = context.now.saturating_add(self.timing.rejoin);
+        let me = self.setting.me.clone();
+        if self.election.presides().is_some() {
+            return self.knock(context, None, &me);
+        }
+        let known = self.coordinator(context.now, context.meta).filter(|coordinator| *coordinator != self.me);
+        let up = |member: &&Member| member.live == Liveness::Up && member.ordinal != self.me;
+        let others: Vec<&Label> = self.view.members().iter().filter(up).map(|member| &member.name).collect();
+        self.join_attempts += 1;
+        let any = others.get(self.join_attempts % others.len().max(1)).map(|name| (*name).clone());
+        if let Some(to) = known.map(|ordinal| self.name_of(ordinal)).or(any) {
+            self.send(&to, MembershipMessage::Join(me));
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The next view: everything that is known to have changed, in one draft.
+
+use std::collections::BTreeMap;
+
+use quoit_proto_types::{
+    Ballot, Epoch, Fence, Identity, Label, Member, Ordinal, Role, View,
+    limits::{CHANGES_MAX, VOTERS_MAX},
+    message::membership::Applicant,
+    view::{Change, Intent, InvalidView, Liveness, ViewFields, ViewHash},
+};
+
+use super::{admissions::is_same, ring_change::Step, verdict::Verdict};
+use crate::{
+    planted::{Bug, Planted},
+    time::Timestamp,
+    timing::Timing,
+};
+
+/// Of the ring, at least this part in percent must stay up when a member is removed for being down too long. Below, so many
+/// fail at once that only an administrator removes.
+const UP_MIN_PERCENT: usize = 75;
+
+/// What an administrator ordered, and who that was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Order {
+    pub(super) name: Label,
+    pub(super) intent: Ordered,
+    pub(super) by: Label,
+}
+
+/// In which way a member is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ordered {
+    Drain,
+    ForceOut,
+}
+
+/// All that goes into the next view.
+#[derive(Debug)]
+pub(super) struct Knowledge<'a> {
+    pub(super) view: &'a View,
+    pub(super) hash: ViewHash,
+    pub(super) me: Ordinal,
+    /// Whether the coordinator is new, and publishes that.
+    pub(super) elected: bool,
+    pub(super) now: Timestamp,
+    pub(super) timing: Timing,
+    pub(super) planted: Planted,
+    pub(super) applicants: Vec<Applicant>,
+    pub(super) orders: &'a [Order],
+    pub(super) verdict: Verdict,
+    /// Since when members have been down.
+    pub(super) down_since: &'a BTreeMap<Ordinal, Timestamp>,
+    pub(super) ring: Step,
+}
+
+impl Knowledge<'_> {
+    /// The next view, under `ballot`; `None` if nothing is to change.
+    ///
+    /// # Errors
+    /// The rule that the result would break. It is a bug to get there.
+    pub(super) fn next_view(&self, ballot: Ballot, proposed_at_ms: u64) -> Option<Result<View, InvalidView>> {
+        let mut draft = Draft::of(self, ballot, proposed_at_ms);
+        if self.elected || self.view.fields().coordinator != self.me {
+            draft.changes.push(Change::Elected(draft.name(self.me)));
+        }
+        self.applicants.iter().for_each(|applicant| draft.admit(applicant, self.planted));
+        self.orders.iter().for_each(|order| draft.order(order));
+        draft.judge(self);
+        draft.give_up(self);
+        draft.step(&self.ring, self.planted);
+        draft.remove_gone(self);
+        draft.adjust_voters(self);
+        draft.finish()
+    }
+
+    fn has_been_down(&self, ordinal: Ordinal, wait: std::time::Duration) -> bool {
+        self.down_since.get(&ordinal).is_some_and(|since| since.saturating_add(wait) <= self.now)
+    }
+}
+
+/// The view to be, and what makes it differ.
+struct Draft {
+    fields: ViewFields,
+    changes: Vec<Change>,
+}
+
+impl Draft {
+    fn of(known: &Knowledge<'_>, ballot: Ballot, proposed_at_ms: u64) -> Self {
+        let mut fields = known.view.fields().clone();
+        fields.epoch = known.view.epoch().next();
+        fields.previous = known.hash;
+        fields.ballot = ballot;
+        fields.coordinator = known.me;
+        fields.proposed_at_ms = proposed_at_ms;
+        Self { fields, changes: Vec::new() }
+    }
+
+    fn finish(self) -> Option<Result<View, InvalidView>> {
+        if self.changes.is_empty() {
+            return None;
+        }
+        let changes = self.changes.into_iter().take(CHANGES_MAX).collect();
+        Some(View::new(ViewFields { changes, ..self.fields }))
+    }
+
+    fn name(&self, ordinal: Ordinal) -> Label {
+        let member = self.fields.members.iter().find(|member| member.ordinal == ordinal);
+        member.expect("it is in the view").name.clone()
+    }
+
+    fn admit(&mut self, applicant: &Applicant, planted: Planted) {
+        let same = |member: &&mut Member| member.instance == applicant.instance && member.intent == Intent::Stay;
+        if let Some(member) = self.fields.members.iter_mut().find(same) {
+            if is_same(member, applicant) || member.boot > applicant.boot {
+                return;
+            }
+            let restarted = member.boot != applicant.boot;
+            let (moved, name) = (member.address != applicant.address, member.name.clone());
+            update(member, applicant);
+            self.changes.push(match (restarted, moved) {
+                (true, _) => Change::Restarted(name),
+                (false, true) => Change::Moved(name, applicant.address.clone()),
+                (false, false) => Change::Changed(name),
+            });
+            return;
+        }
+        if self.fields.members.iter().any(|member| member.instance == applicant.instance) {
+            return;
+        }
+        let named = |member: &&mut Member| member.name == applicant.name && member.intent == Intent::Stay;
+        let predecessor = self.fields.members.iter_mut().find(named);
+        if let Some(old) = predecessor {
+            if planted.is(Bug::InstanceInherits) {
+                old.instance = applicant.instance;
+                update(old, applicant);
+                return self.changes.push(Change::Restarted(applicant.name.clone()));
+            }
+            (old.intent, old.live) = (Intent::Lost, Liveness::Down);
+            self.changes.push(Change::Replaced(applicant.name.clone()));
+        } else {
+            self.changes.push(Change::Joined(applicant.name.clone()));
+        }
+        self.add(applicant);
+    }
+
+    /// A new member, with an ordinal that nobody had before.
+    fn add(&mut self, applicant: &Applicant) {
+        let cluster = self.fields.cluster.clone();
+        let identity = Identity { role: Role::Node, name: applicant.name.clone(), cluster };
+        let ordinal = self.fields.next_ordinal;
+        self.fields.next_ordinal = Ordinal::new(ordinal.value() + 1);
+        self.fields.members.push(Member {
+            ordinal,
+            node_id: identity.node_id(),
+            name: identity.name,
+            instance: applicant.instance,
+            boot: applicant.boot,
+            address: applicant.address.clone(),
+            zone: applicant.zone.clone(),
+            vnodes: applicant.vnodes,
+            priority: applicant.priority,
+            versions: applicant.versions,
+            live: Liveness::Up,
+            intent: Intent::Stay,
+        });
+    }
+
+    fn order(&mut self, order: &Order) {
+        let named = |member: &&mut Member| member.name == order.name && member.intent == Intent::Stay;
+        let Some(member) = self.fields.members.iter_mut().find(named) else { return };
+        member.intent = Intent::Leave;
+        let (name, by) = (order.name.clone(), order.by.clone());
+        self.changes.push(match order.intent {
+            Ordered::Drain => Change::Draining(name, by),
+            Ordered::ForceOut => Change::ForcedOut(name, by),
+        });
+    }
+
+    fn judge(&mut self, known: &Knowledge<'_>) {
+        // What was said of an earlier life says nothing of the one that was admitted just now.
+        let same = |member: &Member| known.view.member(member.ordinal).is_some_and(|old| old.boot == member.boot);
+        for member in self.fields.members.iter_mut().filter(|member| same(member)) {
+            let is_down = known.verdict.down.contains(&member.ordinal) && member.ordinal != known.me;
+            if is_down && member.live == Liveness::Up {
+                member.live = Liveness::Down;
+                self.changes.push(Change::Down(member.name.clone()));
+            }
+            let is_up = known.verdict.up.contains(&member.ordinal) || member.ordinal == known.me;
+            if is_up && member.live == Liveness::Down {
+                member.live = Liveness::Up;
+                self.changes.push(Change::Up(member.name.clone()));
+            }
+        }
+    }
+
+    /// Gives up on those who have been down for too long, one after the other, as long as most of the owners that are left
+    /// are up. If not, so many are down that it must be something else.
+    fn give_up(&mut self, known: &Knowledge<'_>) {
+        let out_after = std::time::Duration::from_secs(u64::from(self.fields.config.out_after_s));
+        let fields = &mut self.fields;
+        let owner = |ordinal: Ordinal| fields.ring.iter().any(|owner| owner.ordinal == ordinal);
+        let up = |member: &&Member| owner(member.ordinal) && member.live == Liveness::Up;
+        let stays = |member: &&Member| owner(member.ordinal) && member.intent == Intent::Stay;
+        let up = fields.members.iter().filter(up).count();
+        let mut owners = fields.members.iter().filter(stays).count();
+        for member in &mut fields.members {
+            let down = member.live == Liveness::Down && member.intent == Intent::Stay;
+            if !down || !known.has_been_down(member.ordinal, out_after) {
+                continue;
+            }
+            let owns = fields.ring.iter().any(|owner| owner.ordinal == member.ordinal);
+            let left = owners - usize::from(owns);
+            if owns && up * 100 < left * UP_MIN_PERCENT {
+                continue;
+            }
+            owners = left;
+            member.intent = Intent::Lost;
+            self.changes.push(Change::TooLongDown(member.name.clone()));
+        }
+    }
+
+    fn step(&mut self, step: &Step, planted: Planted) {
+        let fields = &mut self.fields;
+        self.changes.push(match step {
+            Step::Rest => return,
+            Step::Begin(target) => {
+                fields.target = Some(target.clone());
+                Change::RingChangeBegun
+            }
+            Step::Finish => {
+                fields.ring = fields.target.take().unwrap_or_default();
+                Change::RingChangeDone
+            }
+            Step::Abort => {
+                fields.target = None;
+                Change::RingChangeAborted
+            }
+        });
+        if !planted.is(Bug::FenceNotRaised) {
+            fields.fence = Fence::new(fields.epoch.value());
+        }
+    }
+
+    /// Removes members that are on their way out and own nothing any more. The coordinator is not among them: it hands over
+    /// first. A voter goes when it votes no more.
+    fn remove_gone(&mut self, known: &Knowledge<'_>) {
+        let fields = &mut self.fields;
+        let target = fields.target.iter().flatten();
+        let owners: Vec<Ordinal> = fields.ring.iter().chain(target).map(|owner| owner.ordinal).collect();
+        let is_gone = |member: &Member| {
+            let leaves = member.intent != Intent::Stay && member.ordinal != known.me;
+            leaves && !owners.contains(&member.ordinal) && !fields.voters.contains(&member.ordinal)
+        };
+        let gone: Vec<_> = fields.members.iter().filter(|member| is_gone(member)).map(|m| m.ordinal).collect();
+        for ordinal in gone {
+            let name = self.name(ordinal);
+            self.fields.members.retain(|member| member.ordinal != ordinal);
+            self.changes.push(Change::Removed(name));
+        }
+    }
+
+    /// Changes one voter at most. Any change is safe, as the voters of one view decide the next; one at a time keeps a
+    /// majority able to.
+    fn adjust_voters(&mut self, known: &Knowledge<'_>) {
+        let member = |ordinal: Ordinal| self.fields.members.iter().find(|member| member.ordinal == ordinal);
+        let leaves = |voter: &&Ordinal| member(**voter).is_none_or(|m| m.intent != Intent::Stay) && **voter != known.me;
+        let is_down = |voter: &&Ordinal| {
+            let down = member(**voter).is_some_and(|m| m.live == Liveness::Down);
+            down && known.has_been_down(**voter, known.timing.voter_replace)
+        };
+        let voters = &self.fields.voters;
+        let candidate = self.next_voter(known);
+        // Without anybody in its place, a voter that is down keeps its vote; one that leaves does not.
+        let leaver = voters.iter().find(leaves).copied().filter(|_| voters.len() > 1);
+        let down = voters.iter().find(is_down).copied().filter(|_| candidate.is_some());
+        let out = leaver.or(down);
+        let room = out.is_some() || voters.len() < VOTERS_MAX;
+        let into = candidate.filter(|_| room);
+        if let Some(out) = out {
+            let name = self.name(out);
+            self.fields.voters.retain(|voter| *voter != out);
+            self.changes.push(Change::VotesNoMore(name));
+        }
+        if let Some(into) = into {
+            let name = self.name(into);
+            self.fields.voters.push(into);
+            self.fields.voters.sort_unstable();
+            self.changes.push(Change::Votes(name));
+        }
+    }
+
+    /// The member that should vote next: of the zone with the fewest voters, and the longest-standing of those. A member
+    /// votes once it has been in a view before.
+    fn next_voter(&self, known: &Knowledge<'_>) -> Option<Ordinal> {
+        let fields = &self.fields;
+        let in_zone = |member: &&Member| {
+            let voters = fields.members.iter().filter(|other| fields.voters.contains(&other.ordinal));
+            voters.filter(|other| other.zone.is_some() && other.zone == member.zone).count()
+        };
+        let may_vote = |member: &&Member| {
+            let fit = member.intent == Intent::Stay && member.live == Liveness::Up;
+            fit && !fields.voters.contains(&member.ordinal) && known.view.member(member.ordinal).is_some()
+        };
+        let candidates = fields.members.iter().filter(may_vote);
+        candidates.min_by_key(|member| (in_zone(member), member.ordinal)).map(|member| member.ordinal)
+    }
+}
+
+/// Takes over what `applicant` says of itself.
+fn update(member: &mut Member, applicant: &Applicant) {
+    member.boot = applicant.boot;
+    member.address = applicant.address.clone();
+    member.zone.clone_from(&applicant.zone);
+    member.vnodes = applicant.vnodes;
+    member.priority = applicant.priority;
+    member.versions = applicant.versions;
+    member.live = Liveness::Up;
+}
+
+/// The first view of a new cluster made of the survivor `me` alone.
+///
+/// # Errors
+/// The rule that the result would break. It is a bug to get there.
+pub(crate) fn recovered_view(
+    view: &View,
+    (me, applicant): (Ordinal, &Applicant),
+    (cluster_id, hash): (quoit_proto_types::ClusterId, ViewHash),
+    ballot: Ballot,
+    proposed_at_ms: u64,
+) -> Result<View, InvalidView> {
+    let mut fields = view.fields().clone();
+    let known = fields.epoch;
+    fields.recovered_from = Some(fields.cluster_id);
+    fields.cluster_id = cluster_id;
+    fields.epoch = Epoch::new(known.value() + EPOCHS_SKIPPED);
+    (fields.previous, fields.ballot, fields.coordinator) = (hash, ballot, me);
+    fields.members.retain(|member| member.ordinal == me);
+    for member in &mut fields.members {
+        update(member, applicant);
+        member.intent = Intent::Stay;
+    }
+    fields.voters = vec![me];
+    let owns = fields.members.iter().filter(|member| member.vnodes > 0);
+    fields.ring = owns.map(|m| quoit_proto_types::view::Owner { ordinal: m.ordinal, boot: m.boot }).collect();
+    fields.target = None;
+    fields.fence = Fence::new(fields.epoch.value());
+    fields.proposed_at_ms = proposed_at_ms;
+    fields.changes = vec![Change::Recovered(applicant.name.clone(), known)];
+    View::new(fields)
+}
+
+/// How far a recovered cluster's epochs are ahead, so that nothing of the old cluster's passes for newer.
+const EPOCHS_SKIPPED: u64 = 1_000_000;

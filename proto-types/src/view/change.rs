@@ -1,0 +1,76 @@
+//! Why a view differs from the one before.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{epoch::Epoch, identity::Label, view::Address};
+
+/// One reason for a view. Members are named, because they may be gone when somebody reads this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// The founders formed the cluster.
+    Formed,
+    /// The voters elected this member coordinator.
+    Elected(Label),
+    /// It was admitted.
+    Joined(Label),
+    /// It was started again and has an empty memory.
+    Restarted(Label),
+    /// It came back without its disk and is another member now.
+    Replaced(Label),
+    /// It is reached elsewhere.
+    Moved(Label, Address),
+    /// Its weight on the ring, its zone or its priority is another.
+    Changed(Label),
+    /// A majority of the voters hears it again.
+    Up(Label),
+    /// A majority of the voters does not hear it.
+    Down(Label),
+    /// It is to leave, as this administrator wants.
+    Draining(Label, Label),
+    /// It is to be removed, as this administrator wants.
+    ForcedOut(Label, Label),
+    /// It is to be removed, having been down for too long.
+    TooLongDown(Label),
+    /// It is no member any more.
+    Removed(Label),
+    /// It votes.
+    Votes(Label),
+    /// It votes no more.
+    VotesNoMore(Label),
+    /// Slots begin to move to a new ring.
+    RingChangeBegun,
+    /// The new ring is in force.
+    RingChangeDone,
+    /// The new ring was given up.
+    RingChangeAborted,
+    /// An administrator made a new cluster from what this survivor knew at this epoch.
+    Recovered(Label, Epoch),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Formed => f.write_str("cluster formed"),
+            Self::Elected(name) => write!(f, "{name} elected coordinator"),
+            Self::Joined(name) => write!(f, "{name} joined"),
+            Self::Restarted(name) => write!(f, "{name} restarted"),
+            Self::Replaced(name) => write!(f, "{name} came back without its disk"),
+            Self::Moved(name, address) => write!(f, "{name} moved to {address}"),
+            Self::Changed(name) => write!(f, "{name} has other settings"),
+            Self::Up(name) => write!(f, "{name} up"),
+            Self::Down(name) => write!(f, "{name} down"),
+            Self::Draining(name, by) => write!(f, "{name} to leave, drained by {by}"),
+            Self::ForcedOut(name, by) => write!(f, "{name} to be removed, forced out by {by}"),
+            Self::TooLongDown(name) => write!(f, "{name} to be removed, down for too long"),
+            Self::Removed(name) => write!(f, "{name} removed"),
+            Self::Votes(name) => write!(f, "{name} votes"),
+            Self::VotesNoMore(name) => write!(f, "{name} votes no more"),
+            Self::RingChangeBegun => f.write_str("ring change begun"),
+            Self::RingChangeDone => f.write_str("ring change done"),
+            Self::RingChangeAborted => f.write_str("ring change given up"),
+            Self::Recovered(name, epoch) => write!(f, "recovered from {name}, which knew epoch {}", epoch.value()),
+        }
+    }
+}

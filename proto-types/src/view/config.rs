@@ -1,0 +1,84 @@
+//! What founders agree on and a cluster keeps.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::RING_ALGORITHM;
+use crate::hash::SlotCount;
+
+/// What founders agree on and a cluster keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewConfig {
+    /// How many slots.
+    pub slots: SlotCount,
+    /// How many owners a slot has.
+    pub replication: u8,
+    /// Which algorithm maps slots to owners.
+    pub ring_algorithm: u8,
+    /// How soon silence counts.
+    pub timing: TimingProfile,
+    /// After how many seconds a member that is down loses its place.
+    pub out_after_s: u32,
+}
+
+/// After how many seconds a member that is down loses its place, unless founders say otherwise.
+pub const OUT_AFTER_S_DEFAULT: u32 = 600;
+
+impl Default for ViewConfig {
+    fn default() -> Self {
+        Self {
+            slots: SlotCount::DEFAULT,
+            replication: 1,
+            ring_algorithm: RING_ALGORITHM,
+            timing: TimingProfile::default(),
+            out_after_s: OUT_AFTER_S_DEFAULT,
+        }
+    }
+}
+
+/// How soon silence counts. All members of a cluster go by the same one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TimingProfile {
+    /// Within a rack: a heartbeat each 100 ms, suspicion after 500 ms.
+    Fast,
+    /// Within a site: 200 ms and 1 s.
+    #[default]
+    Lan,
+    /// Between sites: 500 ms and 3 s.
+    Wan,
+}
+
+impl TimingProfile {
+    /// Every profile.
+    pub const ALL: [Self; 3] = [Self::Fast, Self::Lan, Self::Wan];
+
+    /// Its name, as in a configuration file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Lan => "lan",
+            Self::Wan => "wan",
+        }
+    }
+}
+
+impl fmt::Display for TimingProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The text names no profile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no timing profile: fast, lan or wan")]
+pub struct UnknownProfile(String);
+
+impl FromStr for TimingProfile {
+    type Err = UnknownProfile;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|profile| profile.name() == text);
+        known.ok_or_else(|| UnknownProfile(text.chars().take(32).collect()))
+    }
+}
