@@ -23,7 +23,7 @@ pub const fn budget(mutant: Mutant) -> u64 {
     match mutant {
         Mutant::None => 0,
         Mutant::Planted(bug) => match bug {
-            Bug::NoSelfDoubt | Bug::YieldsForEver | Bug::DeltaOnAnyBase => 5_000,
+            Bug::NoSelfDoubt | Bug::YieldsForEver => 5_000,
             Bug::NoQuorum
             | Bug::MajorityOfTheReachable
             | Bug::AcceptedIgnored

@@ -36,25 +36,26 @@ impl Cluster {
     pub(super) fn on_dial(&mut self, host: usize, serial: u32) -> Result<(), Violation> {
         let founders = self.options.founders;
         let (now, prefers) = (self.now(), self.options.prefers_one_connection);
-        let names: Vec<usize> = self.hosts.iter().map(|host| host.name).collect();
-        let own = names[host];
+        let own = self.hosts[host].name;
         let Some(process) = self.process(host, serial) else { return Ok(()) };
         process.dialling = false;
         // Seeds first: the addresses that a node was configured with.
         let mut targets: Vec<usize> = (0..founders.min(SEEDS)).collect();
         targets.extend(&process.targets);
-        targets.retain(|target| names[*target] != own);
         targets.sort_unstable();
         targets.dedup();
+        let mut targets: Vec<(usize, usize)> = targets.into_iter().map(|at| (at, self.hosts[at].name)).collect();
+        targets.retain(|(_, name)| *name != own);
+        let Some(process) = self.process(host, serial) else { return Ok(()) };
         let mut due = Vec::new();
         let mut missing = false;
-        for target in targets {
-            if process.is_connected(names[target]) {
+        for (target, name) in targets {
+            if process.is_connected(name) {
                 process.dials.remove(&target);
                 continue;
             }
             missing = true;
-            let courteous = names[target] < own;
+            let courteous = name < own;
             let new = Dial { under_way: None, failures: 0, not_before: now };
             let dial = process.dials.entry(target).or_insert_with(|| Dial {
                 not_before: if courteous { now.saturating_add(COURTESY) } else { now },

@@ -32,8 +32,6 @@ pub enum Bug {
     FenceNotRaised,
     /// Any view is installed, however old.
     InstallsOlderViews,
-    /// A delta is applied to whatever view is there.
-    DeltaOnAnyBase,
     /// A voter stands for election whenever it outranks the coordinator.
     Preemptive,
     /// Voters grant although they hear the coordinator.
@@ -62,7 +60,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 25] = [
         Self::NoQuorum,
         Self::MajorityOfTheReachable,
         Self::AcceptedIgnored,
@@ -76,7 +74,6 @@ impl Bug {
         Self::TermReused,
         Self::FenceNotRaised,
         Self::InstallsOlderViews,
-        Self::DeltaOnAnyBase,
         Self::Preemptive,
         Self::NotSticky,
         Self::YieldsForEver,

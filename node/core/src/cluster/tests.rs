@@ -6,7 +6,10 @@ use std::{fs, path::Path};
 use stage::Stage;
 
 mod describe;
+mod lives;
 mod network;
+mod outside;
+mod planted;
 mod stage;
 
 /// Plays one script of `folder` and compares the transcript. The name of the script is its claim.

@@ -4,6 +4,7 @@ use crate::cluster::tests::scripts;
 
 scripts! {
     "election":
+    a_coordinator_raises_its_ballot_above_what_a_voter_promised
     a_coordinator_that_stops_hands_over
     a_deaf_coordinator_steps_down
     a_higher_priority_stands_first
@@ -16,6 +17,7 @@ scripts! {
     a_superior_that_never_takes_office_is_ignored
     a_transfer_that_is_lost_is_forgotten
     a_view_accepted_by_a_bare_majority_is_finished_by_the_next_coordinator
+    half_a_transfer_leaves_no_voter_deaf
     nobody_stands_while_a_coordinator_is_heard
     questions_of_an_older_epoch_are_answered_with_newer
     the_next_rank_takes_over_when_the_coordinator_falls_silent

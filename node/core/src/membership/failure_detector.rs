@@ -74,7 +74,7 @@ impl FailureDetector {
                     watch.flaps.push_back(now);
                     (watch.heard, watch.suspected, watch.steady_since) = (now, false, None);
                 }
-                (Liveness::Up, Liveness::Down) => watch.steady_since = None,
+                (Liveness::Up, Liveness::Down) => (watch.suspected, watch.steady_since) = (true, None),
                 (Liveness::Up, Liveness::Up) | (Liveness::Down, Liveness::Down) => {}
             }
             watch.live = member.live;

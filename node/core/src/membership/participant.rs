@@ -110,6 +110,9 @@ pub(crate) struct Participant {
     answers: BTreeMap<Label, JoinAnswer>,
     /// The fence under whose target this node holds all its slots.
     synced: Option<Fence>,
+    /// Whether something has happened since the next view was last thought about. At a coordinator every heartbeat of every
+    /// member is an event, and a plan costs as much as the view is long.
+    plan_is_due: bool,
     next_pull: Timestamp,
     isolated: Duration,
     progress: u64,
@@ -152,6 +155,7 @@ impl Participant {
             join_attempts: 0,
             answers: BTreeMap::new(),
             synced: None,
+            plan_is_due: true,
             next_pull: now,
             isolated: Duration::ZERO,
             progress: 0,
@@ -218,6 +222,7 @@ impl Participant {
             MembershipMessage::Synced { fence } => {
                 if let Some(ordinal) = self.member_of(context, from) {
                     self.ring_change.note_synced(ordinal, fence);
+                    self.plan_is_due = true;
                 }
             }
             MembershipMessage::Command { id, by, command } => {

@@ -270,11 +270,14 @@ impl Draft {
             down && known.has_been_down(**voter, known.timing.voter_replace)
         };
         let voters = &self.fields.voters;
-        let candidate = self.next_voter(known);
-        // Without anybody in its place, a voter that is down keeps its vote; one that leaves does not.
+        // One that leaves loses its vote in any case, one that is down only to another.
         let leaver = voters.iter().find(leaves).copied().filter(|_| voters.len() > 1);
-        let down = voters.iter().find(is_down).copied().filter(|_| candidate.is_some());
-        let out = leaver.or(down);
+        let down = voters.iter().find(is_down).copied();
+        if leaver.is_none() && down.is_none() && voters.len() == VOTERS_MAX {
+            return;
+        }
+        let candidate = self.next_voter(known);
+        let out = leaver.or(down.filter(|_| candidate.is_some()));
         let room = out.is_some() || voters.len() < VOTERS_MAX;
         let into = candidate.filter(|_| room);
         if let Some(out) = out {
@@ -294,13 +297,12 @@ impl Draft {
     /// votes once it has been in a view before.
     fn next_voter(&self, known: &Knowledge<'_>) -> Option<Ordinal> {
         let fields = &self.fields;
-        let in_zone = |member: &&Member| {
-            let voters = fields.members.iter().filter(|other| fields.voters.contains(&other.ordinal));
-            voters.filter(|other| other.zone.is_some() && other.zone == member.zone).count()
-        };
+        let votes = |member: &&Member| fields.voters.contains(&member.ordinal);
+        let zones: Vec<_> = fields.members.iter().filter(votes).filter_map(|member| member.zone.as_ref()).collect();
+        let in_zone = |member: &&Member| zones.iter().filter(|zone| Some(**zone) == member.zone.as_ref()).count();
         let may_vote = |member: &&Member| {
-            let fit = member.intent == Intent::Stay && member.live == Liveness::Up;
-            fit && !fields.voters.contains(&member.ordinal) && known.view.member(member.ordinal).is_some()
+            let fit = member.intent == Intent::Stay && member.live == Liveness::Up && !votes(member);
+            fit && known.view.member(member.ordinal).is_some()
         };
         let candidates = fields.members.iter().filter(may_vote);
         candidates.min_by_key(|member| (in_zone(member), member.ordinal)).map(|member| member.ordinal)

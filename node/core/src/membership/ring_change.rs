@@ -113,6 +113,12 @@ impl RingChange {
         if hopeless || stuck { Step::Abort } else { Step::Rest }
     }
 
+    /// Whether the target of `view` may be put in force.
+    pub(super) fn may_finish(&self, view: &View) -> bool {
+        let target = view.fields().target.as_ref();
+        self.fence == view.fence() && target.is_some_and(|target| self.is_met(view, target))
+    }
+
     /// The guard of the second commit.
     fn is_met(&self, view: &View, target: &[Owner]) -> bool {
         let is_up = |owner: &&Owner| {

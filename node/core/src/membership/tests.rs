@@ -2,6 +2,13 @@
 
 use crate::cluster::tests::scripts;
 
+mod admissions;
+mod failure_detector;
+mod plan;
+mod ring_change;
+mod verdict;
+mod views;
+
 scripts! {
     "membership":
     a_coordinator_that_restarts_at_once_goes_on_as_its_own_next_life
@@ -31,10 +38,12 @@ scripts! {
     an_observer_that_slept_blames_nobody
     heartbeats_wait_for_the_disk_too
     joins_within_a_second_share_one_ring_change
+    of_two_who_are_drained_at_once_one_is_needed
     one_suspicion_makes_nobody_down
     recover_makes_a_new_cluster_that_others_join
     the_last_owner_cannot_be_drained
     two_views_of_one_epoch_stop_the_node
     two_who_leave_a_small_ring_go_one_after_the_other
     when_too_many_are_down_only_an_administrator_removes
+    who_is_not_reached_hears_so_from_the_member_it_asked
 }

@@ -22,9 +22,13 @@ pub(super) struct Verdict {
 }
 
 impl Opinions {
-    /// `voter` suspects exactly `suspects`.
-    pub(super) fn note(&mut self, now: Timestamp, voter: Ordinal, suspects: impl Iterator<Item = Ordinal>) {
-        self.0.insert(voter, (now, suspects.collect()));
+    /// `voter` suspects exactly `suspects`. Whether that is news.
+    pub(super) fn note(&mut self, now: Timestamp, voter: Ordinal, suspects: impl Iterator<Item = Ordinal>) -> bool {
+        let suspects: BTreeSet<Ordinal> = suspects.collect();
+        let known = self.0.get(&voter).map(|(_, known)| known);
+        let news = known != Some(&suspects);
+        self.0.insert(voter, (now, suspects));
+        news
     }
 
     /// Goes on from `old` to `view`. What was said of an earlier life of a member that is up in a new one counts no more.

@@ -10,7 +10,7 @@ use super::{Context, Effect, Participant};
 use crate::{
     cluster::{Finding, Reached},
     membership::{
-        admissions::Knock,
+        admissions::{Knock, is_same},
         plan::{Knowledge, Order, Ordered},
         ring_change::RingChange,
     },
@@ -20,6 +20,7 @@ use crate::{
 impl Participant {
     /// What came of reaching `applicant`.
     pub(crate) fn handle_reached(&mut self, context: &mut Context<'_>, applicant: &Label, reached: Reached) {
+        self.plan_is_due = true;
         match reached {
             Reached::Yes => drop(self.admissions.reached(applicant, true)),
             Reached::No(reason) => {
@@ -43,6 +44,11 @@ impl Participant {
 
     /// A node wants to join, and asks this one.
     pub(super) fn on_join(&mut self, context: &mut Context<'_>, from: &Label, applicant: Applicant) {
+        let known = self.view.member_of_instance(applicant.instance);
+        if known.is_some_and(|member| is_same(member, &applicant)) {
+            // It missed the view that admitted it.
+            return self.tell_view(from, Epoch::GENESIS);
+        }
         if self.election.presides().is_some() {
             return self.knock(context, Some(from), &applicant);
         }
@@ -69,6 +75,7 @@ impl Participant {
 
     /// `applicant` knocks at this coordinator, by way of `via`.
     pub(super) fn knock(&mut self, context: &mut Context<'_>, via: Option<&Label>, applicant: &Applicant) {
+        self.plan_is_due = true;
         let answer_to = via.unwrap_or(&applicant.name);
         let knock = self.admissions.knock(context.now, &self.view, (applicant, answer_to), self.setting.planted);
         let answer = match knock {
@@ -96,6 +103,7 @@ impl Participant {
             self.election.handle_installed(ordinal, epoch, promised);
             if epoch == self.view.epoch() {
                 self.ring_change.note_installed(ordinal, self.view.fence());
+                self.plan_is_due |= self.ring_change.may_finish(&self.view) || self.view.is_voter(ordinal);
             }
         }
     }
@@ -119,6 +127,9 @@ impl Participant {
         let now = context.now;
         let Some(ballot) = self.election.wants_view(now) else { return false };
         let elected = self.election.presides().is_none();
+        if !elected && !std::mem::take(&mut self.plan_is_due) {
+            return false;
+        }
         if !elected && self.hand_over_if_leaving(now) {
             return false;
         }
@@ -208,6 +219,7 @@ impl Participant {
             return CommandAnswer::LastOne { name };
         }
         self.orders.push(Order { name, intent, by });
+        self.plan_is_due = true;
         accepted
     }
 

@@ -37,7 +37,7 @@ impl Participant {
             let word = (ping.epoch, ping.ballot, ping.office);
             // Who has another view may suspect an earlier life of a member.
             if ping.epoch == self.view.epoch() {
-                self.opinions.note(now, ordinal, ping.suspects.into_iter());
+                self.plan_is_due |= self.opinions.note(now, ordinal, ping.suspects.into_iter());
             }
             self.election.handle_ping(now, ordinal, word, context.meta.acceptor.promised());
         }
@@ -72,6 +72,7 @@ impl Participant {
         }
         let regular = self.next_beat.saturating_add(self.timing.heartbeat);
         self.next_beat = if regular > now { regular } else { now.saturating_add(self.timing.heartbeat) };
+        self.plan_is_due = true;
         let connected = self.election.is_connected(now);
         if !connected {
             self.isolated += self.timing.heartbeat;

@@ -44,8 +44,7 @@ impl Participant {
             }
             return;
         }
-        let base = if self.setting.planted.is(Bug::DeltaOnAnyBase) { delta.base } else { self.hash };
-        match delta.apply(&self.view, base) {
+        match delta.apply(&self.view, self.hash) {
             Ok(view) => self.on_commit(context, from, ballot, view),
             Err(DeltaError::OtherBase | DeltaError::Invalid(_) | DeltaError::OtherResult) => {
                 self.next_pull = context.now;
@@ -120,6 +119,7 @@ impl Participant {
         }
         self.note_down(now);
         self.ring_change.enter(now, &view);
+        self.plan_is_due = true;
         match self.election.presides() {
             Some(_) if !presided => self.take_office(now),
             Some(_) => self.forget_orders_done(),
@@ -148,7 +148,9 @@ impl Participant {
 
     /// Tells the coordinator what this node has installed and promised.
     fn say_installed(&mut self, context: &Context<'_>) {
-        let (epoch, promised) = (self.view.epoch(), context.meta.acceptor.promised());
+        let epoch = self.view.epoch();
+        let liar = self.setting.planted.is(Bug::NoStandingPromise);
+        let promised = if liar { self.ballot } else { context.meta.acceptor.promised() };
         if self.ballot.ordinal != self.me {
             let to = self.name_of(self.ballot.ordinal);
             self.send(&to, MembershipMessage::Installed { epoch, promised });
