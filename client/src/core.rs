@@ -84,7 +84,7 @@ impl Core {
         let mut adopted = Some(Arc::new(connection));
         let topology = Topology::first(view, Instant::now(), |member| {
             let is_peer = |c: &mut Arc<Connection>| c.peer().node_id() == member.node_id;
-            Node::start(member, Arc::clone(&dialler), adopted.take_if(is_peer))
+            Node::start(member, Arc::clone(&dialler), adopted.take_if(is_peer), None)
         });
         Ok(Self {
             dialler,
@@ -150,6 +150,10 @@ impl Core {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
+            if node.as_ref().is_some_and(|node| self.was_replaced(node, &error)) {
+                now = Instant::now();
+                continue;
+            }
             tried.epoch = epoch;
             match self.retry.decide(tried, &error, self.draw()) {
                 Decision::GiveUp => return Err(error),
@@ -191,6 +195,10 @@ impl Core {
                 }
                 Err(error) => error,
             };
+            if self.was_replaced(node, &error) {
+                now = Instant::now();
+                continue;
+            }
             // The view is of no account here, so nothing is fetched before the request is repeated.
             let tried = Tried { attempt, epoch, refreshed: Some(epoch) };
             match self.retry.decide(tried, &error, self.draw()) {
@@ -200,6 +208,12 @@ impl Core {
             attempt += 1;
             now = Instant::now();
         }
+    }
+
+    /// Whether a request failed with `error` only because a view that was installed meanwhile has another handle in the
+    /// place of `node`, or none. Nothing was sent. True at most once for each view.
+    fn was_replaced(&self, node: &Arc<Node>, error: &RequestError) -> bool {
+        matches!(error, RequestError::Closed) && !self.is_closed() && !self.topology().has(node)
     }
 
     fn route(&self, point: HashPoint) -> (Option<Arc<Node>>, Fence, Epoch) {

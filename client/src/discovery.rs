@@ -173,11 +173,5 @@ pub(crate) async fn fetch(
         }
     }
 }
-
-/// Asks for the whole view.
-pub(crate) async fn fetch_whole(connection: &Connection, deadline: Instant) -> Result<View, NotFetched> {
-    fetch(connection, None, deadline).await
-}
-
 #[cfg(test)]
 mod tests;

@@ -65,6 +65,7 @@ impl Core {
         };
         let (mut received, mut silent, mut unpushed) = (connection.received(), 0, 0);
         loop {
+            let mut gone = false;
             tokio::select! {
                 biased;
                 pushed = subscription.pushed() => {
@@ -77,6 +78,7 @@ impl Core {
                     self.install_pushed(&pushed, connection).await;
                     unpushed = 0;
                 }
+                () = node.stopped() => gone = true,
                 () = self.unpushed.notified() => unpushed += 1,
                 () = sleep(LOOK_INTERVAL) => {
                     let latest = connection.received();
@@ -88,11 +90,10 @@ impl Core {
                 connection.give_up();
                 return Change::Silent;
             }
-            let gone = !self.topology().has(node);
             if gone || unpushed >= UNPUSHED_MAX {
                 // A node that takes no more frames has nothing to push either.
                 let _ = timeout(VIEW_TIMEOUT, subscription.end()).await;
-                return if gone { Change::NoMember } else { Change::Behind };
+                return if gone { Change::Gone } else { Change::Behind };
             }
         }
     }
@@ -109,7 +110,8 @@ impl Core {
             Ok(view) => view,
             Err(NoView::Old) => return,
             Err(NoView::OtherBase | NoView::Malformed) => {
-                match discovery::fetch_whole(connection, Instant::now() + VIEW_TIMEOUT).await {
+                let known = self.topology();
+                match discovery::fetch(connection, Some(&known), Instant::now() + VIEW_TIMEOUT).await {
                     Ok(view) => view,
                     // Whoever has it will speak of it.
                     Err(error) => return debug!(%error, "a view was pushed that does not follow the known one"),
@@ -133,6 +135,6 @@ enum Change {
     Refused,
     /// Others have later views.
     Behind,
-    /// It is no member any more.
-    NoMember,
+    /// It is no member any more, or another process is in its place.
+    Gone,
 }

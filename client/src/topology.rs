@@ -1,12 +1,12 @@
 //! The view a client goes by, what it computes from it, and which other view replaces it. Pure but for the handles it
 //! carries.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use quoit_proto_types::{
     ClusterId, Epoch, HashPoint, Member, Ordinal, Ring, View,
     frame::FrameType,
-    view::{ViewDelta, ViewHash},
+    view::{Liveness, ViewDelta, ViewHash},
 };
 
 use tokio::time::Instant;
@@ -45,6 +45,17 @@ pub(crate) enum Verdict {
     Rival,
 }
 
+/// What becomes of the connection to a member when a view is installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redial {
+    /// It stays as it is, and so does the pause before the next dial.
+    No,
+    /// It stays if there is one. Otherwise the member is dialled at once: whatever kept it away has passed.
+    IfLost,
+    /// It leads to a process that is gone, or to another place: the member is dialled at once.
+    Always,
+}
+
 /// Why a frame gave no view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoView {
@@ -64,15 +75,27 @@ impl Topology {
         Self { view, ring, installed, hash, left, nodes }
     }
 
-    /// What follows it. A member's handle is kept while its identity and address are; `start` makes those of the others.
+    /// What follows it. A member's handle is kept unless [`Redial`] says otherwise; `start` makes those of the others, and
+    /// is given the handle that the new one takes the place of.
     ///
     /// The ring is kept if nothing of it has changed: most views only tell of an election or of who is up, and a large
     /// ring costs every client milliseconds.
-    pub(crate) fn next(&self, view: View, installed: Instant, mut start: impl FnMut(&Member) -> Arc<Node>) -> Self {
-        let known: BTreeMap<_, _> = self.nodes.iter().map(|node| ((node.id, &node.address), node)).collect();
-        let node_for = |member: &Member| match known.get(&(member.node_id, &member.address)) {
-            Some(node) => Arc::clone(node),
-            None => start(member),
+    pub(crate) fn next(
+        &self,
+        view: View,
+        installed: Instant,
+        mut start: impl FnMut(&Member, Option<&Arc<Node>>) -> Arc<Node>,
+    ) -> Self {
+        let known = |ordinal| self.view.member(ordinal).zip(self.node(ordinal));
+        // Ordinals of another cluster say nothing, and one member's instance may be known under two of them while it returns.
+        let known = |member: &Member| known(member.ordinal).filter(|(known, _)| known.instance == member.instance);
+        let node_for = |member: &Member| match known(member) {
+            Some((known, node)) => match redial(known, member) {
+                Redial::No => Arc::clone(node),
+                Redial::IfLost if node.ready().is_some() => Arc::clone(node),
+                Redial::IfLost | Redial::Always => start(member, Some(node)),
+            },
+            None => start(member, None),
         };
         let nodes = view.members().iter().map(node_for).collect();
         let ring = if same_ring(&self.view, &view) { Arc::clone(&self.ring) } else { Arc::new(view.ring()) };
@@ -107,6 +130,12 @@ impl Topology {
     /// Whether `node` is a handle of one of its members.
     pub(crate) fn has(&self, node: &Arc<Node>) -> bool {
         self.nodes.iter().any(|known| Arc::ptr_eq(known, node))
+    }
+
+    /// The handles that `next` has not taken over.
+    pub(crate) fn left_out_of<'a>(&'a self, next: &Self) -> impl Iterator<Item = &'a Arc<Node>> {
+        let kept: BTreeSet<_> = next.nodes.iter().map(Arc::as_ptr).collect();
+        self.nodes.iter().filter(move |node| !kept.contains(&Arc::as_ptr(node)))
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -148,6 +177,21 @@ fn judge(known: &View, left: &[ClusterId], view: &View) -> Verdict {
         Verdict::Keep
     } else {
         Verdict::Rival
+    }
+}
+
+/// What becomes of the connection to a member of a view that is `known`, as `next` tells of it. Both are of one instance.
+///
+/// A process that ended may have left no trace: without this, the first request on the old connection would find out, and
+/// nobody could tell whether a write took effect.
+fn redial(known: &Member, next: &Member) -> Redial {
+    let is_elsewhere = (&known.name, &known.address) != (&next.name, &next.address);
+    if known.boot != next.boot || is_elsewhere {
+        Redial::Always
+    } else if known.live == Liveness::Down && next.live == Liveness::Up {
+        Redial::IfLost
+    } else {
+        Redial::No
     }
 }
 

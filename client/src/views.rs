@@ -33,9 +33,9 @@ use crate::{
 
 /// How long one node may take to send its view.
 pub(crate) const VIEW_TIMEOUT: Duration = Duration::from_millis(250);
-/// A view that a reply tells of is waited for at most this long before it is asked for. Each client draws its own time: a
-/// new view must not bring thousands of requests for it at once.
-const PUSH_PATIENCE: Duration = Duration::from_millis(300);
+/// A view that a reply tells of is waited for this long, which is longer than nodes take to push it, and up to as long again
+/// before it is asked for. Each client draws its own time: a new view must not bring thousands of requests for it at once.
+const PUSH_PATIENCE: Duration = Duration::from_millis(450);
 /// Before another node is asked, having asked one in vain: what a reply tells of may be no view for this client.
 const FRUITLESS_PAUSE: Duration = Duration::from_secs(1);
 /// Nodes asked one after the other for a view that is needed at once.
@@ -73,7 +73,7 @@ impl Core {
             let hint = hints.borrow_and_update().clone();
             let (topology, handled) = (self.topology(), hint.epoch);
             if handled > topology.epoch() {
-                sleep(PUSH_PATIENCE.mul_f64(self.draw())).await;
+                sleep(PUSH_PATIENCE.mul_f64(1.0 + self.draw())).await;
                 let known = self.topology().epoch();
                 if known == topology.epoch() {
                     // It alone: nothing has failed yet for want of the view.
@@ -237,11 +237,15 @@ impl Core {
             return Fetched::Nothing;
         }
         info!(epoch = %view.epoch(), members = view.members().len(), "view installed");
-        let next = current.next(view, Instant::now(), |member: &Member| {
+        let start = |member: &Member, before: Option<&Arc<Node>>| {
             let leads_there = |c: &mut Arc<Connection>| c.peer().node_id() == member.node_id;
-            Node::start(member, Arc::clone(&self.dialler), connection.take_if(leads_there))
-        });
-        self.topology.store(Arc::new(next));
+            let adopted = connection.take_if(leads_there);
+            Node::start(member, Arc::clone(&self.dialler), adopted, before.map(Arc::as_ref))
+        };
+        let next = Arc::new(current.next(view, Instant::now(), start));
+        self.topology.store(Arc::clone(&next));
+        // Only once it is stored, so that who waits for one of these finds the new one.
+        current.left_out_of(&next).for_each(|node| node.stop());
         Fetched::Newer
     }
 }

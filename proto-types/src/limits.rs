@@ -52,8 +52,8 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
 /// Most reasons that one view tells.
 pub const CHANGES_MAX: usize = 1024;
 
-/// Most members that one heartbeat names as silent. A heartbeat must fit into one datagram.
-pub const SUSPECTS_MAX: usize = 200;
+/// Most members that one heartbeat names as silent, and most that it names as returned. It must fit into one datagram.
+pub const SUSPECTS_MAX: usize = 90;
 
 /// Longest heartbeat, which fits into any QUIC datagram.
 pub const HEARTBEAT_BYTES_MAX: usize = 1100;

@@ -1,11 +1,15 @@
 //! One connection for each node, dialled by one task, whose state everybody else only reads.
+//!
+//! A handle is for one process at one address. When a view tells of another, a new handle takes its place, with its own
+//! task, and no pause before its first dial. The old one is stopped: who waits for its connection turns to the new one, and
+//! what is under way on its connection ends as it does.
 
 mod state;
 mod task;
 
 use std::sync::Arc;
 
-use quoit_proto_types::{Member, NodeId, view::Address};
+use quoit_proto_types::Member;
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -21,8 +25,6 @@ use crate::{
 /// A member of the view, and the connection to it.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) id: NodeId,
-    pub(crate) address: Address,
     /// `n1 (127.0.0.1:7750)`, for people.
     pub(crate) label: String,
     state: watch::Receiver<State>,
@@ -31,20 +33,25 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts to dial `member`, or adopts a connection that was made to it already.
-    pub(crate) fn start(member: &Member, dialler: Arc<Dialler>, adopted: Option<Arc<Connection>>) -> Arc<Self> {
-        let (sender, state) = watch::channel(adopted.map_or(State::Connecting, State::Ready));
+    /// Starts to dial `member`, or adopts a connection that was made to it already. It takes the place of `before`.
+    pub(crate) fn start(
+        member: &Member,
+        dialler: Arc<Dialler>,
+        adopted: Option<Arc<Connection>>,
+        before: Option<&Self>,
+    ) -> Arc<Self> {
+        let broken = before.and_then(Self::broken);
+        let (sender, state) = watch::channel(State::at_start(adopted, member.live, broken));
         let task = tokio::spawn(task::run(dialler, member.clone(), sender));
         Arc::new(Self {
-            id: member.node_id,
-            address: member.address.clone(),
             label: format!("{} ({})", member.name, member.address),
             state,
             task: AbortOnDropHandle::new(task),
         })
     }
 
-    /// The connection, once there is one; waits for it no longer than until `deadline`.
+    /// The connection, once there is one; waits for it no longer than until `deadline`. [`RequestError::Closed`] if the handle
+    /// is stopped meanwhile.
     pub(crate) async fn connection(&self, deadline: Instant) -> Result<Arc<Connection>, RequestError> {
         let started = Instant::now();
         let mut state = self.state.clone();
@@ -79,9 +86,15 @@ impl Node {
         }
     }
 
-    /// Dials no more.
+    /// Dials no more. Leaves the connection to those who use it.
     pub(crate) fn stop(&self) {
         self.task.abort();
+    }
+
+    /// Returns once the handle is stopped.
+    pub(crate) async fn stopped(&self) {
+        // Nothing is waited for but the end of the task, which drops the sender.
+        let _ = self.state.clone().wait_for(|_| false).await;
     }
 
     /// Why the node cannot be reached, if that is so.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::BytesMut;
 use quoit_proto_types::{
     Ballot, Boot, Fence, Identity, Instance, Label, Role,
@@ -6,6 +8,7 @@ use quoit_proto_types::{
 };
 
 use super::*;
+use crate::{error::RequestError, pool::Dialler, tls::CertificateFiles};
 
 fn cluster(id: u128) -> ClusterId {
     ClusterId::from_random(id)
@@ -140,6 +143,92 @@ fn a_delta_gives_the_view_it_leads_to() {
     newest.encode(&mut whole);
     reads(&old, FrameType::View, &whole, Ok(newest.clone()));
     assert_eq!(read_first(FrameType::View, &whole), Ok(newest));
+}
+
+/// Applies `change` to the second of three members and looks at what becomes of the connection to it.
+#[track_caller]
+fn redials(known: &View, change: impl FnOnce(&mut Member), expected: Redial) {
+    let next = changed(known, |fields| change(&mut fields.members[1]));
+    let verdicts: Vec<_> = known.members().iter().zip(next.members()).map(|(a, b)| redial(a, b)).collect();
+    assert_eq!(verdicts, [Redial::No, expected, Redial::No]);
+}
+
+#[test]
+fn a_member_that_restarted_or_moved_is_dialled_anew() {
+    let up = view(1, 5);
+    let down = changed(&up, |fields| fields.members[1].live = Liveness::Down);
+    let restart = |member: &mut Member| member.boot = Boot::new(2);
+    for known in [&up, &down] {
+        redials(known, restart, Redial::Always);
+        redials(known, |member| member.address = "10.0.0.9:7750".parse().unwrap(), Redial::Always);
+    }
+    let restart_unseen = |member: &mut Member| (member.boot, member.live) = (Boot::new(2), Liveness::Down);
+    redials(&up, restart_unseen, Redial::Always);
+    let return_restarted = |member: &mut Member| (member.boot, member.live) = (Boot::new(2), Liveness::Up);
+    redials(&down, return_restarted, Redial::Always);
+}
+
+#[test]
+fn a_member_that_came_back_is_dialled_if_it_is_not_connected() {
+    let up = view(1, 5);
+    let down = changed(&up, |fields| fields.members[1].live = Liveness::Down);
+    redials(&down, |member| member.live = Liveness::Up, Redial::IfLost);
+}
+
+#[test]
+fn what_says_nothing_of_the_process_leaves_its_connection_alone() {
+    let up = view(1, 5);
+    let down = changed(&up, |fields| fields.members[1].live = Liveness::Down);
+    redials(&up, |member| member.live = Liveness::Down, Redial::No);
+    redials(&down, |_| (), Redial::No);
+    redials(&up, |member| member.vnodes = 9, Redial::No);
+    redials(&up, |member| member.priority = 7, Redial::No);
+    redials(&up, |member| member.intent = Intent::Leave, Redial::No);
+}
+
+/// Dials nobody: it finds no certificate.
+fn hopeless_dialler() -> Arc<Dialler> {
+    let name = "tests".parse().unwrap();
+    Arc::new(Dialler {
+        endpoint: quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap(),
+        files: CertificateFiles::in_folder("no such folder"),
+        identity: Identity { role: Role::Client, name, cluster: "prod".parse().unwrap() },
+        dial_timeout: Duration::from_secs(1),
+        seed: 1,
+    })
+}
+
+#[tokio::test]
+async fn requests_turn_to_the_new_handle_of_a_member_that_restarted() {
+    let dialler = hopeless_dialler();
+    let start = |member: &Member, before: Option<&Arc<Node>>| {
+        Node::start(member, Arc::clone(&dialler), None, before.map(Arc::as_ref))
+    };
+    let (view, now) = (view(1, 5), Instant::now());
+    let known = Topology::first(view.clone(), now, |member| start(member, None));
+    let restarted = changed(&view, |fields| fields.members[1].boot = Boot::new(2));
+    let next = known.next(restarted, now, start);
+    let left: Vec<_> = known.left_out_of(&next).collect();
+    let old = known.node(Ordinal::new(2)).unwrap();
+    assert!(left.len() == 1 && Arc::ptr_eq(left[0], old));
+    assert!(known.nodes().iter().filter(|node| next.has(node)).count() == 2);
+
+    // Neither has dialled yet: this task has not let them.
+    let deadline = now + Duration::from_secs(5);
+    old.stop();
+    assert!(matches!(old.connection(deadline).await, Err(RequestError::Closed)));
+    old.stopped().await;
+    let new = next.node(Ordinal::new(2)).unwrap();
+    assert!(matches!(new.connection(deadline).await, Err(RequestError::Unavailable { .. })));
+
+    // It is known not to be reached, so requests wait for its dial only when the view says that it is up.
+    let down =
+        changed(&next.view, |fields| (fields.members[1].boot, fields.members[1].live) = (Boot::new(3), Liveness::Down));
+    let down = next.next(down, now, start);
+    assert!(down.node(Ordinal::new(2)).unwrap().broken().is_some());
+    let up = changed(&down.view, |fields| fields.members[1].live = Liveness::Up);
+    let up = down.next(up, now, start);
+    assert!(up.node(Ordinal::new(2)).unwrap().broken().is_none());
 }
 
 #[test]

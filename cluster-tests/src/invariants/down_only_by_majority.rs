@@ -8,7 +8,7 @@ use quoit_proto_types::{Instance, Member, View, message::heartbeat::Heartbeat, v
 
 use super::{
     Fact, Hearing, Invariant, Setting, Stage, Violation,
-    witnessed::{before, between, who},
+    witnessed::{Who, before, who},
 };
 
 const NAME: &str = "down only by a majority";
@@ -21,6 +21,8 @@ pub(super) struct DownOnlyByMajority {
     processes: BTreeMap<Instance, u32>,
     /// When a process did something last.
     stepped: BTreeMap<u32, Timestamp>,
+    /// When a life was decided to be down.
+    down_since: BTreeMap<Who, Timestamp>,
     /// For how long what was true when it was said may be what somebody goes by.
     memory: Duration,
 }
@@ -33,6 +35,7 @@ impl DownOnlyByMajority {
             hearing: Hearing::new(timing.suspect.mul_f64(1.1), timing.suspect.mul_f64(0.85)),
             processes: BTreeMap::new(),
             stepped: BTreeMap::new(),
+            down_since: BTreeMap::new(),
             memory: timing.suspect * 3 + setting.longest_delay * 3 + setting.longest_write,
         }
     }
@@ -44,12 +47,18 @@ impl Invariant for DownOnlyByMajority {
             Fact::Started(actor) => {
                 self.processes.insert(actor.instance, actor.serial);
             }
-            Fact::Woke(actor) => self.hearing.woke(actor.serial, stage.now),
+            Fact::Woke(actor) => {
+                let since = self.stepped.get(&actor.serial).copied().unwrap_or(stage.now);
+                self.hearing.woke(actor.serial, since, stage.now);
+            }
             Fact::Stepped { by, .. } | Fact::Persisting { by, .. } | Fact::Sent { from: by, .. } => {
                 self.stepped.insert(by.serial, stage.now);
             }
             Fact::Heard { by, from, heartbeat: Heartbeat::Ping(_) } => {
-                self.hearing.heard(by.serial, who(from), stage.now);
+                // What a process said before another one took its place may come late: it is gone all the same.
+                if self.processes.get(&from.instance) == Some(&from.serial) {
+                    self.hearing.heard(by.serial, who(from), stage.now);
+                }
             }
             Fact::Heard { .. }
             | Fact::Ended(_)
@@ -61,6 +70,7 @@ impl Invariant for DownOnlyByMajority {
             | Fact::Retired { .. }
             | Fact::Recovered(_) => {}
         }
+        self.note_down(stage);
         let Some(view) = stage.ledger.newly_proposed() else { return Ok(()) };
         let Some(base) = stage.ledger.base_of(view) else { return Ok(()) };
         if view.fields().recovered_from != base.fields().recovered_from {
@@ -69,6 +79,8 @@ impl Invariant for DownOnlyByMajority {
         for (was, is) in base.members().iter().filter_map(|was| Some((was, view.member(was.ordinal)?))) {
             match (was.live, is.live) {
                 (Liveness::Up, Liveness::Down) => self.may_be_down(stage.now, base, was)?,
+                // Who is elected by a majority is up.
+                (Liveness::Down, Liveness::Up) if view.fields().coordinator == is.ordinal => {}
                 (Liveness::Down, Liveness::Up) if was.boot == is.boot => self.may_be_up(stage.now, base, was)?,
                 (Liveness::Up | Liveness::Down, Liveness::Up) | (Liveness::Down, Liveness::Down) => {}
             }
@@ -78,6 +90,16 @@ impl Invariant for DownOnlyByMajority {
 }
 
 impl DownOnlyByMajority {
+    fn note_down(&mut self, stage: Stage<'_>) {
+        let Some(view) = stage.ledger.newly_chosen().and_then(|hash| stage.ledger.view(hash)) else { return };
+        let Some(base) = stage.ledger.base_of(view) else { return };
+        for member in view.members().iter().filter(|member| member.live == Liveness::Down) {
+            if base.member(member.ordinal).is_some_and(|before| before.live == Liveness::Up) {
+                self.down_since.insert((member.instance, member.boot), stage.now);
+            }
+        }
+    }
+
     /// The processes of the voters of `view`, as far as any was ever started.
     fn voters(&self, view: &View) -> Vec<u32> {
         let voters = view.fields().voters.iter().filter_map(|voter| view.member(*voter));
@@ -105,11 +127,9 @@ impl DownOnlyByMajority {
     fn may_be_up(&self, now: Timestamp, base: &View, member: &Member) -> Result<(), Violation> {
         let speaker = (member.instance, member.boot);
         let least = self.timing.stable.mul_f64(0.8);
-        let own = self.processes.get(&member.instance).copied();
-        let stable = self.voters(base).into_iter().any(|voter| {
-            Some(voter) == own
-                || self.hearing.since(voter, speaker, now).is_some_and(|since| between(since, now) >= least)
-        });
+        let times = (self.down_since.get(&speaker).copied().unwrap_or_default(), before(now, self.memory));
+        let stable =
+            self.voters(base).into_iter().any(|voter| self.hearing.was_steady((voter, speaker), least, times, now));
         if stable {
             return Ok(());
         }

@@ -26,6 +26,8 @@ mod retired_when_dispensable;
 mod ring_changes_wait;
 mod settled;
 mod sticky;
+#[cfg(test)]
+mod tests;
 mod witnessed;
 
 pub use ledger::Ledger;

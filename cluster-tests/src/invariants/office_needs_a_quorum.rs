@@ -26,6 +26,8 @@ pub(super) struct OfficeNeedsAQuorum {
     reached: BTreeMap<u32, Timestamp>,
     /// When a process's disk let go of what it wanted to say before.
     released: BTreeMap<u32, Timestamp>,
+    /// When a process did something last.
+    stepped: BTreeMap<u32, Timestamp>,
 }
 
 impl OfficeNeedsAQuorum {
@@ -36,6 +38,7 @@ impl OfficeNeedsAQuorum {
             pongs: BTreeMap::new(),
             reached: BTreeMap::new(),
             released: BTreeMap::new(),
+            stepped: BTreeMap::new(),
         }
     }
 
@@ -78,6 +81,11 @@ impl Invariant for OfficeNeedsAQuorum {
                 self.reached.remove(&by.serial);
             }
             Fact::Stepped { by, role, .. } => {
+                let last = self.stepped.insert(by.serial, stage.now).unwrap_or(stage.now);
+                if between(last, stage.now) >= self.fresh {
+                    // It was stopped for a while: it looks at its office when its timer is served.
+                    self.reached.remove(&by.serial);
+                }
                 if *role != ElectionRole::Coordinator {
                     self.reached.remove(&by.serial);
                     return Ok(());

@@ -55,6 +55,9 @@ impl Sticky {
         if ping.office == Office::Presiding && ping.ballot >= promised && ping.epoch == epoch {
             self.ballots.insert(who(from), ping.ballot);
             self.hearing.heard(by.serial, who(from), stage.now);
+        } else if ping.office != Office::Presiding && ping.ballot >= promised && ping.epoch >= epoch {
+            // It has stepped down, or was started again: whatever it presided over is over, in all its lives.
+            self.hearing.forget_all_lives(by.serial, from.instance);
         } else {
             self.hearing.forget(by.serial, who(from));
         }
@@ -75,7 +78,7 @@ impl Invariant for Sticky {
     fn observe(&mut self, stage: Stage<'_>, fact: &Fact<'_>) -> Result<(), Violation> {
         match fact {
             Fact::Heard { by, from, heartbeat } => self.heard(stage, by, from, heartbeat),
-            Fact::Woke(actor) => self.hearing.woke(actor.serial, stage.now),
+            Fact::Woke(actor) => self.hearing.woke(actor.serial, stage.now, stage.now),
             Fact::Persisting { by, meta } => {
                 self.promised.insert(by.serial, (meta.epoch(), meta.acceptor.promised()));
             }

@@ -30,6 +30,8 @@ struct Span {
     last: Timestamp,
     /// When the last silence ended.
     silent_until: Option<Timestamp>,
+    /// The span before the last break.
+    before: Option<(Timestamp, Timestamp)>,
 }
 
 impl Hearing {
@@ -40,10 +42,11 @@ impl Hearing {
     /// The process `listener` heard `speaker`.
     pub(super) fn heard(&mut self, listener: u32, speaker: Who, now: Timestamp) {
         // Before the first word there was silence, for however long.
-        let new = Span { since: now, last: now, silent_until: Some(now) };
+        let new = Span { since: now, last: now, silent_until: Some(now), before: None };
         let span = self.spans.entry((listener, speaker)).or_insert(new);
         let pause = between(span.last, now);
         if pause > self.breaks {
+            span.before = Some((span.since, span.last));
             span.since = now;
         }
         if pause >= self.silence {
@@ -52,9 +55,13 @@ impl Hearing {
         span.last = now;
     }
 
-    /// The process `listener` slept: what it missed meanwhile was nobody's silence.
-    pub(super) fn woke(&mut self, listener: u32, now: Timestamp) {
+    /// The process `listener` slept from `since` on: what it missed meanwhile was nobody's silence. A silence that had
+    /// lasted long enough by then was one.
+    pub(super) fn woke(&mut self, listener: u32, since: Timestamp, now: Timestamp) {
         for (_, span) in self.spans.range_mut((listener, LEAST)..=(listener, MOST)) {
+            if between(span.last, since) >= self.silence {
+                span.silent_until = Some(since);
+            }
             (span.since, span.last) = (now, now);
         }
     }
@@ -64,10 +71,29 @@ impl Hearing {
         self.spans.remove(&(listener, speaker));
     }
 
-    /// Since when `listener` has heard `speaker` without a break, if it still does at `now`.
-    pub(super) fn since(&self, listener: u32, speaker: Who, now: Timestamp) -> Option<Timestamp> {
-        let span = self.spans.get(&(listener, speaker))?;
-        (between(span.last, now) <= self.breaks).then_some(span.since)
+    /// Forgets that the process `listener` heard `speaker`, in any of its lives.
+    pub(super) fn forget_all_lives(&mut self, listener: u32, speaker: Instance) {
+        let lives = (listener, (speaker, LEAST.1))..=(listener, (speaker, MOST.1));
+        let known: Vec<_> = self.spans.range(lives).map(|(key, _)| *key).collect();
+        for key in known {
+            self.spans.remove(&key);
+        }
+    }
+
+    /// Whether `listener` heard `speaker` without a break for `least`, from `from` on, and still did at `after` or later.
+    pub(super) fn was_steady(
+        &self,
+        (listener, speaker): (u32, Who),
+        least: Duration,
+        (from, after): (Timestamp, Timestamp),
+        now: Timestamp,
+    ) -> bool {
+        let Some(span) = self.spans.get(&(listener, speaker)) else { return false };
+        let mut spans = [Some((span.since, span.last)), span.before].into_iter().flatten();
+        spans.any(|(since, last)| {
+            let end = last.saturating_add(self.breaks).min(now);
+            end >= after && between(since.max(from), end) >= least
+        })
     }
 
     /// Whom `listener` has heard without a break for `least`, up to `now`.

@@ -137,7 +137,7 @@ fn ready(members: usize) -> Result<Cluster, Violation> {
 }
 
 /// A view of `members`, as if they had been there for ever.
-fn ready_view(members: usize, options: &Options) -> View {
+pub(crate) fn ready_view(members: usize, options: &Options) -> View {
     let cluster: Label = "sim".parse().expect("a label");
     let member = |host: usize| {
         let name: Label = format!("n{}", host + 1).parse().expect("a label");

@@ -123,6 +123,27 @@ pub fn a_chain_neither_flaps_nor_stands_still() -> Result<(), Violation> {
     claim(views <= 1, format!("{views} views in a minute"))
 }
 
+/// One link carries nothing, both ways or one way, whichever it is: nobody is called down, and nobody else presides.
+///
+/// # Errors
+/// What is not so.
+pub fn one_bad_link_and_nobody_is_down() -> Result<(), Violation> {
+    for (a, b) in (0..5).flat_map(|a| (0..5).map(move |b| (a, b))).filter(|(a, b)| a != b) {
+        let both = [(a, b), (b, a)];
+        for links in [&both[..], &both[..1]] {
+            let mut cluster = settled(5, 0)?;
+            let (before, coordinator) = (cluster.installs().len(), cluster.coordinator());
+            cluster.cut_links(links.iter().copied());
+            cluster.run_for(Duration::from_secs(60))?;
+            let changes: Vec<_> =
+                cluster.installs()[before..].iter().map(|(_, view)| view.fields().changes.clone()).collect();
+            claim(changes.is_empty(), format!("a cut of {links:?} leads to {changes:?}"))?;
+            claim(cluster.coordinator() == coordinator, format!("a cut of {links:?} changes who presides"))?;
+        }
+    }
+    Ok(())
+}
+
 /// All reach one host only, which does not preside: it takes office, once.
 ///
 /// # Errors

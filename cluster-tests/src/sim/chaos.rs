@@ -27,7 +27,7 @@ impl Cluster {
             }
             Plague::GracefulRestart => self.restart(host),
             Plague::Pause | Plague::LongPause | Plague::CoordinatorPause | Plague::PauseOfAll => {
-                self.sleep(plague, host, coordinator);
+                self.stop_some(plague, host, coordinator);
                 Ok(())
             }
             Plague::Partition
@@ -111,7 +111,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn sleep(&mut self, plague: Plague, host: usize, coordinator: usize) {
+    fn stop_some(&mut self, plague: Plague, host: usize, coordinator: usize) {
         if plague == Plague::PauseOfAll {
             let duration = self.millis(&[1_000, 10_000, 60_000]);
             (0..self.hosts.len()).for_each(|host| self.pause(host, duration));
@@ -222,6 +222,10 @@ impl Cluster {
         let intact = |instance: Instance| {
             self.hosts.iter().any(|host| host.disk.load().is_some_and(|meta| meta.instance == instance))
         };
+        if self.options.founders == 1 && self.hosts[host].name == 0 {
+            // A lone founder without a disk forms another cluster if nobody reaches it in time. Scripts lose its disk.
+            return Ok(());
+        }
         let spared = match self.ledger().latest() {
             None => self.hosts[..self.options.founders].iter().any(|host| host.disk.load().is_none()),
             Some(view) => {
@@ -346,6 +350,11 @@ impl Cluster {
                 up -= usize::from(is_voter);
                 stay.push(host);
             }
+        }
+        // Founders that have not heard of the first view need somebody who has it, or all of each other.
+        let knows = |host: &usize| self.hosts[*host].disk.load().is_some_and(|meta| meta.view.is_some());
+        if !hosts.iter().any(|host| !stay.contains(host) && knows(host)) {
+            return Vec::new();
         }
         stay
     }

@@ -19,6 +19,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
     Actor, CutId, Disk, EventQueue, Host, Mutant, Network, NetworkEvent, Options, Plague, Process, Summary, Trace,
+    links::SEEDS,
 };
 use crate::invariants::{Fact, Invariants, Ledger, Setting, Settlement, Unsettled, Violation, settlement};
 
@@ -261,6 +262,7 @@ impl Cluster {
             .hosts
             .iter()
             .filter_map(|host| host.process.as_ref())
+            .filter(|process| !self.is_stranded(process))
             .map(|process| Settlement {
                 actor: &process.actor,
                 view: process.machine.view(),
@@ -274,6 +276,13 @@ impl Cluster {
             Some(host) => Err(Unsettled::NotYet(format!("{} is not up", self.labels[host.name]))),
             None => Ok(()),
         }
+    }
+
+    /// Whether a process has never known a member, and its seeds are all gone: it needs other ones.
+    fn is_stranded(&self, process: &Process) -> bool {
+        let mut seeds = (0..self.options.founders.min(SEEDS)).filter(|seed| *seed != process.actor.host).peekable();
+        let gone = |seed: usize| self.hosts[seed].process.is_none() && !self.hosts[seed].wanted;
+        process.machine.view().is_none() && seeds.peek().is_some() && seeds.all(gone)
     }
 
     /// The present.

@@ -7,7 +7,7 @@ use quoit_core::{
     genesis,
     meta::Meta,
 };
-use quoit_proto_types::{Fence, Instance, Label, Nonce, View, view::Address};
+use quoit_proto_types::{Fence, Instance, Nonce, View, message::membership::Applicant, view::Address};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{Actor, Clock, Cluster, Disk, DiskBug, Event, NetworkEvent, Process};
@@ -382,10 +382,10 @@ impl Cluster {
         &mut self,
         host: usize,
         serial: u32,
-        name: &Label,
+        applicant: &Applicant,
         reached: Reached,
     ) -> Result<(), Violation> {
-        self.note(host, || format!("reached {name}: {reached:?}"));
-        self.with(host, serial, |machine, now| machine.handle_reached(now, name, reached))
+        self.note(host, || format!("reached {}: {reached:?}", applicant.name));
+        self.with(host, serial, |machine, now| machine.handle_reached(now, applicant, reached))
     }
 }

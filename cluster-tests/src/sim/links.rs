@@ -19,7 +19,7 @@ const REDIAL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// How often a process looks whom to dial, as long as it misses anybody.
 const LOOK: Duration = Duration::from_millis(150);
 /// How many addresses a node is configured with.
-const SEEDS: usize = 7;
+pub(super) const SEEDS: usize = 7;
 /// For how long the one with the higher name leaves it to the other one to dial.
 const COURTESY: Duration = Duration::from_secs(1);
 
@@ -222,7 +222,7 @@ impl Cluster {
             let same =
                 (applicant.instance, applicant.boot) == (peer.instance, peer.boot) && applicant.name == peer.name;
             let reached = if same { Reached::Yes } else { Reached::No("another process answers there".to_owned()) };
-            self.reached(host, serial, &applicant.name, reached)?;
+            self.reached(host, serial, &applicant, reached)?;
             if self.serial(host) != Some(serial) {
                 return Ok(());
             }
@@ -251,7 +251,7 @@ impl Cluster {
     fn on_dial_failed(&mut self, id: u64, host: usize) -> Result<(), Violation> {
         let now = self.now();
         if let Some((host, serial, applicant)) = self.reaching.remove(&id) {
-            self.reached(host, serial, &applicant.name, Reached::No("no answer".to_owned()))?;
+            self.reached(host, serial, &applicant, Reached::No("no answer".to_owned()))?;
         }
         if let Some(connection) = self.network.connection(id)
             && !connection.ends[0].open

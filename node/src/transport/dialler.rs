@@ -214,7 +214,7 @@ impl PeerDialler {
             Err(_) => Reached::No(format!("no answer within {} s", DIAL_TIMEOUT.as_secs())),
         };
         // A receiver that is gone needs to hear no more.
-        let _ = self.sink.events.send(PeerEvent::Reached { applicant: applicant.name, reached }).await;
+        let _ = self.sink.events.send(PeerEvent::Reached { applicant: Box::new(applicant), reached }).await;
     }
 
     /// Dials every address behind `address` in turn, for a node of this name and no other.

@@ -16,7 +16,7 @@ use quoit_core::cluster::{Admission, Life, Reached};
 use quoit_proto_types::{
     frame::FrameType,
     limits,
-    message::{heartbeat::Heartbeat, peer::PeerMessage, session::NodeHello},
+    message::{heartbeat::Heartbeat, membership::Applicant, peer::PeerMessage, session::NodeHello},
 };
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
@@ -82,7 +82,7 @@ pub(crate) enum PeerEvent {
     /// What came of an attempt to reach an applicant.
     Reached {
         /// Who.
-        applicant: Label,
+        applicant: Box<Applicant>,
         /// What came of it.
         reached: Reached,
     },

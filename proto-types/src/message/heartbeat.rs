@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     codec::{self, DecodeError},
     epoch::{Ballot, Epoch, Fence},
-    id::Ordinal,
+    id::{ClusterId, Ordinal},
     limits,
     view::ViewMark,
 };
@@ -20,6 +20,8 @@ pub enum Heartbeat {
     Pong {
         /// The ping's number.
         sequence: u64,
+        /// The voter's cluster: an administrator may have made a new one of it.
+        cluster: ClusterId,
         /// The view the voter has.
         epoch: Epoch,
     },
@@ -30,6 +32,8 @@ pub enum Heartbeat {
 pub struct Ping {
     /// The sender's moment of sending, in microseconds since its start; repeated in the answer.
     pub sequence: u64,
+    /// Its cluster.
+    pub cluster: ClusterId,
     /// The view it has.
     pub epoch: Epoch,
     /// The first bytes of that view's hash.
@@ -40,9 +44,13 @@ pub struct Ping {
     pub ballot: Ballot,
     /// Whether it is the coordinator.
     pub office: Office,
-    /// The members it does not hear, if it is a voter; at most [`limits::SUSPECTS_MAX`].
+    /// Members that are up and that it does not hear, if it is a voter; at most [`limits::SUSPECTS_MAX`]. Should there be
+    /// more, the next ones follow when these are down.
     #[serde(deserialize_with = "codec::at_most::<{ limits::SUSPECTS_MAX }, _, _>")]
     pub suspects: Vec<Ordinal>,
+    /// Members that are down and that it has heard for long enough, if it is a voter; at most [`limits::SUSPECTS_MAX`].
+    #[serde(deserialize_with = "codec::at_most::<{ limits::SUSPECTS_MAX }, _, _>")]
+    pub returned: Vec<Ordinal>,
     /// How often its store has been stepped: stands still if the store does.
     pub progress: u64,
 }

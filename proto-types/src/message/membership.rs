@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::session::VersionRange;
 use crate::{
     epoch::{Ballot, Epoch, Fence},
-    id::{Boot, Instance},
+    id::{Boot, ClusterId, Instance},
     identity::Label,
     view::{Address, View, ViewDelta, Zone},
 };
@@ -63,7 +63,12 @@ pub enum MembershipMessage {
         epoch: Epoch,
     },
     /// The sender wants to be a member, or to be one again after a restart.
-    Join(Applicant),
+    Join {
+        /// It.
+        applicant: Applicant,
+        /// The cluster in whose view it has a place. Nobody else admits it while it believes so.
+        cluster: Option<ClusterId>,
+    },
     /// A member passes a join on to the coordinator.
     ForwardedJoin(Applicant),
     /// What became of the join of `applicant`, if it does not lead to a view.

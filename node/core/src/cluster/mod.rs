@@ -25,7 +25,7 @@ use quoit_proto_types::{
         admin::{ElectionRole, Quorum},
         genesis::GenesisMessage,
         heartbeat::Heartbeat,
-        membership::{Command, CommandAnswer, JoinAnswer, MembershipMessage},
+        membership::{Applicant, Command, CommandAnswer, JoinAnswer, MembershipMessage},
         peer::PeerMessage,
     },
 };
@@ -234,7 +234,7 @@ impl Cluster {
     }
 
     /// What came of reaching `applicant` at its address.
-    pub fn handle_reached(&mut self, now: Timestamp, applicant: &Label, reached: Reached) {
+    pub fn handle_reached(&mut self, now: Timestamp, applicant: &Applicant, reached: Reached) {
         self.with_member(now, |member, context| member.handle_reached(context, applicant, reached));
     }
 

@@ -18,6 +18,8 @@ use quoit_proto_types::{
 use super::output::{Finding, Life, Output};
 use crate::{meta::Meta, planted::Bug, planted::Planted, time::Timestamp, timing::Timing};
 
+/// A node that has left tells voters that seem to lack the view of it with each so many-eth heartbeat.
+const BEATS_PER_COMMIT: u32 = 10;
 /// Pauses between joins grow to this.
 const JOIN_PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -40,6 +42,7 @@ struct Leaving {
     epoch: Epoch,
     view: Arc<View>,
     installed: BTreeSet<Label>,
+    beats: u32,
 }
 
 impl Outside {
@@ -52,7 +55,7 @@ impl Outside {
     /// Has left with `view`.
     pub(super) fn leaving(now: Timestamp, view: Arc<View>) -> Self {
         let timing = Timing::of(view.fields().config.timing);
-        let leaving = Some(Leaving { epoch: view.epoch(), view, installed: BTreeSet::new() });
+        let leaving = Some(Leaving { epoch: view.epoch(), view, installed: BTreeSet::new(), beats: 0 });
         Self { leaving, ..Self::joining(now, timing) }
     }
 
@@ -114,9 +117,11 @@ impl Outside {
         if self.next > now {
             return Vec::new();
         }
-        if let Some(leaving) = &self.leaving {
+        if let Some(leaving) = &mut self.leaving {
             self.next = now.saturating_add(self.timing.heartbeat);
-            return leaving.pings(now, meta);
+            let outputs = leaving.pings(now, meta);
+            leaving.beats = leaving.beats.wrapping_add(1);
+            return outputs;
         }
         let pause = self.timing.rejoin * 2_u32.pow(self.attempts.min(4));
         self.next = now.saturating_add(pause.min(JOIN_PAUSE_MAX));
@@ -129,7 +134,7 @@ impl Outside {
             return peers.keys().map(|to| send(to, MembershipMessage::ViewGet { epoch })).collect();
         }
         let turn = usize::try_from(self.attempts).unwrap_or(0) % known.len();
-        vec![send(known[turn], MembershipMessage::Join(me.clone()))]
+        vec![send(known[turn], MembershipMessage::Join { applicant: me.clone(), cluster: None })]
     }
 }
 
@@ -142,9 +147,12 @@ impl Leaving {
             fence: Fence::default(),
             ballot: meta.acceptor.promised(),
             office: Office::None,
+            cluster: self.view.fields().cluster_id,
             suspects: Vec::new(),
+            returned: Vec::new(),
             progress: 0,
         };
+        let tells = self.beats.is_multiple_of(BEATS_PER_COMMIT);
         let voters = self.view.fields().voters.iter().filter_map(|voter| self.view.member(*voter));
         let beat = |to: Label| Output::Beat { to, heartbeat: Heartbeat::Ping(ping.clone()) };
         let commit = |to: Label| {
@@ -152,7 +160,7 @@ impl Leaving {
                 MembershipMessage::Commit { ballot: self.view.fields().ballot, view: View::clone(&self.view) };
             Output::Send { to, message: PeerMessage::from(message) }
         };
-        let missing = |name: &Label| !self.installed.contains(name);
+        let missing = |name: &Label| tells && !self.installed.contains(name);
         voters
             .flat_map(|voter| {
                 let name = voter.name.clone();

@@ -130,7 +130,7 @@ impl Cluster {
             MembershipMessage::JoinAnswer { .. }
             | MembershipMessage::Installed { .. }
             | MembershipMessage::ViewGet { .. }
-            | MembershipMessage::Join(_)
+            | MembershipMessage::Join { .. }
             | MembershipMessage::ForwardedJoin(_)
             | MembershipMessage::Synced { .. }
             | MembershipMessage::Command { .. }

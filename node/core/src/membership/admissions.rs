@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use quoit_proto_types::{
     Label, Member, View, limits,
-    message::membership::{Applicant, JoinAnswer},
+    message::{
+        membership::{Applicant, JoinAnswer},
+        session::VERSIONS,
+    },
     view::{Intent, Liveness},
 };
 
@@ -92,8 +95,11 @@ impl Admissions {
         if reached { Knock::Queued } else { Knock::Reach }
     }
 
-    /// The applicant called `name` was reached, or was not. If not, it and who is to tell it.
-    pub(super) fn reached(&mut self, name: &Label, yes: bool) -> Option<(Applicant, Label)> {
+    /// The applicant was reached, or was not. If not, it and who is to tell it. What came of an earlier knock under its name
+    /// counts no more.
+    pub(super) fn reached(&mut self, applicant: &Applicant, yes: bool) -> Option<(Applicant, Label)> {
+        let name = &applicant.name;
+        self.0.get(name).filter(|waiting| waiting.applicant == *applicant)?;
         if yes {
             self.0.get_mut(name)?.reached = true;
             None
@@ -107,7 +113,8 @@ impl Admissions {
         self.0.retain(|name, waiting| {
             let member = view.member_named(name);
             let is_in = member.is_some_and(|member| {
-                member.instance == waiting.applicant.instance && is_same(member, &waiting.applicant)
+                let same = member.instance == waiting.applicant.instance && member.intent == Intent::Stay;
+                same && is_same(member, &waiting.applicant)
             });
             waiting.until > now && !is_in
         });
@@ -139,6 +146,9 @@ fn overfull(view: &View, applicant: &Applicant) -> Option<String> {
     let vnodes: u64 = others().map(|member| u64::from(member.vnodes)).sum();
     if others().count() >= limits::MEMBERS_MAX {
         return Some(format!("it has {} members, the most there may be", limits::MEMBERS_MAX));
+    }
+    if applicant.versions.negotiate(VERSIONS).is_err() {
+        return Some(format!("it speaks protocol versions {}, this cluster {VERSIONS}", applicant.versions));
     }
     if applicant.vnodes > limits::VNODES_MAX {
         return Some(format!("{} vnodes are more than {}", applicant.vnodes, limits::VNODES_MAX));

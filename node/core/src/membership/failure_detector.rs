@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use quoit_proto_types::{Boot, Instance, Ordinal, View, view::Liveness};
+use quoit_proto_types::{Boot, Instance, Ordinal, View, limits::SUSPECTS_MAX, view::Liveness};
 
 use crate::{
     planted::{Bug, Planted},
@@ -138,8 +138,18 @@ impl FailureDetector {
         self.watched.get(&ordinal).is_some_and(|watch| watch.suspected)
     }
 
-    /// All who are, in order.
-    pub(super) fn suspected(&self) -> impl Iterator<Item = Ordinal> {
-        self.watched.iter().filter(|(_, watch)| watch.suspected).map(|(ordinal, _)| *ordinal)
+    /// The first of those who are up and suspected, in order.
+    pub(super) fn suspected(&self) -> Vec<Ordinal> {
+        self.those(|watch| watch.live == Liveness::Up && watch.suspected)
+    }
+
+    /// The first of those who are down and steady again, in order.
+    pub(super) fn returned(&self) -> Vec<Ordinal> {
+        self.those(|watch| watch.live == Liveness::Down && !watch.suspected)
+    }
+
+    fn those(&self, are: impl Fn(&Watch) -> bool) -> Vec<Ordinal> {
+        let found = self.watched.iter().filter(|(_, watch)| are(watch)).map(|(ordinal, _)| *ordinal);
+        found.take(SUSPECTS_MAX).collect()
     }
 }

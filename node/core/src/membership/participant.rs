@@ -1,7 +1,7 @@
 //! A member's part in its cluster.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -114,6 +114,10 @@ pub(crate) struct Participant {
     /// member is an event, and a plan costs as much as the view is long.
     plan_is_due: bool,
     next_pull: Timestamp,
+    /// Peers of other clusters, each reported once.
+    strangers: BTreeSet<Label>,
+    /// Since when no majority of the voters has been reached.
+    cut_off_since: Option<Timestamp>,
     isolated: Duration,
     progress: u64,
     /// Commands that were passed on, by the number under which they were.
@@ -157,6 +161,8 @@ impl Participant {
             synced: None,
             plan_is_due: true,
             next_pull: now,
+            strangers: BTreeSet::new(),
+            cut_off_since: None,
             isolated: Duration::ZERO,
             progress: 0,
             commands: BTreeMap::new(),
@@ -187,7 +193,10 @@ impl Participant {
     pub(crate) fn handle_heartbeat(&mut self, context: &mut Context<'_>, from: &Label, heartbeat: Heartbeat) {
         match heartbeat {
             Heartbeat::Ping(ping) => self.on_ping(context, from, ping),
-            Heartbeat::Pong { sequence, epoch } => {
+            Heartbeat::Pong { cluster, .. } if cluster != self.view.fields().cluster_id => {
+                self.meet_other_cluster(context, from);
+            }
+            Heartbeat::Pong { sequence, epoch, .. } => {
                 if let Some(ordinal) = self.member_of(context, from) {
                     self.election.handle_pong(context.now, ordinal, Timestamp::from_micros(sequence));
                 }
@@ -205,25 +214,41 @@ impl Participant {
         self.settle(context);
     }
 
-    /// `from` sent `message`, about views and members.
+    /// `from` sent `message`, about views and members. Whoever is no member may knock, and tell and ask for views.
     pub(crate) fn handle_membership(&mut self, context: &mut Context<'_>, from: &Label, message: MembershipMessage) {
-        match message {
-            MembershipMessage::Commit { ballot, view } => self.on_commit(context, from, ballot, view),
-            MembershipMessage::CommitDelta { ballot, delta } => self.on_delta(context, from, ballot, &delta),
-            MembershipMessage::Installed { epoch, promised } => self.on_installed(context, from, epoch, promised),
-            MembershipMessage::ViewGet { epoch } => self.tell_view(from, epoch),
-            MembershipMessage::Join(applicant) => {
-                if applicant.name == *from {
+        let member = self.member_of(context, from);
+        match (message, member) {
+            (MembershipMessage::Commit { ballot, view }, _) => self.on_commit(context, from, ballot, view),
+            (MembershipMessage::CommitDelta { ballot, delta }, _) => self.on_delta(context, from, ballot, &delta),
+            (MembershipMessage::ViewGet { epoch }, _) => self.tell_view(from, epoch),
+            (MembershipMessage::Join { applicant, cluster }, _) => {
+                let mine = self.view.fields().cluster_id;
+                if cluster.is_some_and(|cluster| cluster != mine) {
+                    self.tell_view(from, Epoch::GENESIS);
+                } else if applicant.name == *from {
                     self.on_join(context, from, applicant);
                 }
             }
+            (message, Some(member)) => self.handle_member(context, (from, member), message),
+            (_, None) => {}
+        }
+        self.settle(context);
+    }
+
+    /// The member `from` sent `message`, of those that only members send.
+    fn handle_member(
+        &mut self,
+        context: &mut Context<'_>,
+        (from, member): (&Label, Ordinal),
+        message: MembershipMessage,
+    ) {
+        match message {
+            MembershipMessage::Installed { epoch, promised } => self.on_installed(member, epoch, promised),
             MembershipMessage::ForwardedJoin(applicant) => self.on_forwarded_join(context, from, &applicant),
             MembershipMessage::JoinAnswer { applicant, answer } => self.on_join_answer(from, applicant, answer),
             MembershipMessage::Synced { fence } => {
-                if let Some(ordinal) = self.member_of(context, from) {
-                    self.ring_change.note_synced(ordinal, fence);
-                    self.plan_is_due = true;
-                }
+                self.ring_change.note_synced(member, fence);
+                self.plan_is_due = true;
             }
             MembershipMessage::Command { id, by, command } => {
                 let answer = self.obey(context, by, command);
@@ -234,8 +259,11 @@ impl Participant {
                     self.effects.push_back(Effect::Answer { id, answer });
                 }
             }
+            MembershipMessage::Commit { .. }
+            | MembershipMessage::CommitDelta { .. }
+            | MembershipMessage::ViewGet { .. }
+            | MembershipMessage::Join { .. } => {}
         }
-        self.settle(context);
     }
 
     /// The administrator `by` wants something.

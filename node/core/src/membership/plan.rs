@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quoit_proto_types::{
     Ballot, Epoch, Fence, Identity, Label, Member, Ordinal, Role, View,
-    limits::{CHANGES_MAX, VOTERS_MAX},
+    limits::{CHANGES_MAX, MEMBERS_MAX, TOKENS_MAX, VOTERS_MAX},
     message::membership::Applicant,
     view::{Change, Intent, InvalidView, Liveness, ViewFields, ViewHash},
 };
@@ -117,7 +117,14 @@ impl Draft {
             }
             let restarted = member.boot != applicant.boot;
             let (moved, name) = (member.address != applicant.address, member.name.clone());
+            let weighs = (member.vnodes, &member.zone) == (applicant.vnodes, &applicant.zone);
+            let ordinal = member.ordinal;
             update(member, applicant);
+            let owners = self.fields.ring.iter().chain(self.fields.target.iter().flatten());
+            if !weighs && owners.clone().any(|owner| owner.ordinal == ordinal) {
+                // Weights and zones of owners place slots.
+                self.fields.fence = Fence::new(self.fields.epoch.value());
+            }
             self.changes.push(match (restarted, moved) {
                 (true, _) => Change::Restarted(name),
                 (false, true) => Change::Moved(name, applicant.address.clone()),
@@ -129,8 +136,15 @@ impl Draft {
             return;
         }
         let named = |member: &&mut Member| member.name == applicant.name && member.intent == Intent::Stay;
+        if self.is_full(applicant) {
+            return;
+        }
         let predecessor = self.fields.members.iter_mut().find(named);
         if let Some(old) = predecessor {
+            if old.live == Liveness::Up && !planted.is(Bug::NameStolen) {
+                // It came back while the other was being reached.
+                return;
+            }
             if planted.is(Bug::InstanceInherits) {
                 old.instance = applicant.instance;
                 update(old, applicant);
@@ -142,6 +156,12 @@ impl Draft {
             self.changes.push(Change::Joined(applicant.name.clone()));
         }
         self.add(applicant);
+    }
+
+    /// Whether the draft has no room for one more. Who was let in before it may have taken the last place.
+    fn is_full(&self, applicant: &Applicant) -> bool {
+        let vnodes: u64 = self.fields.members.iter().map(|member| u64::from(member.vnodes)).sum();
+        self.fields.members.len() >= MEMBERS_MAX || vnodes + u64::from(applicant.vnodes) > u64::from(TOKENS_MAX)
     }
 
     /// A new member, with an ordinal that nobody had before.
@@ -200,7 +220,8 @@ impl Draft {
         let out_after = std::time::Duration::from_secs(u64::from(self.fields.config.out_after_s));
         let fields = &mut self.fields;
         let owner = |ordinal: Ordinal| fields.ring.iter().any(|owner| owner.ordinal == ordinal);
-        let up = |member: &&Member| owner(member.ordinal) && member.live == Liveness::Up;
+        let up =
+            |member: &&Member| owner(member.ordinal) && member.live == Liveness::Up && member.intent == Intent::Stay;
         let stays = |member: &&Member| owner(member.ordinal) && member.intent == Intent::Stay;
         let up = fields.members.iter().filter(up).count();
         let mut owners = fields.members.iter().filter(stays).count();
@@ -270,14 +291,23 @@ impl Draft {
             down && known.has_been_down(**voter, known.timing.voter_replace)
         };
         let voters = &self.fields.voters;
-        // One that leaves loses its vote in any case, one that is down only to another.
-        let leaver = voters.iter().find(leaves).copied().filter(|_| voters.len() > 1);
+        let leaver = voters.iter().find(leaves).copied();
         let down = voters.iter().find(is_down).copied();
         if leaver.is_none() && down.is_none() && voters.len() == VOTERS_MAX {
             return;
         }
         let candidate = self.next_voter(known);
-        let out = leaver.or(down.filter(|_| candidate.is_some()));
+        let any_down = || voters.iter().copied().find(|voter| !self.is_up(*voter));
+        let out = match (leaver, candidate) {
+            (Some(leaver), Some(_)) => Some(leaver),
+            // With nobody in its place, those who are left must be able to decide. Of them, one that is down goes first.
+            (Some(leaver), None) => {
+                [Some(leaver), any_down()].into_iter().flatten().find(|out| self.can_do_without(*out))
+            }
+            // One that is down loses its vote only to another.
+            (None, Some(_)) => down,
+            (None, None) => None,
+        };
         let room = out.is_some() || voters.len() < VOTERS_MAX;
         let into = candidate.filter(|_| room);
         if let Some(out) = out {
@@ -291,6 +321,17 @@ impl Draft {
             self.fields.voters.sort_unstable();
             self.changes.push(Change::Votes(name));
         }
+    }
+
+    fn is_up(&self, ordinal: Ordinal) -> bool {
+        self.fields.members.iter().any(|member| member.ordinal == ordinal && member.live == Liveness::Up)
+    }
+
+    /// Whether the voters other than `out` that are up are a majority of them.
+    fn can_do_without(&self, out: Ordinal) -> bool {
+        let left = self.fields.voters.iter().filter(|voter| **voter != out);
+        let up = left.clone().filter(|voter| self.is_up(**voter)).count();
+        up > left.count() / 2
     }
 
     /// The member that should vote next: of the zone with the fewest voters, and the longest-standing of those. A member

@@ -151,14 +151,14 @@ pub(super) fn wanted_ring(view: &View) -> Vec<Owner> {
         Some(_) | None => Owner { ordinal: member.ordinal, boot: member.boot },
     };
     let mut wanted: Vec<Owner> = fields.members.iter().filter(belongs).map(owner).collect();
+    // Of those who hold the slots, all but one must stay, if there are no more of them than copies. One that is up is worth more.
     let full = fields.ring.len().min(usize::from(fields.config.replication));
-    let leaving = fields.ring.iter().filter(|owner| !wanted.iter().any(|known| known.ordinal == owner.ordinal));
-    let mut leaving: Vec<Owner> = leaving.copied().collect();
-    while wanted.len() + 1 < full
-        && let Some(kept) = leaving.pop()
-    {
-        wanted.push(kept);
-    }
+    let is_wanted = |owner: &&Owner| wanted.iter().any(|known| known.ordinal == owner.ordinal);
+    let stay = fields.ring.iter().filter(is_wanted).count();
+    let mut leaving: Vec<Owner> = fields.ring.iter().filter(|owner| !is_wanted(owner)).copied().collect();
+    let is_up = |owner: &Owner| view.member(owner.ordinal).is_some_and(|member| member.live == Liveness::Up);
+    leaving.sort_by_key(|owner| !is_up(owner));
+    wanted.extend(leaving.into_iter().take(full.saturating_sub(stay + 1)));
     if wanted.is_empty() {
         // Whoever is to go, somebody must hold the slots.
         return fields.ring.clone();

@@ -13,6 +13,7 @@ scripts! {
     "membership":
     a_coordinator_that_restarts_at_once_goes_on_as_its_own_next_life
     a_delta_that_does_not_fit_is_answered_with_the_whole_view
+    a_drain_while_a_voter_is_down_freezes_nothing
     a_drained_coordinator_hands_over_first
     a_drained_node_retires_after_a_majority_has_the_view
     a_false_down_costs_two_views_and_moves_no_data

@@ -170,7 +170,7 @@ fn membership_messages() -> Vec<MembershipMessage> {
         MembershipMessage::CommitDelta { ballot, delta: delta() },
         MembershipMessage::Installed { epoch, promised: ballot },
         MembershipMessage::ViewGet { epoch },
-        MembershipMessage::Join(applicant()),
+        MembershipMessage::Join { applicant: applicant(), cluster: Some(quoit_proto_types::ClusterId::from_random(3)) },
         MembershipMessage::ForwardedJoin(applicant()),
         MembershipMessage::Synced { fence: Fence::new(8) },
     ];
@@ -224,7 +224,7 @@ fn membership_name(message: &MembershipMessage) -> &'static str {
         MembershipMessage::CommitDelta { .. } => "CommitDelta",
         MembershipMessage::Installed { .. } => "Installed",
         MembershipMessage::ViewGet { .. } => "ViewGet",
-        MembershipMessage::Join(_) => "Join",
+        MembershipMessage::Join { .. } => "Join",
         MembershipMessage::ForwardedJoin(_) => "ForwardedJoin",
         MembershipMessage::Synced { .. } => "Synced",
         MembershipMessage::JoinAnswer { answer, .. } => match answer {
@@ -269,7 +269,9 @@ pub(crate) fn heartbeats() -> Vec<(&'static str, Heartbeat)> {
             fence: Fence::new(8),
             ballot: ballot(),
             office,
+            cluster: quoit_proto_types::ClusterId::from_random(3),
             suspects: suspects.iter().copied().map(Ordinal::new).collect(),
+            returned: suspects.iter().map(|ordinal| Ordinal::new(ordinal + 100)).collect(),
             progress: 70_000,
         })
     };
@@ -277,7 +279,11 @@ pub(crate) fn heartbeats() -> Vec<(&'static str, Heartbeat)> {
         ping(Office::None, &[2, 300]),
         ping(Office::Presiding, &[]),
         ping(Office::Yielding, &[]),
-        Heartbeat::Pong { sequence: 2_000_000, epoch: Epoch::new(9) },
+        Heartbeat::Pong {
+            sequence: 2_000_000,
+            cluster: quoit_proto_types::ClusterId::from_random(3),
+            epoch: Epoch::new(9),
+        },
     ];
     heartbeats.into_iter().map(|heartbeat| (heartbeat_name(&heartbeat), heartbeat)).collect()
 }
@@ -301,7 +307,9 @@ pub(crate) fn longest_ping(suspects: usize) -> Heartbeat {
         fence: Fence::new(number),
         ballot: Ballot { term: Term::new(number), ordinal: Ordinal::new(u32::MAX), boot: Boot::new(u32::MAX) },
         office: Office::Yielding,
+        cluster: quoit_proto_types::ClusterId::from_random(u128::MAX),
         suspects: vec![Ordinal::new(u32::MAX); suspects],
+        returned: vec![Ordinal::new(u32::MAX); quoit_proto_types::limits::SUSPECTS_MAX],
         progress: number,
     })
 }

@@ -110,7 +110,8 @@ fn membership() -> impl Strategy<Value = MembershipMessage> {
         (ballot(), view_delta()).prop_map(|(ballot, delta)| MembershipMessage::CommitDelta { ballot, delta }),
         (epoch(), ballot()).prop_map(|(epoch, promised)| MembershipMessage::Installed { epoch, promised }),
         epoch().prop_map(|epoch| MembershipMessage::ViewGet { epoch }),
-        applicant().prop_map(MembershipMessage::Join),
+        (applicant(), option::of(super::cluster_id()))
+            .prop_map(|(applicant, cluster)| MembershipMessage::Join { applicant, cluster }),
         applicant().prop_map(MembershipMessage::ForwardedJoin),
         (label(), join_answer()).prop_map(|(applicant, answer)| MembershipMessage::JoinAnswer { applicant, answer }),
         integer().prop_map(|fence| MembershipMessage::Synced { fence: Fence::new(fence) }),
@@ -133,9 +134,11 @@ fn mark() -> impl Strategy<Value = ViewMark> {
 
 fn ping() -> impl Strategy<Value = Ping> {
     let office = prop::sample::select(&[Office::None, Office::Presiding, Office::Yielding][..]);
-    let suspects = vec(short_integer().prop_map(Ordinal::new), 0..12);
-    (any::<[u64; 3]>(), epoch(), mark(), ballot(), office, suspects).prop_map(
-        |([sequence, fence, progress], epoch, mark, ballot, office, suspects)| Ping {
+    let names = || vec(short_integer().prop_map(Ordinal::new), 0..12);
+    let silent = (names(), names(), super::cluster_id());
+    (any::<[u64; 3]>(), epoch(), mark(), ballot(), office, silent).prop_map(
+        |([sequence, fence, progress], epoch, mark, ballot, office, (suspects, returned, cluster))| Ping {
+            cluster,
             sequence,
             epoch,
             mark,
@@ -143,6 +146,7 @@ fn ping() -> impl Strategy<Value = Ping> {
             ballot,
             office,
             suspects,
+            returned,
             progress,
         },
     )
@@ -151,7 +155,11 @@ fn ping() -> impl Strategy<Value = Ping> {
 pub(crate) fn heartbeat() -> impl Strategy<Value = Heartbeat> {
     prop_oneof![
         ping().prop_map(Heartbeat::Ping),
-        (integer(), epoch()).prop_map(|(sequence, epoch)| Heartbeat::Pong { sequence, epoch }),
+        (integer(), super::cluster_id(), epoch()).prop_map(|(sequence, cluster, epoch)| Heartbeat::Pong {
+            sequence,
+            cluster,
+            epoch
+        }),
     ]
 }
 

@@ -119,7 +119,7 @@ fn membership(message: &MembershipMessage) -> String {
             format!("Installed {epoch}, promised {}", number(*promised))
         }
         MembershipMessage::ViewGet { epoch } => format!("ViewGet, has {epoch}"),
-        MembershipMessage::Join(applicant) => format!("Join {}", process(applicant)),
+        MembershipMessage::Join { applicant, .. } => format!("Join {}", process(applicant)),
         MembershipMessage::ForwardedJoin(applicant) => format!("ForwardedJoin {}", process(applicant)),
         MembershipMessage::JoinAnswer { applicant, answer } => format!("JoinAnswer to {applicant}: {answer}"),
         MembershipMessage::Synced { fence } => format!("Synced {fence}"),

@@ -1,8 +1,8 @@
 //! Which process of each name is the true one.
 
 use quoit_proto_types::{
-    Boot, Instance, Label, Nonce, View,
-    view::{Intent, Liveness, Member, ViewFields},
+    Boot, Instance, Label, Member, Nonce, View,
+    view::{Intent, Liveness},
 };
 
 use crate::{
@@ -29,15 +29,16 @@ fn check(what: &str, processes: &[(Life, Admission)]) {
 fn the_latest_process_of_an_instance_is_the_true_one() {
     use Admission::{Admitted, Duplicate, Superseded};
     check("a second connection", &[(life(7, 1, 1), Admitted), (life(7, 1, 1), Admitted)]);
-    check("a restart, and its predecessor", &[
-        (life(7, 1, 1), Admitted),
-        (life(7, 2, 2), Admitted),
-        (life(7, 1, 1), Superseded),
-        (life(7, 2, 2), Admitted),
-    ]);
+    check(
+        "a restart, and its predecessor",
+        &[(life(7, 1, 1), Admitted), (life(7, 2, 2), Admitted), (life(7, 1, 1), Superseded), (life(7, 2, 2), Admitted)],
+    );
     check("a copied disk", &[(life(7, 1, 1), Admitted), (life(7, 1, 2), Duplicate), (life(7, 1, 1), Admitted)]);
     check("a copy that was started more often", &[(life(7, 1, 1), Admitted), (life(7, 3, 2), Admitted)]);
-    check("another disk begins anew", &[(life(7, 9, 1), Admitted), (life(8, 1, 2), Admitted), (life(7, 9, 1), Admitted)]);
+    check(
+        "another disk begins anew",
+        &[(life(7, 9, 1), Admitted), (life(8, 1, 2), Admitted), (life(7, 9, 1), Admitted)],
+    );
 }
 
 #[test]
@@ -70,7 +71,7 @@ fn so_many_lost_disks_are_remembered_of_a_name_and_not_of_all_names_together() {
 
 /// A view of `n1`, in which it has the instance 7, and then `change`.
 fn view(change: impl FnOnce(&mut Member)) -> View {
-    let mut fields: ViewFields = view_of("n1").fields().clone();
+    let mut fields = view_of("n1").fields().clone();
     fields.members[0].instance = Instance::from_random(7);
     change(&mut fields.members[0]);
     View::new(fields).unwrap()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use quoit_proto_types::{
-    Boot, Epoch, Fence, Instance, Label, Nonce, Ordinal, View,
+    Boot, Epoch, Fence, Identity, Instance, Label, Member, Nonce, Ordinal, Role, View,
     message::{
         heartbeat::{Heartbeat, Office},
         membership::{Applicant, JoinAnswer, MembershipMessage},
@@ -54,30 +54,31 @@ fn check(what: &str, outside: &mut Outside, names: &[&str], does: &[&str]) {
 }
 
 fn describe(output: &Output) -> String {
-    match output {
-        Output::Send { to, message: PeerMessage::Membership(MembershipMessage::Join(me)) } => {
-            assert_eq!(*me, applicant());
-            format!("{to}: join")
-        }
-        Output::Send { to, message: PeerMessage::Membership(MembershipMessage::ViewGet { epoch }) } => {
-            format!("{to}: view after {}", epoch.value())
-        }
-        Output::Send { to, message: PeerMessage::Membership(MembershipMessage::Commit { view, .. }) } => {
-            format!("{to}: commit {}", view.epoch().value())
-        }
-        Output::Beat { to, heartbeat: Heartbeat::Ping(ping) } => {
-            assert_eq!((ping.office, ping.fence, ping.suspects.len()), (Office::None, Fence::default(), 0));
-            format!("{to}: ping {}", ping.epoch.value())
-        }
-        other => format!("{other:?}"),
+    if let Output::Beat { to, heartbeat: Heartbeat::Ping(ping) } = output {
+        assert_eq!((ping.office, ping.fence, ping.suspects.len()), (Office::None, Fence::default(), 0));
+        return format!("{to}: ping {}", ping.epoch.value());
     }
+    let Output::Send { to, message: PeerMessage::Membership(message) } = output else { panic!("{output:?}") };
+    if let MembershipMessage::Commit { view, .. } = message {
+        return format!("{to}: commit {}", view.epoch().value());
+    }
+    if let MembershipMessage::ViewGet { epoch } = message {
+        return format!("{to}: view after {}", epoch.value());
+    }
+    assert_eq!(*message, MembershipMessage::Join { applicant: applicant(), cluster: None });
+    format!("{to}: join")
 }
 
 /// Has just left with the view 5 of the voters `n1`, `n2` and so on.
 fn left(voters: u32) -> Outside {
-    let names: Vec<String> = (1..=voters).map(|index| format!("n{index}")).collect();
-    let mut fields = view_of(&names.join(" ")).fields().clone();
-    fields.epoch = Epoch::new(5);
+    let mut fields = view_of("n1").fields().clone();
+    let first = fields.members.remove(0);
+    fields.members.extend((1..=voters).map(|index| {
+        let name = label(&format!("n{index}"));
+        let identity = Identity { role: Role::Node, name: name.clone(), cluster: fields.cluster.clone() };
+        Member { ordinal: Ordinal::new(index), node_id: identity.node_id(), name, ..first.clone() }
+    }));
+    (fields.epoch, fields.next_ordinal) = (Epoch::new(5), Ordinal::new(voters + 1));
     fields.voters = (1..=voters).map(Ordinal::new).collect();
     Outside::leaving(millis(0), Arc::new(View::new(fields).unwrap()))
 }
@@ -186,7 +187,9 @@ fn one_that_left_tells_the_voters_that_lack_the_view_until_they_have_it() {
     check("all of them", &mut outside, &[], &all);
     assert_eq!(outside.poll_timeout(), millis(200), "with each heartbeat");
     pong(&mut outside, "n2", 5);
+    let pings = ["n1: ping 5", "n2: ping 5", "n3: ping 5"];
+    (0..9).for_each(|_| check("a view is larger than a heartbeat, and rarer", &mut outside, &[], &pings));
     let rest = ["n1: ping 5", "n1: commit 5", "n2: ping 5", "n3: ping 5", "n3: commit 5"];
     check("n2 has it", &mut outside, &[], &rest);
-    assert_eq!(outside.poll_timeout(), millis(400));
+    assert_eq!(outside.poll_timeout(), millis(2_200));
 }

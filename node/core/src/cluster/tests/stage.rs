@@ -521,7 +521,7 @@ impl Stage {
             }
             None => Reached::No("no answer".to_owned()),
         };
-        self.with(name, |cluster, now| cluster.handle_reached(now, &applicant.name, reached));
+        self.with(name, |cluster, now| cluster.handle_reached(now, applicant, reached));
     }
 
     fn note(&mut self, name: &str, text: String) {

@@ -19,7 +19,7 @@ use crate::{
 
 impl Participant {
     /// What came of reaching `applicant`.
-    pub(crate) fn handle_reached(&mut self, context: &mut Context<'_>, applicant: &Label, reached: Reached) {
+    pub(crate) fn handle_reached(&mut self, context: &mut Context<'_>, applicant: &Applicant, reached: Reached) {
         self.plan_is_due = true;
         match reached {
             Reached::Yes => drop(self.admissions.reached(applicant, true)),
@@ -81,7 +81,7 @@ impl Participant {
         let answer = match knock {
             // Its own address needs no proof.
             Knock::Reach if applicant.name == self.setting.me.name => {
-                self.admissions.reached(&applicant.name, true);
+                self.admissions.reached(applicant, true);
                 return;
             }
             Knock::Reach => {
@@ -98,13 +98,11 @@ impl Participant {
         }
     }
 
-    pub(super) fn on_installed(&mut self, context: &Context<'_>, from: &Label, epoch: Epoch, promised: Ballot) {
-        if let Some(ordinal) = self.member_of(context, from) {
-            self.election.handle_installed(ordinal, epoch, promised);
-            if epoch == self.view.epoch() {
-                self.ring_change.note_installed(ordinal, self.view.fence());
-                self.plan_is_due |= self.ring_change.may_finish(&self.view) || self.view.is_voter(ordinal);
-            }
+    pub(super) fn on_installed(&mut self, member: Ordinal, epoch: Epoch, promised: Ballot) {
+        self.election.handle_installed(member, epoch, promised);
+        if epoch == self.view.epoch() {
+            self.ring_change.note_installed(member, self.view.fence());
+            self.plan_is_due |= self.ring_change.may_finish(&self.view) || self.view.is_voter(member);
         }
     }
 
@@ -112,6 +110,24 @@ impl Participant {
     pub(super) fn forget_orders_done(&mut self) {
         let view = &self.view;
         self.orders.retain(|order| view.member_named(&order.name).is_some_and(|member| member.intent == Intent::Stay));
+    }
+
+    /// Orders that this node accepted as coordinator, and could not carry out before another took its place, go to that one.
+    pub(super) fn pass_orders_on(&mut self, context: &Context<'_>) {
+        if self.orders.is_empty() || self.election.presides().is_some() {
+            return;
+        }
+        let Some(coordinator) = self.coordinator(context.now, context.meta) else { return };
+        let to = self.name_of(coordinator);
+        self.forget_orders_done();
+        for Order { name, intent, by } in std::mem::take(&mut self.orders) {
+            let command = match intent {
+                Ordered::Drain => Command::Drain { name },
+                Ordered::ForceOut => Command::ForceOut { name },
+            };
+            // Nobody waits for an answer under number 0: it was given when the order was accepted.
+            self.send(&to, MembershipMessage::Command { id: 0, by, command });
+        }
     }
 
     /// This node has just become coordinator.
@@ -160,7 +176,7 @@ impl Participant {
                 true
             }
             Some(Err(invalid)) => {
-                self.orders.clear();
+                (self.orders, self.admissions) = Default::default();
                 let text = format!("the next view would not be valid, so there is none: {invalid}");
                 self.effects.push_back(Effect::Report(Finding::Election(text)));
                 false

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use quoit_proto_types::{
-    Label, Member, Ordinal, View, limits,
+    Label, Member, Ordinal, View,
     message::{
         heartbeat::{Heartbeat, Office, Ping},
         membership::MembershipMessage,
@@ -12,13 +12,25 @@ use quoit_proto_types::{
 };
 
 use super::{Context, Effect, Participant};
-use crate::{cluster::Finding, membership::ring_change::pending, planted::Bug};
+use crate::{
+    cluster::Finding,
+    membership::{ring_change::pending, verdict::Opinion},
+    planted::Bug,
+    time::Timestamp,
+};
+
+/// A node that has not reached a majority for so many windows of suspicion follows a recovered cluster, should it meet one.
+const CUT_OFF_WINDOWS: u32 = 10;
 
 impl Participant {
     pub(super) fn on_ping(&mut self, context: &mut Context<'_>, from: &Label, ping: Ping) {
         let now = context.now;
-        let pong = Heartbeat::Pong { sequence: ping.sequence, epoch: self.view.epoch() };
+        let (cluster, epoch) = (self.view.fields().cluster_id, self.view.epoch());
+        let pong = Heartbeat::Pong { sequence: ping.sequence, cluster, epoch };
         self.effects.push_back(Effect::Beat { to: from.clone(), heartbeat: pong });
+        if ping.cluster != cluster {
+            return self.meet_other_cluster(context, from);
+        }
         let Some(ordinal) = self.member_of(context, from) else { return };
         if ping.epoch == self.view.epoch() && ping.mark != self.hash.mark() {
             return self.forked(from, format!("{:?}", ping.mark));
@@ -37,10 +49,23 @@ impl Participant {
             let word = (ping.epoch, ping.ballot, ping.office);
             // Who has another view may suspect an earlier life of a member.
             if ping.epoch == self.view.epoch() {
-                self.plan_is_due |= self.opinions.note(now, ordinal, ping.suspects.into_iter());
+                self.plan_is_due |= self.opinions.note(now, ordinal, Opinion::new(ping.suspects, ping.returned));
             }
             self.election.handle_ping(now, ordinal, word, context.meta.acceptor.promised());
         }
+    }
+
+    /// A member of this view is in another cluster by now. That is of interest only to a node that has lost this one.
+    pub(super) fn meet_other_cluster(&mut self, context: &Context<'_>, from: &Label) {
+        if self.is_cut_off(context.now) {
+            self.pull_whole(context.now, from);
+        }
+    }
+
+    /// Whether this node has not reached a majority of the voters for so long that it is no passing trouble.
+    pub(super) fn is_cut_off(&self, now: Timestamp) -> bool {
+        let patience = self.timing.suspect * CUT_OFF_WINDOWS;
+        self.cut_off_since.is_some_and(|since| since.saturating_add(patience) <= now)
     }
 
     /// A voter's heartbeat also tells what it has installed and promised, should the message that said so be lost.
@@ -74,19 +99,21 @@ impl Participant {
         self.next_beat = if regular > now { regular } else { now.saturating_add(self.timing.heartbeat) };
         self.plan_is_due = true;
         let connected = self.election.is_connected(now);
-        if !connected {
+        if connected {
+            self.cut_off_since = None;
+        } else {
             self.isolated += self.timing.heartbeat;
+            self.cut_off_since.get_or_insert(now);
         }
         if self.view.is_voter(self.me) {
             if let Some(silent) = self.detector.tick(now, connected) {
                 self.effects.push_back(Effect::Report(Finding::SelfDoubt { silent }));
             }
-            self.opinions.note(now, self.me, self.detector.suspected());
+            let opinion = Opinion::new(self.detector.suspected(), self.detector.returned());
+            self.opinions.note(now, self.me, opinion);
         }
         self.election.handle_timeout(now, context.meta);
-        if self.election.presides().is_none() {
-            self.orders.clear();
-        }
+        self.pass_orders_on(context);
         self.ping_voters(context);
         self.report_synced(context);
         self.rejoin(context);
@@ -95,16 +122,18 @@ impl Participant {
     pub(super) fn ping_voters(&mut self, context: &Context<'_>) {
         let now = context.now;
         let votes = self.view.is_voter(self.me);
-        let suspects: Vec<Ordinal> =
-            if votes { self.detector.suspected().take(limits::SUSPECTS_MAX).collect() } else { Vec::new() };
+        let (suspects, returned) =
+            if votes { (self.detector.suspected(), self.detector.returned()) } else { Default::default() };
         let ping = Ping {
             sequence: now.as_micros(),
+            cluster: self.view.fields().cluster_id,
             epoch: self.view.epoch(),
             mark: self.hash.mark(),
             fence: self.view.fence(),
             ballot: self.election.presides().unwrap_or_else(|| context.meta.acceptor.promised()),
             office: if votes { self.election.office(now) } else { Office::None },
             suspects,
+            returned,
             progress: self.progress,
         };
         let mut to: Vec<Label> = self.election.electorate().others(self.me).map(|voter| self.name_of(voter)).collect();
@@ -164,7 +193,8 @@ impl Participant {
         self.join_attempts += 1;
         let any = others.get(self.join_attempts % others.len().max(1)).map(|name| (*name).clone());
         if let Some(to) = known.map(|ordinal| self.name_of(ordinal)).or(any) {
-            self.send(&to, MembershipMessage::Join(me));
+            let cluster = Some(self.view.fields().cluster_id);
+            self.send(&to, MembershipMessage::Join { applicant: me, cluster });
         }
     }
 }

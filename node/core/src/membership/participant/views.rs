@@ -66,13 +66,15 @@ impl Participant {
     }
 
     /// A view of another cluster of this name. It is of interest only if an administrator made that cluster of this one, and
-    /// this node is not part of a working majority of the old.
+    /// this node has not reached a majority of the old one for long.
     fn on_foreign_view(&mut self, context: &mut Context<'_>, from: &Label, view: View) {
         let descends = view.fields().recovered_from == Some(self.view.fields().cluster_id);
-        let lost = self.election.coordinator(context.now, context.meta.acceptor.promised()).is_none();
-        if descends && lost && view.epoch() > self.view.epoch() {
+        if descends && self.is_cut_off(context.now) && view.epoch() > self.view.epoch() {
             let (ballot, view) = (view.fields().ballot, Arc::new(view));
             return self.install(context, from, ballot, view);
+        }
+        if !self.strangers.insert(from.clone()) {
+            return;
         }
         let address = view.member_named(from).map(|member| member.address.clone());
         self.effects.push_back(Effect::Report(Finding::OtherCluster { peer: from.clone(), address }));
@@ -125,7 +127,6 @@ impl Participant {
             Some(_) => self.forget_orders_done(),
             None => {
                 self.admissions.clear();
-                self.orders.clear();
                 self.say_installed(context);
             }
         }
@@ -180,8 +181,10 @@ impl Participant {
     }
 
     /// Asks `from` for its view, all of it: the delta did not fit.
-    fn pull_whole(&mut self, now: Timestamp, from: &Label) {
-        self.next_pull = now.saturating_add(PULL_PAUSE);
-        self.send(from, MembershipMessage::ViewGet { epoch: Epoch::GENESIS });
+    pub(super) fn pull_whole(&mut self, now: Timestamp, from: &Label) {
+        if self.next_pull <= now {
+            self.next_pull = now.saturating_add(PULL_PAUSE);
+            self.send(from, MembershipMessage::ViewGet { epoch: Epoch::GENESIS });
+        }
     }
 }

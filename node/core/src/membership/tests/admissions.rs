@@ -53,7 +53,7 @@ fn a_stranger_is_reached_first() {
     assert_eq!(door.knock(0, &new), Knock::Reach);
     assert_eq!(door.knock(10, &new), Knock::Waits, "it is being reached");
     assert_eq!(door.ready(20), []);
-    assert_eq!(door.admissions.reached(&new.name, true), None);
+    assert_eq!(door.admissions.reached(&new, true), None);
     assert_eq!((door.ready(20), door.knock(30, &new)), (vec![name(4)], Knock::Waits));
     let moved = says(4, |new| new.address = "elsewhere:7750".parse().unwrap());
     assert_eq!(door.knock(40, &moved), Knock::Reach, "it says something else");
@@ -67,9 +67,9 @@ fn who_is_not_reached_is_forgotten_and_told_by_whom_it_asked_last() {
     door.knock(0, &new);
     let again = door.admissions.knock(millis(10), &door.view, (&new, &name(2)), Planted::NOTHING);
     assert_eq!(again, Knock::Waits);
-    assert_eq!(door.admissions.reached(&new.name, false), Some((new.clone(), name(2))));
-    assert_eq!(door.admissions.reached(&new.name, false), None);
-    assert_eq!(door.admissions.reached(&new.name, true), None);
+    assert_eq!(door.admissions.reached(&new, false), Some((new.clone(), name(2))));
+    assert_eq!(door.admissions.reached(&new, false), None);
+    assert_eq!(door.admissions.reached(&new, true), None);
     assert_eq!((door.ready(20), door.knock(30, &new)), (vec![], Knock::Reach), "it may try again");
 }
 
@@ -116,7 +116,7 @@ fn a_wish_is_forgotten_when_it_is_granted_or_not_repeated() {
     let mut door = Door::new(|_| ());
     let new = says(4, |_| ());
     door.knock(0, &new);
-    door.admissions.reached(&new.name, true);
+    door.admissions.reached(&new, true);
     assert_eq!(door.ready(9_999), [name(4)]);
     door.knock(9_999, &new);
     assert_eq!(door.ready(19_998), [name(4)], "it was repeated");
@@ -143,7 +143,7 @@ fn those_who_are_admitted_come_in_the_order_of_their_names() {
     for index in [9, 4, 7] {
         let new = says(index, |_| ());
         door.knock(0, &new);
-        door.admissions.reached(&new.name, true);
+        door.admissions.reached(&new, true);
     }
     assert_eq!(door.ready(0), [4, 7, 9].map(name));
 }

@@ -365,7 +365,7 @@ fn check_next(old: &View, next: &View) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(cases(256))]
+    #![proptest_config(cases(512))]
 
     #[test]
     fn every_view_keeps_the_rules(first in any_view(), dice in vec(dice(), 1..12)) {
