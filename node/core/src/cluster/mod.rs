@@ -219,7 +219,14 @@ impl Cluster {
                     self.stop(StopReason::Retired { epoch });
                 }
             }
-            Phase::Searching { .. } | Phase::Founding(_) | Phase::Stopped(_) => {}
+            Phase::Searching { .. } | Phase::Founding(_) => {
+                // Who takes this node for a member has a view, and knows what became of the founding.
+                if let Heartbeat::Ping(_) = heartbeat {
+                    let message = MembershipMessage::ViewGet { epoch: Epoch::GENESIS }.into();
+                    self.fresh.push(Output::Send { to: from.clone(), message });
+                }
+            }
+            Phase::Stopped(_) => {}
         }
         self.flush(now);
     }

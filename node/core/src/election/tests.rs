@@ -4,7 +4,6 @@ use crate::cluster::tests::scripts;
 
 scripts! {
     "election":
-    a_coordinator_raises_its_ballot_above_what_a_voter_promised
     a_coordinator_that_stops_hands_over
     a_deaf_coordinator_steps_down
     a_higher_priority_stands_first

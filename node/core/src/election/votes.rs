@@ -298,7 +298,7 @@ impl Election {
     /// The present view was decided once more under `ballot`, which this node has promised now.
     pub(crate) fn handle_recommit(&mut self, now: Timestamp, ballot: Ballot, first_hand: bool) {
         self.term_seen = self.term_seen.max(ballot.term);
-        if self.role.ballot() == Some(ballot) {
+        if self.role.ballot() == Some(ballot) || self.heard.is_some_and(|heard| heard.ballot >= ballot) {
             return;
         }
         self.make_way(now);

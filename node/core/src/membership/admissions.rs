@@ -119,9 +119,9 @@ impl Admissions {
             waiting.until > now && !is_in
         });
         let is_ready = |waiting: &&Waiting| {
-            // One that is on its way out comes back when it is out.
+            // One that an administrator wants gone comes back when it is out; one that was given up is welcome.
             let member = view.member_of_instance(waiting.applicant.instance);
-            waiting.reached && member.is_none_or(|member| member.intent == Intent::Stay)
+            waiting.reached && member.is_none_or(|member| member.intent != Intent::Leave)
         };
         self.0.values().filter(is_ready).map(|waiting| waiting.applicant.clone()).collect()
     }

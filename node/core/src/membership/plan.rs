@@ -110,11 +110,19 @@ impl Draft {
     }
 
     fn admit(&mut self, applicant: &Applicant, planted: Planted) {
-        let same = |member: &&mut Member| member.instance == applicant.instance && member.intent == Intent::Stay;
+        let welcome = |intent| match intent {
+            Intent::Stay => true,
+            Intent::Lost => self.may_stay(&applicant.name),
+            Intent::Leave => false,
+        };
+        let known = self.fields.members.iter().find(|member| member.instance == applicant.instance);
+        let is_welcome = known.is_some_and(|member| welcome(member.intent));
+        let same = |member: &&mut Member| member.instance == applicant.instance && is_welcome;
         if let Some(member) = self.fields.members.iter_mut().find(same) {
-            if is_same(member, applicant) || member.boot > applicant.boot {
+            if (is_same(member, applicant) && member.intent == Intent::Stay) || member.boot > applicant.boot {
                 return;
             }
+            member.intent = Intent::Stay;
             let restarted = member.boot != applicant.boot;
             let (moved, name) = (member.address != applicant.address, member.name.clone());
             let weighs = (member.vnodes, &member.zone) == (applicant.vnodes, &applicant.zone);
@@ -156,6 +164,11 @@ impl Draft {
             self.changes.push(Change::Joined(applicant.name.clone()));
         }
         self.add(applicant);
+    }
+
+    /// Whether a member called `name` that was given up may stay after all: nobody has taken its place.
+    fn may_stay(&self, name: &Label) -> bool {
+        !self.fields.members.iter().any(|member| member.name == *name && member.intent == Intent::Stay)
     }
 
     /// Whether the draft has no room for one more. Who was let in before it may have taken the last place.

@@ -179,7 +179,7 @@ impl Participant {
         if self.is_current() {
             return self.answers.clear();
         }
-        if self.next_join > context.now || self.view.member(self.me).is_none_or(|me| me.intent != Intent::Stay) {
+        if self.next_join > context.now || self.view.member(self.me).is_none_or(|me| me.intent == Intent::Leave) {
             return;
         }
         self.next_join = context.now.saturating_add(self.timing.rejoin);

@@ -99,7 +99,12 @@ fn a_lost_disk_waits_until_the_old_instance_is_down() {
 
 #[test]
 fn one_that_is_on_its_way_out_comes_back_when_it_is_out() {
-    let mut door = Door::new(|fields| of(fields, 3).intent = Intent::Lost);
+    let mut lost = Door::new(|fields| of(fields, 3).intent = Intent::Lost);
+    let again = says(3, |three| three.boot = Boot::new(2));
+    assert_eq!(lost.knock(0, &again), Knock::Queued);
+    assert_eq!(lost.ready(10), [name(3)], "the cluster gave it up, and nobody else did");
+
+    let mut door = Door::new(|fields| of(fields, 3).intent = Intent::Leave);
     let three = says(3, |three| three.boot = Boot::new(2));
     assert_eq!(door.knock(0, &three), Knock::Queued);
     assert_eq!(door.ready(10), [], "it still is a member");
