@@ -225,7 +225,7 @@ fn compare_with_the_bully(args: &Args) -> anyhow::Result<bool> {
     } else {
         say(compare::to_table(&rows));
     }
-    Ok(true)
+    Ok(rows.iter().all(|row| !row.is_ours() || (row.forked == 0 && row.coordinators == 1)))
 }
 
 fn measure_cost(args: &Args) -> anyhow::Result<bool> {
@@ -280,5 +280,5 @@ fn fail_over(args: &Args, kills: u64) -> anyhow::Result<bool> {
     } else {
         say(failover::to_table(&rows));
     }
-    Ok(true)
+    Ok(rows.iter().all(failover::Failover::is_soon_enough))
 }

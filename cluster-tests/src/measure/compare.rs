@@ -31,6 +31,16 @@ pub struct Row {
     pub messages: u64,
 }
 
+/// What the lines of this cluster are called.
+const OURS: &str = "Quoit";
+
+impl Row {
+    /// Whether it is about this cluster, not about the textbook's.
+    pub fn is_ours(&self) -> bool {
+        self.who == OURS
+    }
+}
+
 /// Compares.
 ///
 /// # Errors
@@ -96,7 +106,7 @@ fn row(what: &'static str, cluster: &Cluster, before: usize, messages: u64) -> R
     let changes = installs.windows(2).filter(|w| w[0].1.fields().coordinator != w[1].1.fields().coordinator).count();
     Row {
         what,
-        who: "Quoit",
+        who: OURS,
         views: installs.len() - 1,
         coordinators: changes,
         forked: numbers.values().filter(|views| views.len() > 1).count(),

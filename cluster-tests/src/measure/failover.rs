@@ -25,6 +25,16 @@ pub struct Failover {
     pub messages: Histogram<u64>,
 }
 
+/// The 99th percentile must stay below this, in microseconds.
+const P99_MAX: u64 = 1_500_000;
+
+impl Failover {
+    /// Whether the next view comes soon enough.
+    pub fn is_soon_enough(&self) -> bool {
+        self.times.value_at_quantile(0.99) < P99_MAX
+    }
+}
+
 /// Kills the coordinator of a cluster of `voters` so many times.
 ///
 /// # Errors

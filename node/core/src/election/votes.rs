@@ -316,6 +316,11 @@ impl Election {
         }
     }
 
+    /// The voters that have promised to this candidate.
+    pub(crate) fn promises(&self) -> Option<&BTreeSet<Ordinal>> {
+        self.role.preparation().map(|preparation| &preparation.promises)
+    }
+
     /// Hands the office over to `to`. False if this node does not hold it.
     pub(crate) fn hand_over(&mut self, now: Timestamp, to: Ordinal) -> bool {
         let until = now.saturating_add(self.timing.suspect);

@@ -116,6 +116,8 @@ pub(crate) struct Participant {
     next_pull: Timestamp,
     /// Peers of other clusters, each reported once.
     strangers: BTreeSet<Label>,
+    /// Members that have been heard to have the present view.
+    present: BTreeSet<Ordinal>,
     /// Since when no majority of the voters has been reached.
     cut_off_since: Option<Timestamp>,
     isolated: Duration,
@@ -162,6 +164,7 @@ impl Participant {
             plan_is_due: true,
             next_pull: now,
             strangers: BTreeSet::new(),
+            present: BTreeSet::new(),
             cut_off_since: None,
             isolated: Duration::ZERO,
             progress: 0,

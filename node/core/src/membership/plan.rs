@@ -1,6 +1,6 @@
 //! The next view: everything that is known to have changed, in one draft.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quoit_proto_types::{
     Ballot, Epoch, Fence, Identity, Label, Member, Ordinal, Role, View,
@@ -49,6 +49,8 @@ pub(super) struct Knowledge<'a> {
     pub(super) applicants: Vec<Applicant>,
     pub(super) orders: &'a [Order],
     pub(super) verdict: Verdict,
+    /// Members that have been heard to have `view`. Votes are given to and relied on with these only.
+    pub(super) present: BTreeSet<Ordinal>,
     /// Since when members have been down.
     pub(super) down_since: &'a BTreeMap<Ordinal, Timestamp>,
     pub(super) ring: Step,
@@ -310,12 +312,12 @@ impl Draft {
             return;
         }
         let candidate = self.next_voter(known);
-        let any_down = || voters.iter().copied().find(|voter| !self.is_up(*voter));
+        let any_down = || voters.iter().copied().find(|voter| member(*voter).is_some_and(|m| m.live == Liveness::Down));
         let out = match (leaver, candidate) {
             (Some(leaver), Some(_)) => Some(leaver),
             // With nobody in its place, those who are left must be able to decide. Of them, one that is down goes first.
             (Some(leaver), None) => {
-                [Some(leaver), any_down()].into_iter().flatten().find(|out| self.can_do_without(*out))
+                [Some(leaver), any_down()].into_iter().flatten().find(|out| self.can_do_without(known, *out))
             }
             // One that is down loses its vote only to another.
             (None, Some(_)) => down,
@@ -336,14 +338,20 @@ impl Draft {
         }
     }
 
-    fn is_up(&self, ordinal: Ordinal) -> bool {
-        self.fields.members.iter().any(|member| member.ordinal == ordinal && member.live == Liveness::Up)
+    fn is_heard(&self, known: &Knowledge<'_>, ordinal: Ordinal) -> bool {
+        let up = self.fields.members.iter().any(|member| member.ordinal == ordinal && member.live == Liveness::Up);
+        up && known.present.contains(&ordinal)
     }
 
-    /// Whether the voters other than `out` that are up are a majority of them.
-    fn can_do_without(&self, out: Ordinal) -> bool {
+    /// Whether the voters other than `out` that are heard are a majority of them.
+    ///
+    /// A coordinator that is just being elected does not know who that is: one has fallen silent, and the others may yet answer.
+    fn can_do_without(&self, known: &Knowledge<'_>, out: Ordinal) -> bool {
+        if known.elected {
+            return false;
+        }
         let left = self.fields.voters.iter().filter(|voter| **voter != out);
-        let up = left.clone().filter(|voter| self.is_up(**voter)).count();
+        let up = left.clone().filter(|voter| self.is_heard(known, **voter)).count();
         up > left.count() / 2
     }
 
@@ -356,7 +364,7 @@ impl Draft {
         let in_zone = |member: &&Member| zones.iter().filter(|zone| Some(**zone) == member.zone.as_ref()).count();
         let may_vote = |member: &&Member| {
             let fit = member.intent == Intent::Stay && member.live == Liveness::Up && !votes(member);
-            fit && known.view.member(member.ordinal).is_some()
+            fit && known.present.contains(&member.ordinal)
         };
         let candidates = fields.members.iter().filter(may_vote);
         candidates.min_by_key(|member| (in_zone(member), member.ordinal)).map(|member| member.ordinal)

@@ -1,7 +1,10 @@
 //! What a coordinator does: it admits, removes, and publishes the next view.
 
+use std::collections::BTreeSet;
+
 use quoit_proto_types::{
     Ballot, Epoch, Label, Member, Ordinal,
+    limits::VOTERS_MAX,
     message::membership::{Applicant, Command, CommandAnswer, JoinAnswer, MembershipMessage},
     view::{Intent, Liveness},
 };
@@ -101,6 +104,7 @@ impl Participant {
     pub(super) fn on_installed(&mut self, member: Ordinal, epoch: Epoch, promised: Ballot) {
         self.election.handle_installed(member, epoch, promised);
         if epoch == self.view.epoch() {
+            self.note_present(member);
             self.ring_change.note_installed(member, self.view.fence());
             self.plan_is_due |= self.ring_change.may_finish(&self.view) || self.view.is_voter(member);
         }
@@ -165,6 +169,7 @@ impl Participant {
             applicants,
             orders: &self.orders,
             verdict: self.opinions.verdict(now, &self.view, timing, planted),
+            present: self.present_members(),
             down_since: &self.down_since,
             ring: self.ring_change.step(now, &self.view, self.me, timing, planted),
         };
@@ -182,6 +187,22 @@ impl Participant {
                 false
             }
         }
+    }
+
+    /// Members that have been heard to have the present view: the others may be gone, whatever the view says.
+    fn present_members(&self) -> BTreeSet<Ordinal> {
+        if let Some(promises) = self.election.promises() {
+            // Whoever was heard before, one of them has just fallen silent.
+            return promises.clone();
+        }
+        let heard = self.present.iter().copied().filter(|member| !self.detector.suspects(*member));
+        heard.chain([self.me]).collect()
+    }
+
+    /// `member` has the present view.
+    pub(super) fn note_present(&mut self, member: Ordinal) {
+        let news = self.present.insert(member);
+        self.plan_is_due |= news && self.view.fields().voters.len() < VOTERS_MAX;
     }
 
     fn hand_over_if_leaving(&mut self, now: Timestamp) -> bool {

@@ -41,6 +41,9 @@ impl Participant {
         if let Some(life) = context.peers.get(from) {
             self.detector.heard(now, ordinal, (life.instance, life.boot));
         }
+        if ping.epoch == self.view.epoch() {
+            self.note_present(ordinal);
+        }
         if ping.fence == self.view.fence() {
             self.ring_change.note_installed(ordinal, ping.fence);
         }

@@ -122,6 +122,7 @@ impl Participant {
         self.note_down(now);
         self.ring_change.enter(now, &view);
         self.plan_is_due = true;
+        self.present.clear();
         match self.election.presides() {
             Some(_) if !presided => self.take_office(now),
             Some(_) => self.forget_orders_done(),

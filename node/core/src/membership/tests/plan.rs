@@ -66,6 +66,7 @@ fn plan(view: &View, news: &News) -> Option<View> {
         planted: Planted::NOTHING,
         applicants: news.applicants.clone(),
         orders: &news.orders,
+        present: view.members().iter().map(|member| member.ordinal).collect(),
         verdict: Verdict { down: news.verdict.0.clone(), up: news.verdict.1.clone() },
         down_since: &news.down_since,
         ring: news.ring.clone(),
