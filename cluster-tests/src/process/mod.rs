@@ -2,7 +2,7 @@
 //!
 //! A [`Fleet`] is the processes with their certificates, folders and addresses; an [`Observer`] asks every one of them how
 //! it stands and checks what must hold at any time; a [`Load`] reads and writes all the while and counts what fails. The
-//! [`scenarios`] put these together, each to one [`Report`]. [`Links`] are what can be cut between nodes: by packet filters
+//! [`scenarios`] put these together, each to one [`Report`]. `Links` are what can be cut between nodes: by packet filters
 //! in a network namespace of its own where the machine allows it, by forwarders in this process elsewhere.
 //!
 //! Every wait has an end, and every process is killed when its fleet is dropped.
