@@ -317,6 +317,19 @@ impl Client {
         self.core.topology().view.clone()
     }
 
+    /// How often a request of this client and its clones has been redirected: refused because the client went by an old
+    /// view, or left without an owner by it, and repeated once a later one was asked for. A request is redirected at most
+    /// once for each view.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quoit_client::Client) {
+    /// println!("{} redirects", client.redirects());
+    /// # }
+    /// ```
+    pub fn redirects(&self) -> u64 {
+        self.core.redirects()
+    }
+
     /// The members that cannot be reached at the moment, and why.
     ///
     /// ```no_run

@@ -1,11 +1,17 @@
 //! What a client needs to know before it can connect.
 
-use std::{path::Path, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use quinn::{AsyncUdpSocket, Runtime};
 use quoit_proto_types::view::{Address, AddressError};
 
-use crate::{retry::RetryPolicy, tls::CertificateFiles};
+use crate::{dial::Resolver, retry::RetryPolicy, tls::CertificateFiles};
 
 /// The settings of a [`Client`](crate::Client). Certificates and seeds are required, the rest has defaults.
 ///
@@ -26,6 +32,7 @@ pub struct ClientConfig {
     pub(crate) dial_timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) seed: u64,
+    pub(crate) resolver: Resolver,
     pub(crate) transport: Option<(Arc<dyn AsyncUdpSocket>, Arc<dyn Runtime>)>,
 }
 
@@ -54,6 +61,7 @@ impl ClientConfig {
             dial_timeout: Duration::from_secs(3),
             retry: RetryPolicy::default(),
             seed: rand::random(),
+            resolver: Resolver::default(),
             transport: None,
         })
     }
@@ -121,6 +129,25 @@ impl ClientConfig {
     #[must_use]
     pub fn random_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Finds the addresses of nodes' names by `lookup` instead of the system's resolver: for a directory of one's own, and
+    /// for simulated networks. It is asked anew before each attempt to connect, and all addresses it tells are tried.
+    /// `HOST:PORT` with an IP address for a host needs no lookup.
+    ///
+    /// ```
+    /// # use quoit_client::ClientConfig;
+    /// let fixed = |_name| async { Ok(vec![([127, 0, 0, 1], 7750).into(), ([127, 0, 0, 1], 7760).into()]) };
+    /// let config = ClientConfig::new("certs/client", ["cache.example:7750"])?.resolver(fixed);
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn resolver<F>(mut self, lookup: impl Fn(Address) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        self.resolver = Resolver::new(lookup);
         self
     }
 

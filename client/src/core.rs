@@ -4,7 +4,7 @@ use std::{
     net::{Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) request_timeout: Duration,
     retry: RetryPolicy,
     random: Mutex<SmallRng>,
+    /// Requests that went by an old view and were repeated by a later one. Relaxed: it orders nothing.
+    redirects: AtomicU64,
     closed: AtomicBool,
 }
 
@@ -74,6 +76,7 @@ impl Core {
             open_endpoint(&config, credentials.reset_key()).map_err(|error| ConnectError::Socket(Arc::new(error)))?;
         let dialler = Arc::new(Dialler {
             endpoint,
+            resolver: config.resolver,
             identity,
             files: config.files,
             dial_timeout: config.dial_timeout,
@@ -97,6 +100,7 @@ impl Core {
             request_timeout: config.request_timeout,
             retry: config.retry,
             random: Mutex::new(SmallRng::seed_from_u64(config.seed)),
+            redirects: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         })
     }
@@ -121,6 +125,10 @@ impl Core {
     /// A random number from 0 to 1.
     pub(crate) fn draw(&self) -> f64 {
         self.rng().random()
+    }
+
+    pub(crate) fn redirects(&self) -> u64 {
+        self.redirects.load(Ordering::Relaxed)
     }
 
     /// Closes every connection for good and waits, no longer than `wait`, until the nodes have been told.
@@ -158,6 +166,7 @@ impl Core {
             match self.retry.decide(tried, &error, self.draw()) {
                 Decision::GiveUp => return Err(error),
                 Decision::Refresh => {
+                    self.redirects.fetch_add(1, Ordering::Relaxed);
                     tried.refreshed = Some(epoch);
                     Box::pin(self.refresh(epoch, node.as_ref(), deadline)).await;
                 }

@@ -1,8 +1,12 @@
 //! Dialling: the TLS handshake, who answered, and the `Hello` that opens a session.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
+use futures_util::{
+    future::BoxFuture,
+    stream::{FuturesUnordered, StreamExt},
+};
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, crypto::rustls::QuicClientConfig};
 use quoit_proto_types::{
     Epoch, ErrorCode, Fence, Identity, RequestId, Role,
@@ -11,9 +15,17 @@ use quoit_proto_types::{
     message::session::{Hello, HelloAck},
     view::Address,
 };
-use tokio::time::timeout;
+use tokio::{
+    net::lookup_host,
+    time::{sleep, timeout},
+};
 
 use crate::{endpoint, error::DialError, frames, tls};
+
+/// How long after one address the next is dialled.
+pub(crate) const STAGGER: Duration = Duration::from_millis(100);
+/// Addresses of one name that are dialled.
+const ADDRESSES_MAX: usize = 64;
 
 /// An open session with a node.
 #[derive(Debug)]
@@ -39,18 +51,86 @@ pub struct Target {
     pub role: Role,
 }
 
-/// Every address `address` resolves to.
-///
-/// # Errors
-/// [`DialError::Resolve`] if there is none within `wait`.
-pub async fn resolve(address: &Address, wait: Duration) -> Result<Vec<SocketAddr>, DialError> {
-    let failed = |reason: String| DialError::Resolve { address: address.clone(), reason };
-    let found = timeout(wait, tokio::net::lookup_host(address.as_str()))
-        .await
-        .map_err(|_| failed("the resolver does not answer".into()))?
-        .map_err(|error| failed(error.to_string()))?;
-    let found: Vec<_> = found.collect();
-    if found.is_empty() { Err(failed("it has no address".into())) } else { Ok(found) }
+/// What knows the addresses behind a name: the system's resolver, or one from outside.
+#[derive(Clone)]
+pub struct Resolver(Arc<Lookup>);
+
+type Lookup = dyn Fn(Address) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync;
+
+impl Resolver {
+    /// Asks `lookup` for the addresses of a name.
+    pub fn new<F>(lookup: impl Fn(Address) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        Self(Arc::new(move |address| Box::pin(lookup(address))))
+    }
+
+    /// Every address that `address` leads to at this moment: what was found before is not remembered.
+    ///
+    /// # Errors
+    /// [`DialError::Resolve`] if there is none within `wait`.
+    pub async fn resolve(&self, address: &Address, wait: Duration) -> Result<Vec<SocketAddr>, DialError> {
+        if let Ok(literal) = address.as_str().parse() {
+            return Ok(vec![literal]);
+        }
+        let failed = |reason: String| DialError::Resolve { address: address.clone(), reason };
+        let found = timeout(wait, (self.0)(address.clone()))
+            .await
+            .map_err(|_| failed("the resolver does not answer".into()))?
+            .map_err(|error| failed(error.to_string()))?;
+        if found.is_empty() { Err(failed("it has no address".into())) } else { Ok(found) }
+    }
+
+    /// Resolves `address`, within `wait`, and has `dial` try every address behind it until one answers: side by side, each
+    /// a little later than the one before. One after the other, a dead address would cost the whole timeout of a dial, and
+    /// whoever waits no longer than for one dial would never come to the second.
+    ///
+    /// Cancel-safe if `dial` is: the dials that are not needed are dropped.
+    ///
+    /// # Errors
+    /// [`DialError`] of the address that failed last, or [`DialError::Resolve`].
+    pub async fn dial_any<T, F>(
+        &self,
+        address: &Address,
+        wait: Duration,
+        dial: impl Fn(SocketAddr) -> F,
+    ) -> Result<T, DialError>
+    where
+        F: Future<Output = Result<T, DialError>>,
+    {
+        let found = self.resolve(address, wait).await?;
+        let in_turn = found.into_iter().take(ADDRESSES_MAX).zip(0_u32..);
+        let dials = in_turn.map(|(address, position)| {
+            let dialling = dial(address);
+            async move {
+                sleep(STAGGER.saturating_mul(position)).await;
+                dialling.await
+            }
+        });
+        let mut dials: FuturesUnordered<_> = dials.collect();
+        let mut failure = DialError::Resolve { address: address.clone(), reason: "it has no address".into() };
+        while let Some(outcome) = dials.next().await {
+            match outcome {
+                Ok(dialled) => return Ok(dialled),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+}
+
+impl Default for Resolver {
+    /// The system's resolver: its hosts file and DNS, as it is configured.
+    fn default() -> Self {
+        Self::new(|address: Address| async move { Ok(lookup_host(address.as_str()).await?.collect()) })
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Resolver").finish_non_exhaustive()
+    }
 }
 
 /// Dials `target` and opens a session with `hello`, all within `wait`.
@@ -120,3 +200,6 @@ pub fn close(connection: &Connection, code: ErrorCode, text: &str) {
     let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
     connection.close(u32::from(code.number()).into(), text.as_bytes());
 }
+
+#[cfg(test)]
+mod tests;

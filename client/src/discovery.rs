@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     connection::Connection,
+    dial::STAGGER,
     error::{ConnectError, DialError},
     pool::Dialler,
     request::Request,
@@ -22,8 +23,6 @@ use crate::{
 
 /// How often a cluster that has not formed yet is asked again.
 const FORMING_PAUSE: Duration = Duration::from_millis(200);
-/// How long after one address the next is dialled.
-const STAGGER: Duration = Duration::from_millis(100);
 /// How long to wait before all addresses are dialled again.
 const ROUND_PAUSE: Duration = Duration::from_millis(200);
 

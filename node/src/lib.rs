@@ -10,6 +10,8 @@ mod gateway;
 mod meta;
 mod node;
 mod shutdown;
+#[cfg(test)]
+mod stage;
 mod status;
 pub mod store;
 mod transport;

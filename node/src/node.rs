@@ -194,6 +194,7 @@ impl NodeHandle {
         let seed = settings.random_seed.unwrap_or_else(rand::random);
         // Before anybody can hear from this process: its boot must be on disk.
         let (file, meta) = durable_state(settings.data.clone(), seed).await?;
+        let resolver = network.resolver.clone();
         let endpoint = network.open(&credentials)?;
         let address = endpoint.local_addr().map_err(StartError::Endpoint)?;
         if settings.seeds.is_empty() {
@@ -216,6 +217,7 @@ impl NodeHandle {
         let (routing, views) = (Arc::new(ArcSwapOption::empty()), Arc::new(Views::default()));
         let dialler = PeerDialler {
             endpoint: endpoint.clone(),
+            resolver,
             credentials: Arc::clone(&credentials),
             cluster: identity.cluster.clone(),
             me: me.name.clone(),

@@ -148,6 +148,7 @@ pub fn heartbeat(data: &[u8]) {
     if let Ok(heartbeat) = Heartbeat::decode(data) {
         if let Heartbeat::Ping(ping) = &heartbeat {
             assert!(ping.suspects.len() <= limits::SUSPECTS_MAX);
+            assert!(ping.slow.len() <= limits::SLOW_MAX);
         }
         survives(&heartbeat, Heartbeat::encode, Heartbeat::decode);
     }

@@ -55,6 +55,10 @@ pub const CHANGES_MAX: usize = 1024;
 /// Most members that one heartbeat names as silent, and most that it names as returned. It must fit into one datagram.
 pub const SUSPECTS_MAX: usize = 90;
 
+/// Most members that one heartbeat names as slow. Only voters are asked for an answer, and whoever finds most of them slow
+/// names none.
+pub const SLOW_MAX: usize = 8;
+
 /// Longest heartbeat, which fits into any QUIC datagram.
 pub const HEARTBEAT_BYTES_MAX: usize = 1100;
 

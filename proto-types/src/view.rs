@@ -86,6 +86,9 @@ pub struct Member {
     pub versions: VersionRange,
     /// Whether it answers.
     pub live: Liveness,
+    /// Whether it answers, but so much later than others that a majority of those who ask it says so. A hint for routing: it
+    /// is the last choice where there is one. It moves no data.
+    pub degraded: bool,
     /// Whether it is to stay.
     pub intent: Intent,
 }
@@ -261,6 +264,19 @@ impl View {
             })
             .collect();
         Ring::build(&members, self.0.config.slots, self.0.config.replication)
+    }
+
+    /// `owners` in the order in which to ask them, where one is enough: those that are up and quick, those that are up, the
+    /// others. Among equals the order is as it was, which for the owners of a slot is the ring's.
+    pub fn by_choice(&self, owners: &[Ordinal]) -> Vec<Ordinal> {
+        let rank = |ordinal: &Ordinal| match self.member(*ordinal) {
+            Some(member) if member.live == Liveness::Up => u8::from(member.degraded),
+            Some(_) => 2,
+            None => 3,
+        };
+        let mut owners = owners.to_vec();
+        owners.sort_by_key(rank);
+        owners
     }
 
     /// The hash that the next view carries.

@@ -14,7 +14,7 @@ use tracing::{debug, info};
 use super::State;
 use crate::{
     connection::Connection,
-    dial::{self, Target},
+    dial::{self, Resolver, Target},
     error::DialError,
     tls::CertificateFiles,
 };
@@ -30,6 +30,7 @@ const STABLE_AFTER: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Dialler {
     pub(crate) endpoint: Endpoint,
+    pub(crate) resolver: Resolver,
     pub(crate) files: CertificateFiles,
     pub(crate) identity: Identity,
     pub(crate) dial_timeout: Duration,
@@ -38,8 +39,8 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
-    /// Dials the node `name`, or any node of the cluster if it is `None`, at each address of `address` in turn, each for
-    /// no longer than `wait`.
+    /// Dials the node `name`, or any node of the cluster if it is `None`, at every address behind `address`, each for no
+    /// longer than `wait`. A name is resolved anew.
     ///
     /// The certificate files are read anew, so that a renewed certificate takes effect at the next dial.
     pub(crate) async fn dial(
@@ -55,17 +56,13 @@ impl Dialler {
             None => Role::Node.dns_name(cluster),
         };
         let tls = credentials.dialler(self.identity.role);
-        let mut failure = None;
-        for address in dial::resolve(address, wait).await? {
+        let dial = |address| {
             let target = Target { address, server_name: server_name.clone(), role: self.identity.role };
-            let hello = Hello { node: None };
-            match dial::dial(&self.endpoint, Arc::clone(&tls), &target, &hello, wait).await {
-                Ok(dialled) => return self.open(dialled).await,
-                Err(error) => failure = Some(error),
-            }
-        }
-        Err(failure
-            .unwrap_or_else(|| DialError::Resolve { address: address.clone(), reason: "it has no address".into() }))
+            let tls = Arc::clone(&tls);
+            async move { dial::dial(&self.endpoint, tls, &target, &Hello { node: None }, wait).await }
+        };
+        let dialled = self.resolver.dial_any(address, wait, dial).await?;
+        self.open(dialled).await
     }
 
     async fn open(&self, dialled: dial::Dialled) -> Result<Connection, DialError> {

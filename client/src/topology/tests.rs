@@ -8,7 +8,7 @@ use quoit_proto_types::{
 };
 
 use super::*;
-use crate::{error::RequestError, pool::Dialler, tls::CertificateFiles};
+use crate::{dial::Resolver, error::RequestError, pool::Dialler, tls::CertificateFiles};
 
 fn cluster(id: u128) -> ClusterId {
     ClusterId::from_random(id)
@@ -29,6 +29,7 @@ fn member(index: u32) -> Member {
         priority: 0,
         versions: VERSIONS,
         live: Liveness::Up,
+        degraded: false,
         intent: Intent::Stay,
     }
 }
@@ -191,6 +192,7 @@ fn hopeless_dialler() -> Arc<Dialler> {
     let name = "tests".parse().unwrap();
     Arc::new(Dialler {
         endpoint: quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap(),
+        resolver: Resolver::default(),
         files: CertificateFiles::in_folder("no such folder"),
         identity: Identity { role: Role::Client, name, cluster: "prod".parse().unwrap() },
         dial_timeout: Duration::from_secs(1),

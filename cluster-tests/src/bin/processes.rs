@@ -28,6 +28,10 @@ use tokio::signal::unix::{SignalKind, signal};
 const INTERRUPTED: u8 = 130;
 /// Fewer cannot be cut into a majority and a minority that has somebody to talk to.
 const NODES_MIN: usize = 3;
+/// Long enough to be given up by everybody.
+const PAUSE_SECONDS: u64 = 20;
+/// Long enough for every timer that could act on a cut to have run out.
+const CUT_SECONDS: u64 = 10;
 
 #[derive(Debug, Parser)]
 #[command(about = "Puts clusters of real `quoit` processes under stress, and checks that they never fork")]
@@ -71,12 +75,24 @@ enum What {
     },
     /// Restart every node in turn, under load
     Restart,
-    /// Stop the coordinator for 20 s with SIGSTOP
-    Pause,
+    /// Stop the coordinator with SIGSTOP, and let it go on
+    Pause {
+        /// How long after another has taken office
+        #[arg(long, default_value_t = PAUSE_SECONDS)]
+        seconds: u64,
+    },
     /// Cut a majority off from a minority, and heal it
-    Partition,
+    Partition {
+        /// How long after the minority was found down
+        #[arg(long, default_value_t = CUT_SECONDS)]
+        seconds: u64,
+    },
     /// Cut links of the coordinator in one direction
-    OneWay,
+    OneWay {
+        /// How long each cut lasts after it took effect
+        #[arg(long, default_value_t = CUT_SECONDS)]
+        seconds: u64,
+    },
     /// Keep every CPU busy
     Busy {
         /// For how long
@@ -99,7 +115,7 @@ enum What {
 
 impl What {
     fn cuts(self) -> bool {
-        matches!(self, Self::Partition | Self::OneWay | Self::All { .. })
+        matches!(self, Self::Partition { .. } | Self::OneWay { .. } | Self::All { .. })
     }
 }
 
@@ -163,18 +179,18 @@ async fn play(what: What, stage: &Stage, cutting: Result<LinkKind, String>) -> V
         What::Failover { kills } => vec![Box::pin(scenarios::failover(stage, kills)).await],
         What::Genesis { rounds } => vec![Box::pin(scenarios::genesis(stage, rounds)).await],
         What::Restart => vec![Box::pin(scenarios::restart(stage)).await],
-        What::Pause => vec![Box::pin(scenarios::pause(stage)).await],
-        What::Partition => vec![Box::pin(partition(&cut)).await],
-        What::OneWay => vec![Box::pin(one_way(&cut)).await],
+        What::Pause { seconds } => vec![Box::pin(scenarios::pause(stage, Duration::from_secs(seconds))).await],
+        What::Partition { seconds } => vec![Box::pin(partition(&cut, seconds)).await],
+        What::OneWay { seconds } => vec![Box::pin(one_way(&cut, seconds)).await],
         What::Busy { minutes } => {
             vec![Box::pin(scenarios::busy(stage, Duration::from_secs(60 * minutes))).await]
         }
         What::All { kills, rounds } => vec![
             Box::pin(scenarios::genesis(stage, rounds)).await,
             Box::pin(scenarios::failover(stage, kills)).await,
-            Box::pin(scenarios::pause(stage)).await,
-            Box::pin(partition(&cut)).await,
-            Box::pin(one_way(&cut)).await,
+            Box::pin(scenarios::pause(stage, Duration::from_secs(PAUSE_SECONDS))).await,
+            Box::pin(partition(&cut, CUT_SECONDS)).await,
+            Box::pin(one_way(&cut, CUT_SECONDS)).await,
             Box::pin(scenarios::restart(stage)).await,
             Box::pin(scenarios::busy(stage, Duration::from_secs(60))).await,
         ],
@@ -182,16 +198,16 @@ async fn play(what: What, stage: &Stage, cutting: Result<LinkKind, String>) -> V
     }
 }
 
-async fn partition(cut: &Result<Stage, String>) -> Report {
+async fn partition(cut: &Result<Stage, String>, seconds: u64) -> Report {
     match cut {
-        Ok(stage) => scenarios::partition(stage).await,
+        Ok(stage) => scenarios::partition(stage, Duration::from_secs(seconds)).await,
         Err(why) => skipped("partition", why),
     }
 }
 
-async fn one_way(cut: &Result<Stage, String>) -> Report {
+async fn one_way(cut: &Result<Stage, String>, seconds: u64) -> Report {
     match cut {
-        Ok(stage) => scenarios::one_way(stage).await,
+        Ok(stage) => scenarios::one_way(stage, Duration::from_secs(seconds)).await,
         Err(why) => skipped("one-way", why),
     }
 }

@@ -25,6 +25,7 @@ mod proposals_are_promised;
 mod retired_when_dispensable;
 mod ring_changes_wait;
 mod settled;
+mod slow_only_by_majority;
 mod sticky;
 #[cfg(test)]
 mod tests;
@@ -202,6 +203,7 @@ impl Invariants {
             Box::new(fence_never_regresses::FenceNeverRegresses),
             Box::new(ring_changes_wait::RingChangesWait::default()),
             Box::new(down_only_by_majority::DownOnlyByMajority::new(setting)),
+            Box::new(slow_only_by_majority::SlowOnlyByMajority::new(setting)),
             Box::new(sticky::Sticky::new(setting)),
             Box::new(office_needs_a_quorum::OfficeNeedsAQuorum::new(setting)),
             Box::new(retired_when_dispensable::RetiredWhenDispensable::default()),

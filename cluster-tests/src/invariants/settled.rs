@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc};
 use quoit_core::cluster::Standing;
 use quoit_proto_types::{
     View,
+    limits::VOTERS_MAX,
     message::admin::ElectionRole,
     view::{Intent, Liveness},
 };
@@ -94,6 +95,10 @@ fn settled(living: &[Settlement<'_>]) -> Result<(), String> {
     }
     if fields.target.is_some() {
         return Err(format!("the ring change of {} is under way", view.fence()));
+    }
+    let may_vote = view.members().iter().filter(|m| m.intent == Intent::Stay && m.live == Liveness::Up).count();
+    if fields.voters.len() < may_vote.min(VOTERS_MAX) {
+        return Err(format!("only {} vote in {}", fields.voters.len(), view.epoch()));
     }
     let coordinators: Vec<_> = living.iter().filter(|one| one.role == ElectionRole::Coordinator).collect();
     match coordinators[..] {

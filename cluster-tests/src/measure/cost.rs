@@ -154,6 +154,7 @@ pub(crate) fn ready_view(members: usize, options: &Options) -> View {
             priority: 0,
             versions: VERSIONS,
             live: Liveness::Up,
+            degraded: false,
             intent: Intent::Stay,
         }
     };

@@ -38,6 +38,7 @@ pub const fn budget(mutant: Mutant) -> u64 {
             | Bug::InstallsOlderViews
             | Bug::StaysWithoutQuorum
             | Bug::DownByOneVoter
+            | Bug::SlowByOneMember
             | Bug::InstanceInherits
             | Bug::GuardIgnored
             | Bug::NoPull => 100,

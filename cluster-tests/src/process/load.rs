@@ -29,7 +29,8 @@ const LATENCY_US_MAX: u64 = 60_000_000;
 /// Callers that set and get keys of every owner. They end when this is dropped.
 ///
 /// There is one copy of each key, so that requests for the keys of a node that is [down](Self::down) are not made, and
-/// those under way when it goes down are not counted. All others must succeed, whatever happens to others.
+/// those under way when it goes down may fail. All others must succeed, whatever happens to others. What was under way when
+/// something changed for its owner is [counted apart](LoadCount).
 #[derive(Debug)]
 pub struct Load {
     shared: Arc<Shared>,
@@ -50,16 +51,60 @@ struct Owner {
     lives: u32,
 }
 
-/// What became of requests to nodes that lived all the while.
+/// What held of a key's owner while a request for the key was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meanwhile {
+    /// It lived, and owned the key.
+    Same,
+    /// It lived, and the key became another's.
+    RingChange,
+    /// It went down, whosever the key is afterwards.
+    Down,
+}
+
+impl Meanwhile {
+    /// `was` and `is` are how the owner at the start did then and does at the end, `owns` whether it still owns the key.
+    fn of(was: Owner, is: Owner, owns: bool) -> Self {
+        if was != is {
+            Self::Down
+        } else if owns {
+            Self::Same
+        } else {
+            Self::RingChange
+        }
+    }
+}
+
+/// How many requests of one kind there were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// All of them.
+    pub attempted: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+}
+
+impl Attempts {
+    fn add(&mut self, other: Self) {
+        self.attempted += other.attempted;
+        self.failed += other.failed;
+    }
+}
+
+/// What became of requests. Each is in exactly one of `answered`, `failed`, `across_ring_change` and `across_down`.
 #[derive(Clone, Debug)]
 pub struct LoadCount {
-    /// Requests that were answered.
+    /// Requests that were answered while the key's owner lived and stayed its owner.
     pub answered: u64,
-    /// Requests that failed.
+    /// Requests that failed meanwhile.
     pub failed: u64,
     /// Reads that found nothing, or something else, where a value had been set.
     pub lost: u64,
-    /// Words on the first of these.
+    /// Requests during which the key became another's while its owner lived.
+    pub across_ring_change: Attempts,
+    /// Requests during which the key's owner went down. There is no other copy: they may fail.
+    pub across_down: Attempts,
+    /// Words on the first that failed or were lost.
     pub told: Vec<String>,
     latency_us: Histogram<u64>,
 }
@@ -67,7 +112,16 @@ pub struct LoadCount {
 impl Default for LoadCount {
     fn default() -> Self {
         let latency_us = Histogram::new_with_max(LATENCY_US_MAX, 3).expect("three digits up to a minute are possible");
-        Self { answered: 0, failed: 0, lost: 0, told: Vec::new(), latency_us }
+        let apart = Attempts::default();
+        Self {
+            answered: 0,
+            failed: 0,
+            lost: 0,
+            across_ring_change: apart,
+            across_down: apart,
+            told: Vec::new(),
+            latency_us,
+        }
     }
 }
 
@@ -87,8 +141,19 @@ impl LoadCount {
         self.answered += other.answered;
         self.failed += other.failed;
         self.lost += other.lost;
+        self.across_ring_change.add(other.across_ring_change);
+        self.across_down.add(other.across_down);
         self.told.extend(other.told.iter().take(TOLD_MAX - self.told.len().min(TOLD_MAX)).cloned());
         self.latency_us += &other.latency_us;
+    }
+
+    /// Where requests are counted that are not to be held against a living owner.
+    fn apart(&mut self, meanwhile: Meanwhile) -> Option<&mut Attempts> {
+        match meanwhile {
+            Meanwhile::Same => None,
+            Meanwhile::RingChange => Some(&mut self.across_ring_change),
+            Meanwhile::Down => Some(&mut self.across_down),
+        }
     }
 
     fn tell(&mut self, text: String) {
@@ -165,13 +230,27 @@ impl Shared {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The owner of a key by the client's view, and how it does. An owner that is not of the fleet counts as down.
+    /// The owner of a key by the client's view, and how it does. One that is not of the fleet counts as living, so that
+    /// requests for its keys are made and must succeed.
     fn owner(&self, key: &str) -> (String, Owner) {
-        let placement = self.client.explain(key).ok();
-        let name = placement.and_then(|placement| placement.owners.first().cloned()).unwrap_or_default();
-        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        let owner = owners.get(&name).copied().unwrap_or(Owner { is_down: true, lives: 0 });
+        let name = self.owner_name(key);
+        let owner = self.state(&name);
         (name, owner)
+    }
+
+    fn owner_name(&self, key: &str) -> String {
+        let placement = self.client.explain(key).ok();
+        placement.and_then(|placement| placement.owners.into_iter().next()).unwrap_or_default()
+    }
+
+    fn state(&self, name: &str) -> Owner {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or_default()
+    }
+
+    /// What has held since `before`, which was the [owner](Self::owner) of `key`.
+    fn since(&self, key: &str, (name, was): &(String, Owner)) -> Meanwhile {
+        let owns = self.owner_name(key) == *name;
+        Meanwhile::of(*was, self.state(name), owns)
     }
 }
 
@@ -225,29 +304,30 @@ async fn call(shared: Arc<Shared>, keys: Vec<String>) {
         } else {
             shared.client.get(key).await.map(Some)
         };
-        let (took, after) = (started.elapsed(), shared.owner(key));
-        if after != before {
+        let (took, meanwhile) = (started.elapsed(), shared.since(key, &before));
+        let mut count = shared.count();
+        if let Some(apart) = count.apart(meanwhile) {
+            apart.add(Attempts { attempted: 1, failed: outcome.is_err().into() });
             continue;
         }
-        let mut count = shared.count();
         match outcome {
             Ok(read) => {
                 count.answered += 1;
                 count.latency_us.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-                let expected = known.get(key.as_str()).filter(|(_, owner)| *owner == after);
+                let expected = known.get(key.as_str()).filter(|(_, owner)| *owner == before);
                 if let Some(((value, _), read)) = expected.zip(read)
                     && read.as_deref() != Some(value.as_bytes())
                 {
                     count.lost += 1;
                     let found = if read.is_some() { "another value" } else { "nothing" };
-                    count.tell(format!("{key} of {}: {found} where a value had been set", after.0));
+                    count.tell(format!("{key} of {}: {found} where a value had been set", before.0));
                 }
             }
             Err(error) => {
                 count.failed += 1;
                 let epoch = shared.client.view().epoch().value();
                 let after_ms = took.as_millis();
-                count.tell(format!("{key} of {}, epoch {epoch}, after {after_ms} ms: {}", after.0, chain(&error)));
+                count.tell(format!("{key} of {}, epoch {epoch}, after {after_ms} ms: {}", before.0, chain(&error)));
             }
         }
     }
@@ -257,3 +337,6 @@ async fn call(shared: Arc<Shared>, keys: Vec<String>) {
 fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+mod tests;

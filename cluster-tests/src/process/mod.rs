@@ -22,7 +22,7 @@ mod wait;
 
 pub use fleet::{Fleet, FleetPlan, Node};
 pub use links::LinkKind;
-pub use load::{Load, LoadCount};
+pub use load::{Attempts, Load, LoadCount};
 pub use observer::{Observer, Round};
 pub use program::{Program, called_as_node};
 pub use progress::Progress;

@@ -40,8 +40,16 @@ impl Report {
         self.figure("requests", count.answered + count.failed);
         self.figure("requests_failed_for_living_owners", count.failed);
         self.figure("values_lost_by_living_owners", count.lost);
+        let (ring_change, down) = (count.across_ring_change, count.across_down);
+        self.figure("requests_across_a_ring_change", ring_change.attempted);
+        self.figure("requests_failed_across_a_ring_change", ring_change.failed);
+        self.figure("requests_as_their_owner_went_down", down.attempted);
+        self.figure("requests_failed_as_their_owner_went_down", down.failed);
         self.figure("request_p99_ms", tenths(count.p99_ms()));
         self.figure("request_max_ms", tenths(count.slowest_ms()));
+        if count.answered == 0 {
+            self.violations.push("no living owner answered a request: the load shows nothing".into());
+        }
         if count.failed + count.lost > 0 {
             let (failed, lost) = (count.failed, count.lost);
             let told = count.told.join("; ");

@@ -1,9 +1,13 @@
 //! Lets faults loose on the cluster, and ends them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use quoit_core::cluster::CommandId;
-use quoit_proto_types::{Instance, Label, message::membership::Command};
+use quoit_proto_types::{
+    Instance, Label, Member, Ordinal, View,
+    message::membership::Command,
+    view::{Intent, Liveness},
+};
 use rand::{RngExt, seq::SliceRandom};
 
 use super::{Cluster, Event, Plague};
@@ -241,6 +245,7 @@ impl Cluster {
         let wanted = self.hosts[host].wanted;
         self.end(host)?;
         self.hosts[host].disk.wipe();
+        self.wipes += 1;
         self.summary.fault("disk lost");
         self.note(host, || "has lost its disk".to_owned());
         if wanted {
@@ -312,50 +317,93 @@ impl Cluster {
     /// Ends the process of `host` for good, if a majority of the voters is up without it. Returns whether it did.
     pub(super) fn die_if_dispensable(&mut self, host: usize) -> Result<bool, Violation> {
         let Some(view) = self.ledger().latest().cloned() else { return Ok(false) };
-        let voters = view.fields().voters.iter().filter_map(|voter| view.member(*voter));
-        let has_it = |at: usize, instance: Instance| {
-            let process = self.hosts[at].process.as_ref();
-            at != host && process.is_some_and(|process| process.actor.instance == instance && self.hosts[at].wanted)
-        };
-        let up = voters.filter(|voter| (0..self.hosts.len()).any(|at| has_it(at, voter.instance))).count();
         let known = |at: &super::Host| at.process.as_ref().and_then(|p| p.machine.view()) == Some(&view);
-        if up < view.quorum() || !self.hosts.iter().filter(|at| at.process.is_some()).all(known) {
+        let all_know = self.hosts.iter().filter(|at| at.process.is_some()).all(known);
+        let mut gone: BTreeSet<usize> = (0..self.hosts.len()).filter(|at| self.hosts[*at].process.is_none()).collect();
+        gone.insert(host);
+        if !all_know || !self.can_do_without(&gone, self.votes_in_motion(&view)) {
             return Ok(false);
         }
-        self.note(host, || "dies for good".to_owned());
-        self.hosts[host].wanted = false;
-        self.end(host)?;
+        self.stay_down(host)?;
         Ok(true)
     }
 
-    /// Hosts that are not started again: none that is needed for a majority of the voters.
+    /// Hosts that end for good when the faults do, whatever is going on then.
     fn who_stays_down(&mut self) -> Vec<usize> {
         let Some(view) = self.ledger().latest().cloned() else { return Vec::new() };
         // What was decided last may be known to few: whoever votes on it must be there to tell.
         if self.ledger().base_of(&view).is_some_and(|base| base.fields().voters != view.fields().voters) {
             return Vec::new();
         }
-        let mut hosts: Vec<usize> = (0..self.hosts.len()).collect();
-        hosts.shuffle(&mut self.rng);
-        let voters: Vec<Instance> =
-            view.fields().voters.iter().filter_map(|voter| view.member(*voter)).map(|voter| voter.instance).collect();
-        let instance = |host: &usize| self.hosts[*host].disk.load().map(|meta| meta.instance);
-        let mut up = hosts.iter().filter(|host| instance(host).is_some_and(|it| voters.contains(&it))).count();
-        let mut stay = Vec::new();
-        for host in hosts.clone() {
-            let is_voter = self.hosts[host].disk.load().is_some_and(|meta| voters.contains(&meta.instance));
-            // A disk that holds more than what is known to be decided may be the only one that does.
-            let dispensable = !is_voter || up > view.quorum();
-            if dispensable && self.options.stays_down > 0.0 && self.rng.random_bool(self.options.stays_down) {
-                up -= usize::from(is_voter);
-                stay.push(host);
-            }
-        }
+        let stay = self.some_to_go(self.votes_in_motion(&view));
         // Founders that have not heard of the first view need somebody who has it, or all of each other.
         let knows = |host: &usize| self.hosts[*host].disk.load().is_some_and(|meta| meta.view.is_some());
-        if !hosts.iter().any(|host| !stay.contains(host) && knows(host)) {
+        if !(0..self.hosts.len()).any(|host| !stay.contains(&host) && knows(&host)) {
             return Vec::new();
         }
-        stay
+        stay.into_iter().collect()
+    }
+
+    /// Ends as many processes of a settled cluster as it must survive: all but a bare majority of the voters, at most.
+    pub(super) fn end_some(&mut self) -> Result<(), Violation> {
+        for host in self.some_to_go(0) {
+            if self.hosts[host].process.is_some() {
+                self.summary.fault("dies when all is settled");
+                self.stay_down(host)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stay_down(&mut self, host: usize) -> Result<(), Violation> {
+        self.note(host, || "dies for good".to_owned());
+        self.hosts[host].wanted = false;
+        self.end(host)
+    }
+
+    /// Hosts at random that may go at once, beside those that are gone.
+    fn some_to_go(&mut self, spare: usize) -> BTreeSet<usize> {
+        let mut hosts: Vec<usize> = (0..self.hosts.len()).collect();
+        hosts.shuffle(&mut self.rng);
+        let mut gone: BTreeSet<usize> = hosts.iter().copied().filter(|host| !self.hosts[*host].wanted).collect();
+        let there = gone.clone();
+        for host in hosts {
+            if self.options.stays_down > 0.0 && self.rng.random_bool(self.options.stays_down) && gone.insert(host) {
+                // A disk that holds more than what is known to be decided may be the only one that does.
+                if !self.can_do_without(&gone, spare) {
+                    gone.remove(&host);
+                }
+            }
+        }
+        gone.difference(&there).copied().collect()
+    }
+
+    /// How many voters more than a majority must be left while a vote may be given or taken: the coordinator that does so
+    /// may not have noticed yet who is gone, and nobody can be sure that it has.
+    fn votes_in_motion(&self, view: &View) -> usize {
+        // One that is down may be about to be given up.
+        let moves = |member: &Member| {
+            member.live == Liveness::Down || (member.intent == Intent::Stay) != view.is_voter(member.ordinal)
+        };
+        usize::from(self.commands > 0 || view.members().iter().any(moves))
+    }
+
+    /// Whether all but those who are `gone` have a majority of the voters, and `spare` more, in the last view and in each that
+    /// may have been decided after it.
+    fn can_do_without(&self, gone: &BTreeSet<usize>, spare: usize) -> bool {
+        let Some(latest) = self.ledger().latest() else { return false };
+        let disks = || self.hosts.iter().enumerate().filter_map(|(host, at)| Some((host, at.disk.load()?)));
+        let accepted = disks().filter_map(|(_, meta)| meta.acceptor.accepted()).map(|(_, view)| view);
+        let next = accepted.filter(|view| view.fields().previous == latest.hash());
+        std::iter::once(&**latest).chain(next).all(|view| {
+            let instance = |voter: &Ordinal| view.member(*voter).map(|member| member.instance);
+            let up = view
+                .fields()
+                .voters
+                .iter()
+                .filter_map(instance)
+                .filter(|instance| disks().any(|(host, meta)| meta.instance == *instance && !gone.contains(&host)));
+            up.count() >= view.quorum() + spare
+        })
     }
 }

@@ -63,6 +63,10 @@ pub struct Cluster {
     pub(super) recovered: bool,
     /// Whether a copied disk is at large, for which no promise is made.
     pub(super) copied: bool,
+    /// Disks that were lost.
+    pub(super) wipes: u32,
+    /// Whether members of the settled cluster have died.
+    pub(super) bereaved: bool,
 }
 
 /// Something that happens.
@@ -177,6 +181,8 @@ impl Cluster {
             election_messages: 0,
             recovered: false,
             copied: false,
+            wipes: 0,
+            bereaved: false,
             options,
         }
     }
@@ -211,8 +217,18 @@ impl Cluster {
             }
             let since = self.healed.and_then(|healed| self.now().checked_duration_since(healed)).unwrap_or_default();
             match self.settled() {
-                Ok(()) => self.summary.slowest_settling = since,
-                Err(Unsettled::Frozen) => self.summary.frozen = 1,
+                Ok(()) => {
+                    self.summary.slowest_settling = self.summary.slowest_settling.max(since);
+                    if !std::mem::replace(&mut self.bereaved, true) && self.options.stays_down > 0.0 {
+                        self.end_some()?;
+                        self.healed = Some(self.now());
+                        self.queue.after(LOOKED_EACH, Event::Judge);
+                        continue;
+                    }
+                }
+                // Disks that are gone may have taken the majority with them. Nothing else may.
+                Err(Unsettled::Frozen) if self.wipes > 0 || self.copied || self.recovered => self.summary.frozen = 1,
+                Err(Unsettled::Frozen) => return Err(Violation::new("settled", Unsettled::Frozen.to_string())),
                 Err(Unsettled::NotYet(what)) if since > SETTLED_WITHIN => {
                     return Err(Violation::new("settled", format!("{what}, {since:?} after the last fault")));
                 }
@@ -270,12 +286,11 @@ impl Cluster {
                 standing: process.machine.standing(),
             })
             .collect();
-        settlement(self.invariants.ledger(), &living)?;
-        let missing = self.hosts.iter().find(|host| host.wanted && host.process.is_none());
-        match missing {
-            Some(host) => Err(Unsettled::NotYet(format!("{} is not up", self.labels[host.name]))),
-            None => Ok(()),
+        // Who is on its way up may be the one that is missing for a majority.
+        if let Some(host) = self.hosts.iter().find(|host| host.wanted && host.process.is_none()) {
+            return Err(Unsettled::NotYet(format!("{} is not up", self.labels[host.name])));
         }
+        settlement(self.invariants.ledger(), &living)
     }
 
     /// Whether a process has never known a member, and its seeds are all gone: it needs other ones.

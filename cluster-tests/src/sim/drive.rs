@@ -82,6 +82,7 @@ impl Cluster {
             Some(meta) if bug == Some(DiskBug::BootNotRaised) => meta.clone(),
             Some(meta) => meta.clone().next_boot(),
             None => {
+                self.wipes += u32::from(self.hosts[host].last_instance.is_some());
                 let guessed = self.hosts[host].last_instance.filter(|_| bug == Some(DiskBug::InstanceGuessed));
                 let random = Instance::from_random(self.rng.random());
                 let mut meta = Meta::new(guessed.unwrap_or(random));

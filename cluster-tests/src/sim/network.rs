@@ -115,6 +115,8 @@ pub struct Network {
     hosts: usize,
     /// How many cuts hold each directed link.
     blocked: Vec<u16>,
+    /// How much longer packets travel on each directed link.
+    slow: Vec<Duration>,
     cuts: BTreeMap<CutId, BTreeSet<(usize, usize)>>,
     issued: u64,
     connections: BTreeMap<u64, Connection>,
@@ -145,6 +147,7 @@ impl Network {
             rng,
             hosts,
             blocked: vec![0; hosts * hosts],
+            slow: vec![Duration::ZERO; hosts * hosts],
             cuts: BTreeMap::new(),
             issued: 0,
             connections: BTreeMap::new(),
@@ -188,14 +191,24 @@ impl Network {
         }
     }
 
-    /// Ends every cut.
+    /// Ends every cut, and lets no link be slow.
     pub fn mend_all(&mut self) {
         self.cuts.clear();
         self.blocked.fill(0);
+        self.slow.fill(Duration::ZERO);
+    }
+
+    /// Lets packets from one host to the other travel so much longer.
+    pub fn slow_down(&mut self, (from, to): (usize, usize), by: Duration) {
+        self.slow[from * self.hosts + to] = by;
     }
 
     /// How long a packet travels that is sent now.
-    pub fn delay(&mut self) -> Duration {
+    fn delay(&mut self, (from, to): (usize, usize)) -> Duration {
+        self.usual_delay() + self.slow[from * self.hosts + to]
+    }
+
+    fn usual_delay(&mut self) -> Duration {
         let usual = self.rng.random_range(self.options.delay.clone());
         if self.options.tail > 0.0 && self.rng.random_bool(self.options.tail) {
             let share: f64 = self.rng.random();
@@ -250,14 +263,17 @@ impl Network {
         self.connections.insert(id, Connection { ends: [end(from, Some(serial)), end(to, None)], reach });
         // A packet of the handshake that is lost is sent again soon.
         let again = if self.is_lost() { RETRANSMIT.0 * 3 } else { Duration::ZERO };
-        let delay = self.delay() * 2 + again;
+        let delay =
+            self.usual_delay() * 2 + self.slow[from * self.hosts + to] + self.slow[to * self.hosts + from] + again;
         queue.after(delay, NetworkEvent::Hello(id).into());
         id
     }
 
     /// The far end has let the dialler in.
     pub fn accept(&mut self, id: u64, serial: u32, queue: &mut EventQueue<Event>) {
-        let arrival = queue.now().saturating_add(self.delay());
+        let Some(connection) = self.connections.get(&id) else { return };
+        let (dialler, host) = (connection.ends[0].host, connection.ends[1].host);
+        let arrival = queue.now().saturating_add(self.delay((host, dialler)));
         let breaks = self.options.breaks;
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let end = &mut connection.ends[1];
@@ -284,7 +300,7 @@ impl Network {
         let Some(connection) = self.connections.get(&id) else { return };
         let (from, to) = (connection.ends[1 - end].host, connection.ends[end].host);
         if !self.is_blocked(from, to) {
-            let arrival = queue.now().saturating_add(self.delay());
+            let arrival = queue.now().saturating_add(self.delay((from, to)));
             let last = self.connections[&id].ends[end].last;
             queue.at(arrival.max(last.saturating_add(Duration::from_micros(1))), event.into());
         }
@@ -306,7 +322,7 @@ impl Network {
         let twice = self.options.duplicate > 0.0 && self.rng.random_bool(self.options.duplicate);
         for _ in 0..=u8::from(twice) {
             let event = NetworkEvent::Datagram(id, 1 - end, Box::new(heartbeat.clone()));
-            let delay = self.delay();
+            let delay = self.delay((from, to));
             queue.after(delay, event.into());
         }
     }
@@ -356,7 +372,9 @@ impl Network {
 
     /// Lets `message` arrive behind those before it.
     fn carry(&mut self, id: u64, end: usize, message: PeerMessage, queue: &mut EventQueue<Event>) {
-        let arrival = queue.now().saturating_add(self.delay());
+        let Some(connection) = self.connections.get(&id) else { return };
+        let link = (connection.ends[end].host, connection.ends[1 - end].host);
+        let arrival = queue.now().saturating_add(self.delay(link));
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let receiver = &mut connection.ends[1 - end];
         receiver.last = arrival.max(receiver.last.saturating_add(Duration::from_micros(1)));

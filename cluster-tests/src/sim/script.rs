@@ -172,6 +172,7 @@ impl Cluster {
     pub fn lose_disk(&mut self, host: usize) -> Result<(), Violation> {
         let instance = self.on_disk(host).map(|meta| meta.instance);
         self.hosts[host].disk.wipe();
+        self.wipes += 1;
         instance.map_or(Ok(()), |instance| self.check(&Fact::Wiped(instance)))
     }
 
@@ -191,6 +192,13 @@ impl Cluster {
         let all = (0..count).flat_map(|a| (0..count).map(move |b| (a, b)));
         let links: Vec<_> = all.filter(|(a, b)| side.contains(a) != side.contains(b)).collect();
         self.network.cut(links)
+    }
+
+    /// Makes everything that `host` sends travel so much longer.
+    pub fn slow_down(&mut self, host: usize, by: Duration) {
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            self.network.slow_down((host, other), by);
+        }
     }
 
     /// Ends a cut.

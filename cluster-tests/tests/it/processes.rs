@@ -1,4 +1,5 @@
-//! Real processes: a cluster forms, loses its coordinator, takes a node in, lets one go, and refuses one.
+//! Real processes: a cluster forms, loses its coordinator, is restarted node by node, goes on after a pause and after cuts,
+//! takes a node in, lets one go, and refuses one.
 
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ use crate::live::PATIENCE;
 
 /// A port on which nothing ever listens.
 const NOWHERE: &str = "127.0.0.1:9";
+/// How long a pause lasts once another presides.
+const PAUSE: Duration = Duration::from_secs(3);
+/// How long a cut lasts once its effect is there.
+const CUT: Duration = Duration::from_secs(1);
 
 fn stage() -> Stage {
     // The program of this crate, which cargo builds before its tests, is a node when it is called so.
@@ -38,6 +43,26 @@ async fn founders_started_in_a_random_order_form_one_cluster() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_coordinator_is_replaced_and_no_request_to_others_fails() {
     let report = Box::pin(scenarios::failover(&stage(), 1)).await;
+    assert!(report.is_good(), "{}", to_table(&[report]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_restarted_in_turn_come_back_and_no_request_to_others_fails() {
+    let report = Box::pin(scenarios::restart(&stage())).await;
+    assert!(report.is_good(), "{}", to_table(&[report]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_was_stopped_for_a_while_follows_its_successor() {
+    let report = Box::pin(scenarios::pause(&stage(), PAUSE)).await;
+    assert!(report.is_good(), "{}", to_table(&[report]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_is_cut_off_one_way_is_replaced_once() {
+    // A network namespace would have to be entered before any thread runs; the command falls back to forwarders as well.
+    let stage = Stage { links: LinkKind::Forwarders, ..stage() };
+    let report = Box::pin(scenarios::one_way(&stage, CUT)).await;
     assert!(report.is_good(), "{}", to_table(&[report]));
 }
 

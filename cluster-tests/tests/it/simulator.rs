@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use quoit_cluster_tests::{
     measure::{compare, failover, mutants, quiet},
-    scenarios::{corner_cases, returns},
+    scenarios::{corner_cases, gray, returns},
     sim::{self, Mutant, Summary},
 };
+use quoit_core::planted::Bug;
 
 #[test]
 fn whatever_happens_the_invariants_hold() {
@@ -51,7 +52,7 @@ fn planted_bugs_are_found() {
 }
 
 /// What the mutation gate breaks.
-const BROKEN_BY_MUTANTS: [&str; 11] = [
+const BROKEN_BY_MUTANTS: [&str; 12] = [
     "acceptors keep their word",
     "committed by a majority of the voters",
     "down only by a majority",
@@ -61,9 +62,17 @@ const BROKEN_BY_MUTANTS: [&str; 11] = [
     "retired when dispensable",
     "ring changes wait",
     "settled",
+    "slow only by a majority",
     "sticky",
     "the fence never regresses",
 ];
+
+#[test]
+fn a_bug_that_takes_one_members_word_is_found_by_one_slow_link() {
+    let mutant = Mutant::Planted(Bug::SlowByOneMember);
+    let found = gray::one_slow_link((0, 1), mutant).expect_err("somebody is called slow");
+    assert_eq!(found.invariant, "slow only by a majority");
+}
 
 #[test]
 fn a_killed_coordinator_is_replaced_in_time() {
@@ -118,4 +127,10 @@ scenarios! {
     corner_cases::two_nodes_and_a_witness_survive_one,
     corner_cases::a_survivor_makes_a_new_cluster,
     corner_cases::the_office_is_handed_over,
+    gray::a_slow_member_is_degraded_and_recovers,
+    gray::a_slow_member_of_three_is_degraded,
+    gray::a_slow_coordinator_is_degraded_and_goes_on,
+    gray::a_pause_degrades_nobody,
+    gray::one_slow_link_degrades_nobody,
+    gray::it_takes_two_to_degrade_a_member,
 }

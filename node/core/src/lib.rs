@@ -14,6 +14,8 @@ mod membership;
 pub mod meta;
 pub mod planted;
 pub mod routing;
+#[cfg(test)]
+mod stage;
 pub mod store;
 pub mod time;
 pub mod timing;

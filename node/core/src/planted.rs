@@ -42,6 +42,8 @@ pub enum Bug {
     StaysWithoutQuorum,
     /// One voter's suspicion makes a member down.
     DownByOneVoter,
+    /// One member's word makes another slow.
+    SlowByOneMember,
     /// A member is up at its first word.
     UpAtOnce,
     /// A voter that was asleep blames the others.
@@ -60,7 +62,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NoQuorum,
         Self::MajorityOfTheReachable,
         Self::AcceptedIgnored,
@@ -79,6 +81,7 @@ impl Bug {
         Self::YieldsForEver,
         Self::StaysWithoutQuorum,
         Self::DownByOneVoter,
+        Self::SlowByOneMember,
         Self::UpAtOnce,
         Self::NoSelfDoubt,
         Self::InstanceInherits,

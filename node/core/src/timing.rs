@@ -33,6 +33,9 @@ pub struct Timing {
     pub stable: Duration,
     /// A tick this late shows that the observer is sick, not the world.
     pub late: Duration,
+    /// A round trip up to this long is never slow, however quick the others are: a busy processor or a packet sent again makes
+    /// as much. In a wide network some members are far away, and are no slower for it.
+    pub slow: Duration,
     /// A voter that is down for this long is replaced, if another member can vote.
     pub voter_replace: Duration,
     /// Joins and leaves that arrive within this time share one ring change.
@@ -63,6 +66,7 @@ impl Timing {
             ignore: ms(60_000),
             stable: ms(3_000),
             late: ms(200),
+            slow: ms(50),
             voter_replace: ms(30_000),
             batch: ms(1_000),
             patience: ms(60_000),
@@ -85,6 +89,7 @@ impl Timing {
                 phase: ms(2_500),
                 backoff: ms(600),
                 late: ms(500),
+                slow: ms(300),
                 rejoin: ms(1_000),
                 ..lan
             },

@@ -71,18 +71,20 @@ impl Latest {
         }
     }
 
-    /// Asks until `judge` finds it done, and tells every step. Takes `limit` at most.
+    /// Asks until `judge` finds it done, and tells every step. Takes `limit` at most. An `order` that can be given twice is
+    /// given again to each later coordinator: one that dies takes with it what it had only accepted.
     ///
     /// # Errors
     /// How far it is.
     pub(crate) async fn follow(
         &mut self,
         client: &Client,
-        limit: Duration,
+        (limit, order): (Duration, Option<&Command>),
         output: &Output,
         judge: impl Fn(&View) -> Progress,
     ) -> Result<String, String> {
         let mut told = String::new();
+        let mut coordinator = self.view.fields().coordinator;
         let waited = timeout(limit, async {
             loop {
                 match judge(&self.view) {
@@ -92,6 +94,13 @@ impl Latest {
                         told = text;
                     }
                     Progress::Pending(_) => {}
+                }
+                let presides = self.view.fields().coordinator;
+                if std::mem::replace(&mut coordinator, presides) != presides
+                    && let Some(order) = order.filter(|order| is_missing(order, &self.view))
+                {
+                    // A refusal needs no word of its own: what is judged are views.
+                    let _ = admin::command(client, order).await;
                 }
                 sleep(INTERVAL).await;
                 self.refresh(client).await;
@@ -122,7 +131,7 @@ pub(crate) async fn carry_out(
         let answer = admin::command(client, command).await?;
         let CommandAnswer::Accepted { epoch: accepted } = answer else { return Err(refusal(command, &answer)) };
         let limit = global.change_timeout();
-        let followed = latest.follow(client, limit, output, |view| judge(&before, view)).await;
+        let followed = latest.follow(client, (limit, Some(command)), output, |view| judge(&before, view)).await;
         let epoch = latest.view().epoch().value();
         match followed {
             Ok(text) => Ok(say(output, &text, &json!({ "done": what, "epoch": epoch }))?),
@@ -135,6 +144,16 @@ pub(crate) async fn carry_out(
         }
     })
     .await
+}
+
+/// Whether `view` does not show yet what was ordered, and ordering it again would change nothing else.
+fn is_missing(order: &Command, view: &View) -> bool {
+    match order {
+        Command::Drain { name } | Command::ForceOut { name } => {
+            view.member_named(name).is_some_and(|member| member.intent == Intent::Stay)
+        }
+        Command::Transfer { .. } => false,
+    }
 }
 
 /// Writes the outcome.

@@ -1,69 +1,12 @@
 //! Views and answers for the tests of what is shown of them.
 
-use quoit_client::{Epoch, Identity, Label, Member, Role, View};
+use quoit_client::{Epoch, Member, View};
 use quoit_proto_types::{
-    Ballot, Boot, ClusterId, Fence, Instance, Ordinal, Term,
-    message::{
-        admin::{ElectionRole, NodeStatus, Quorum},
-        session::VERSIONS,
-    },
-    view::{Change, Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash, ViewRecord},
+    message::admin::{ElectionRole, NodeStatus, Quorum},
+    view::{Change, ViewHash, ViewRecord},
 };
 
-/// When the views here were proposed.
-pub(crate) const PROPOSED_AT_MS: u64 = 1_700_000_000_000;
-
-/// The view of epoch 5 of three members that all vote and own, and whose coordinator is `n1`, after `change`.
-pub(crate) fn view(change: impl FnOnce(&mut ViewFields)) -> View {
-    let mut fields = ViewFields {
-        cluster: label("prod"),
-        cluster_id: ClusterId::from_random(1),
-        epoch: Epoch::new(5),
-        recovered_from: None,
-        previous: ViewHash::default(),
-        ballot: Ballot { term: Term::new(2), ordinal: Ordinal::new(1), boot: Boot::new(1) },
-        coordinator: Ordinal::new(1),
-        voters: [1, 2, 3].map(Ordinal::new).to_vec(),
-        config: ViewConfig::default(),
-        members: [1, 2, 3].map(member).to_vec(),
-        ring: [1, 2, 3].map(owner).to_vec(),
-        target: None,
-        fence: Fence::new(4),
-        next_ordinal: Ordinal::new(9),
-        proposed_at_ms: PROPOSED_AT_MS,
-        changes: vec![Change::Joined(label("n3"))],
-    };
-    change(&mut fields);
-    View::new(fields).unwrap()
-}
-
-pub(crate) fn label(name: &str) -> Label {
-    name.parse().unwrap()
-}
-
-/// The member `n1`, `n2` and so on.
-pub(crate) fn member(index: u32) -> Member {
-    let name = label(&format!("n{index}"));
-    let identity = Identity { role: Role::Node, name: name.clone(), cluster: label("prod") };
-    Member {
-        ordinal: Ordinal::new(index),
-        node_id: identity.node_id(),
-        name,
-        instance: Instance::from_random(u128::from(index)),
-        boot: Boot::new(1),
-        address: format!("10.0.0.{index}:7750").parse().unwrap(),
-        zone: None,
-        vnodes: 128,
-        priority: 0,
-        versions: VERSIONS,
-        live: Liveness::Up,
-        intent: Intent::Stay,
-    }
-}
-
-pub(crate) fn owner(index: u32) -> Owner {
-    Owner { ordinal: Ordinal::new(index), boot: Boot::new(1) }
-}
+pub(crate) use crate::stage::{PROPOSED_AT_MS, label, member, owner, view};
 
 /// What the member `member` of `view` says if all is well.
 pub(crate) fn status(view: &View, member: &Member) -> NodeStatus {

@@ -27,10 +27,13 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::{admin::Admin, news};
+use super::{
+    admin::Admin,
+    news::{self, Pauses},
+};
 use crate::{
     clock::Clock,
-    node::{NodeState, spread},
+    node::NodeState,
     store::Store,
     transport::{
         counters::Counters,
@@ -93,9 +96,9 @@ impl Gateway {
         let budget = ByteBudget::new(share.max(longest));
         if let Some(control) = control {
             let (gateway, session) = (Arc::clone(&self), Arc::clone(&session));
-            let seed = spread(self.sessions.fetch_add(1, Ordering::Relaxed), 0);
+            let pauses = Pauses::of_session(self.sessions.fetch_add(1, Ordering::Relaxed));
             streams.spawn(async move {
-                let ended = news::serve(&session, control, &gateway.views, seed).await;
+                let ended = news::serve(&session, control, &gateway.views, pauses).await;
                 gateway.end_if_at_fault(&session, &ended);
             });
         }
@@ -164,8 +167,8 @@ impl Gateway {
                 let Some(update) = self.views.update_from(header.epoch) else {
                     return refuse(replies, header.request, Some(routing), &self.not_ready());
                 };
-                let reply = FrameHeader::new(update.kind, header.request, update.fence, update.epoch);
-                return self.reply_large(reply, update.body, replies, large);
+                let (reply, view) = news::frame(update, header.request);
+                return self.reply_large(reply, view, replies, large);
             }
             FrameType::Get => self.get(batch.now, routing, header, body, replies),
             FrameType::Set => self.set(batch.now, routing, header, body),

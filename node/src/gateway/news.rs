@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use quoit_client::ErrorCode;
 use quoit_proto_types::{
     Epoch, RequestId,
@@ -10,11 +11,12 @@ use quoit_proto_types::{
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
+    node::spread,
     transport::{
         session::{Control, ControlReader, ControlWriter, Session},
         streams::StreamError,
     },
-    views::Views,
+    views::{Update, Views},
 };
 
 /// Longest pause before a client is told, so that all clients of a cluster do not come for more at the same moment. What
@@ -24,13 +26,35 @@ const PAUSE_MAX: Duration = Duration::from_millis(400);
 /// Who wants to be told: in which view the client was when it asked, and how it called the request.
 type Asked = Option<(Epoch, RequestId)>;
 
+/// How long each view waits before the client of one session is told.
+#[derive(Debug)]
+pub(super) struct Pauses(u64);
+
+impl Pauses {
+    /// Those of the session with this number.
+    pub(super) fn of_session(number: u64) -> Self {
+        Self(spread(number, 0))
+    }
+
+    /// The next one, from nothing to [`PAUSE_MAX`].
+    fn draw(&mut self) -> Duration {
+        self.0 = spread(self.0, 1);
+        PAUSE_MAX.mul_f64(f64::from(u16::try_from(self.0 >> 48).unwrap_or_default()) / f64::from(u16::MAX))
+    }
+}
+
+/// The frame that brings `update` to who called its request `request`.
+pub(super) fn frame(update: Update, request: RequestId) -> (FrameHeader, Bytes) {
+    (FrameHeader::new(update.kind, request, update.fence, update.epoch), update.body)
+}
+
 /// Serves the control stream of a client until it breaks, and says why.
-pub(super) async fn serve(session: &Session, control: Control, views: &Arc<Views>, seed: u64) -> StreamError {
+pub(super) async fn serve(session: &Session, control: Control, views: &Arc<Views>, pauses: Pauses) -> StreamError {
     let Control { asks, tells } = control;
     let (asked, watched) = watch::channel(None);
     let outcome = tokio::select! {
         outcome = listen(asks, &asked) => outcome,
-        outcome = tell(tells, watched, views, seed) => outcome,
+        outcome = tell(tells, watched, views, pauses) => outcome,
     };
     match outcome {
         Err(Broken::Stream(error)) => error,
@@ -71,11 +95,10 @@ async fn tell(
     mut tells: ControlWriter,
     mut asked: watch::Receiver<Asked>,
     views: &Views,
-    seed: u64,
+    mut pauses: Pauses,
 ) -> Result<Never, Broken> {
     let mut latest = views.latest();
     let mut told: Asked = None;
-    let mut turn = seed;
     loop {
         // The senders live longer than this future.
         let asked_again = match told {
@@ -94,12 +117,15 @@ async fn tell(
         if [epoch, Epoch::GENESIS].contains(&*latest.borrow()) {
             continue;
         }
-        turn = crate::node::spread(turn, 1);
-        sleep(PAUSE_MAX.mul_f64(f64::from(u16::try_from(turn >> 48).unwrap_or_default()) / f64::from(u16::MAX))).await;
+        sleep(pauses.draw()).await;
         if let Some(update) = views.update_from(epoch) {
-            let header = FrameHeader::new(update.kind, request, update.fence, update.epoch);
-            tells.send(header, update.body).await?;
-            told = Some((update.epoch, request));
+            let latest = update.epoch;
+            let (header, body) = frame(update, request);
+            tells.send(header, body).await?;
+            told = Some((latest, request));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

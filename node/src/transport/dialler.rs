@@ -11,7 +11,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use quinn::Endpoint;
 use quoit_client::{
     Address, DialError, ErrorCode, Identity, Label, Role,
-    dial::{self, Dialled, Target},
+    dial::{self, Dialled, Resolver, Target},
 };
 use quoit_core::cluster::Reached;
 use quoit_proto_types::message::{
@@ -49,6 +49,7 @@ const OTHERS_TURN: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct PeerDialler {
     pub(crate) endpoint: Endpoint,
+    pub(crate) resolver: Resolver,
     pub(crate) credentials: Arc<NodeCredentials>,
     pub(crate) cluster: Label,
     pub(crate) me: Label,
@@ -78,7 +79,7 @@ impl PeerDialler {
         loop {
             let mut failures = Vec::new();
             let mut doubles = 0;
-            match dial::resolve(&seed, DIAL_TIMEOUT).await {
+            match self.resolver.resolve(&seed, DIAL_TIMEOUT).await {
                 Ok(addresses) => {
                     known.retain(|address, _| addresses.contains(address));
                     let is_up = |name: &Label| *name == self.me || connected.borrow().contains(name);
@@ -217,18 +218,10 @@ impl PeerDialler {
         let _ = self.sink.events.send(PeerEvent::Reached { applicant: Box::new(applicant), reached }).await;
     }
 
-    /// Dials every address behind `address` in turn, for a node of this name and no other.
+    /// Dials every address behind `address`, for a node of this name and no other.
     async fn dial_named(&self, name: &Label, address: &Address) -> Result<Dialled, DialError> {
         let identity = Identity { role: Role::Node, name: name.clone(), cluster: self.cluster.clone() };
-        let mut failure = None;
-        for resolved in dial::resolve(address, DIAL_TIMEOUT).await?.into_iter().take(ADDRESSES_MAX) {
-            match self.dial(resolved, identity.dns_name()).await {
-                Ok(dialled) => return Ok(dialled),
-                Err(error) => failure = Some(error),
-            }
-        }
-        let reason = "it has no address".into();
-        Err(failure.unwrap_or_else(|| DialError::Resolve { address: address.clone(), reason }))
+        self.resolver.dial_any(address, DIAL_TIMEOUT, |found| self.dial(found, identity.dns_name())).await
     }
 
     async fn dial(&self, address: SocketAddr, server_name: String) -> Result<Dialled, DialError> {

@@ -3,7 +3,10 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use quinn::{AsyncUdpSocket, Endpoint, Runtime, TokioRuntime};
-use quoit_client::endpoint::{self, SOCKET_BUFFER_BYTES};
+use quoit_client::{
+    dial::Resolver,
+    endpoint::{self, SOCKET_BUFFER_BYTES},
+};
 use tracing::warn;
 
 use super::credentials::NodeCredentials;
@@ -12,17 +15,19 @@ use crate::node::StartError;
 /// What listens and dials, for those who hold it but do not use it.
 pub(crate) type QuicEndpoint = Endpoint;
 
-/// The socket and runtime that a node runs on: UDP and tokio, or a simulated network.
+/// What a node runs on: UDP, tokio and the system's resolver, or a simulated network.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// Sends and receives datagrams.
     pub socket: Arc<dyn AsyncUdpSocket>,
     /// Spawns tasks and tells the time.
     pub runtime: Arc<dyn Runtime>,
+    /// Finds the addresses of names.
+    pub resolver: Resolver,
 }
 
 impl Network {
-    /// A UDP socket at `address`, with large buffers.
+    /// A UDP socket at `address`, with large buffers, and the system's resolver.
     ///
     /// # Errors
     /// [`StartError::Bind`], for instance for a port that is in use.
@@ -41,7 +46,7 @@ impl Network {
         }
         let runtime = Arc::new(TokioRuntime);
         let socket = runtime.wrap_udp_socket(socket).map_err(failed)?;
-        Ok(Self { socket, runtime })
+        Ok(Self { socket, runtime, resolver: Resolver::default() })
     }
 
     /// An endpoint on this network that listens, and dials, as `credentials` say.

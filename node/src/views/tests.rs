@@ -1,52 +1,21 @@
 use std::sync::Arc;
 
 use quoit_proto_types::{
-    Ballot, Boot, ClusterId, Identity, Instance, Label, Member, Ordinal, Role,
-    message::session::VERSIONS,
-    view::{Intent, Liveness, ViewConfig, ViewDelta, ViewFields, ViewHash},
+    Boot, Instance, Ordinal,
+    view::{ViewDelta, ViewFields},
 };
 
 use super::*;
+use crate::stage;
 
 /// View `epoch` of twenty members.
 fn routing(epoch: u64) -> Routing {
-    let member = |index: u32| {
-        let name: Label = format!("n{index}").parse().unwrap();
-        let identity = Identity { role: Role::Node, name: name.clone(), cluster: "test".parse().unwrap() };
-        Member {
-            ordinal: Ordinal::new(index),
-            node_id: identity.node_id(),
-            name,
-            instance: Instance::from_random(index.into()),
-            boot: Boot::new(1),
-            address: "localhost:7750".parse().unwrap(),
-            zone: None,
-            vnodes: 1,
-            priority: 0,
-            versions: VERSIONS,
-            live: Liveness::Up,
-            intent: Intent::Stay,
-        }
-    };
-    let fields = ViewFields {
-        cluster: "test".parse().unwrap(),
-        cluster_id: ClusterId::from_random(1),
-        recovered_from: None,
-        epoch: Epoch::new(epoch),
-        previous: ViewHash::default(),
-        ballot: Ballot::default(),
-        coordinator: Ordinal::new(1),
-        voters: vec![Ordinal::new(1)],
-        config: ViewConfig::default(),
-        members: (1..=20).map(member).collect(),
-        ring: Vec::new(),
-        target: None,
-        fence: Fence::new(1),
-        next_ordinal: Ordinal::new(21),
-        proposed_at_ms: 0,
-        changes: Vec::new(),
-    };
-    Routing::new(Arc::new(View::new(fields).unwrap()), Instance::from_random(1), Boot::new(1))
+    let view = stage::view(|fields| {
+        let members = (1..=20).map(stage::member).collect();
+        let (epoch, fence, next_ordinal) = (Epoch::new(epoch), Fence::new(1), Ordinal::new(21));
+        *fields = ViewFields { epoch, fence, members, next_ordinal, ..fields.clone() };
+    });
+    Routing::new(Arc::new(view), Instance::from_random(1), Boot::new(1))
 }
 
 #[test]

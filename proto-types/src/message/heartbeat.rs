@@ -30,7 +30,8 @@ pub enum Heartbeat {
 /// What a member says in each heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ping {
-    /// The sender's moment of sending, in microseconds since its start; repeated in the answer.
+    /// The sender's moment of sending, in microseconds since its start; repeated in the answer, by which the sender measures
+    /// the round trip. It means nothing to anybody else.
     pub sequence: u64,
     /// Its cluster.
     pub cluster: ClusterId,
@@ -51,6 +52,9 @@ pub struct Ping {
     /// Members that are down and that it has heard for long enough, if it is a voter; at most [`limits::SUSPECTS_MAX`].
     #[serde(deserialize_with = "codec::at_most::<{ limits::SUSPECTS_MAX }, _, _>")]
     pub returned: Vec<Ordinal>,
+    /// Members that answer it, but much later than others do; at most [`limits::SLOW_MAX`].
+    #[serde(deserialize_with = "codec::at_most::<{ limits::SLOW_MAX }, _, _>")]
+    pub slow: Vec<Ordinal>,
     /// How often its store has been stepped: stands still if the store does.
     pub progress: u64,
 }

@@ -27,6 +27,10 @@ pub enum Change {
     Up(Label),
     /// A majority of the voters does not hear it.
     Down(Label),
+    /// It answers late, as a majority of those who ask it says.
+    Slow(Label),
+    /// They say so no more.
+    QuickAgain(Label),
     /// It is to leave, as this administrator wants.
     Draining(Label, Label),
     /// It is to be removed, as this administrator wants.
@@ -61,6 +65,8 @@ impl fmt::Display for Change {
             Self::Changed(name) => write!(f, "{name} has other settings"),
             Self::Up(name) => write!(f, "{name} up"),
             Self::Down(name) => write!(f, "{name} down"),
+            Self::Slow(name) => write!(f, "{name} slow"),
+            Self::QuickAgain(name) => write!(f, "{name} quick again"),
             Self::Draining(name, by) => write!(f, "{name} to leave, drained by {by}"),
             Self::ForcedOut(name, by) => write!(f, "{name} to be removed, forced out by {by}"),
             Self::TooLongDown(name) => write!(f, "{name} to be removed, down for too long"),

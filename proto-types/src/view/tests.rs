@@ -17,6 +17,7 @@ fn member(index: u32) -> Member {
         priority: 0,
         versions: VersionRange { min: 1, max: 1 },
         live: Liveness::Up,
+        degraded: false,
         intent: Intent::Stay,
     }
 }
@@ -341,4 +342,23 @@ fn addresses() {
     ] {
         assert!(bad.parse::<Address>().is_err(), "{bad}");
     }
+}
+
+#[test]
+fn a_degraded_owner_is_the_last_choice_but_for_one_that_is_down() {
+    let choice = |change: fn(&mut ViewFields), owners: &[u32]| {
+        let mut fields = valid();
+        change(&mut fields);
+        let owners: Vec<Ordinal> = owners.iter().copied().map(Ordinal::new).collect();
+        View::new(fields).unwrap().by_choice(&owners).iter().map(|owner| owner.value()).collect::<Vec<_>>()
+    };
+    assert_eq!(choice(|_| (), &[2, 3, 1]), [2, 3, 1], "the ring's order");
+    assert_eq!(choice(|fields| fields.members[1].degraded = true, &[2, 3, 1]), [3, 1, 2]);
+    assert_eq!(choice(|fields| fields.members[1].live = Liveness::Down, &[2, 3, 1]), [3, 1, 2]);
+    let both = |fields: &mut ViewFields| {
+        fields.members[1].live = Liveness::Down;
+        fields.members[2].degraded = true;
+    };
+    assert_eq!(choice(both, &[2, 3, 1]), [1, 3, 2], "slow is better than down");
+    assert_eq!(choice(|_| (), &[9, 1]), [1, 9], "who is no member does not answer at all");
 }

@@ -229,6 +229,7 @@ fn largest_view(first: u32) -> ViewFields {
                 priority: u8::MAX,
                 versions: VersionRange { min: u16::MAX, max: u16::MAX },
                 live: Liveness::Down,
+                degraded: true,
                 intent: Intent::Stay,
             }
         })
@@ -295,6 +296,10 @@ fn a_heartbeat_fits_a_datagram_and_names_no_more_suspects_than_may_be() {
     let longer = encoded(|out| samples::longest_ping(limits::SUSPECTS_MAX + 1).encode(out));
     assert!(longer.len() <= limits::HEARTBEAT_BYTES_MAX, "it is not the length that is refused");
     assert_eq!(Heartbeat::decode(&longer), Err(DecodeError::Malformed { what: "heartbeat" }));
+    let Heartbeat::Ping(mut ping) = samples::longest_ping(0) else { panic!("it is a ping") };
+    ping.slow.push(Ordinal::new(1));
+    let slower = encoded(|out| Heartbeat::Ping(ping).encode(out));
+    assert_eq!(Heartbeat::decode(&slower), Err(DecodeError::Malformed { what: "heartbeat" }));
 }
 
 #[test]

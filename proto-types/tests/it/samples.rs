@@ -49,6 +49,7 @@ pub(crate) fn member(index: u32) -> Member {
         priority: u8::from(index == 1),
         versions: VersionRange { min: 1, max: 2 },
         live: if index == 2 { Liveness::Down } else { Liveness::Up },
+        degraded: index == 3,
         intent: if index == 0 { Intent::Leave } else { Intent::Stay },
     }
 }

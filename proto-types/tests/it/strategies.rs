@@ -103,6 +103,8 @@ fn change() -> impl Strategy<Value = Change> {
             Change::Changed,
             Change::Up,
             Change::Down,
+            Change::Slow,
+            Change::QuickAgain,
             Change::TooLongDown,
             Change::Removed,
             Change::Votes,
@@ -123,16 +125,30 @@ fn change() -> impl Strategy<Value = Change> {
 
 /// A member of cluster `prod`; ordinal and, where a name is there twice, intent are replaced by those of its place.
 fn member() -> impl Strategy<Value = Member> {
-    let life = (instance(), boot(), any::<(bool, bool)>());
+    let life = (instance(), boot(), any::<[bool; 3]>());
     let place = (address(), option::of(label()), 0..=4096_u32);
     (label(), life, place, any::<u8>(), versions()).prop_map(|(name, life, place, priority, versions)| {
-        let (instance, boot, (up, stays)) = life;
+        let (instance, boot, [up, degraded, stays]) = life;
         let (address, zone, vnodes) = place;
         let identity = Identity { role: Role::Node, name, cluster: "prod".parse().unwrap() };
         let live = if up { Liveness::Up } else { Liveness::Down };
         let intent = if stays { Intent::Stay } else { Intent::Leave };
         let (ordinal, node_id, name) = (Ordinal::default(), identity.node_id(), identity.name);
-        Member { ordinal, node_id, name, instance, boot, address, zone, vnodes, priority, versions, live, intent }
+        Member {
+            ordinal,
+            node_id,
+            name,
+            instance,
+            boot,
+            address,
+            zone,
+            vnodes,
+            priority,
+            versions,
+            live,
+            degraded,
+            intent,
+        }
     })
 }
 
@@ -234,6 +250,7 @@ pub(crate) fn views() -> impl Strategy<Value = (View, View)> {
             if let Some(member) = members.get_mut(place) {
                 (member.boot, member.address) = (Boot::new(boot), address);
                 member.live = if up { Liveness::Up } else { Liveness::Down };
+                member.degraded = !member.degraded;
             }
         }
         (old, view_of(some(&members, masks[1]), second))

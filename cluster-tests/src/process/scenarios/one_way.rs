@@ -7,9 +7,6 @@ use anyhow::{Context, Result, ensure};
 use super::{ELECTION, PERIOD, SETTLE, Stage, count_changes, others};
 use crate::process::{Fleet, Load, LoadCount, Observer, Report, Settled, wait, wait_for};
 
-/// How long a cut lasts once its effect, if any, is there.
-const CUT: Duration = Duration::from_secs(10);
-
 /// What does not get through.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
@@ -22,8 +19,9 @@ enum Cut {
 }
 
 /// Cuts the coordinator off, one way: none hears it, then it hears none; each time the others elect one of them, once.
-/// Then one single link one way, which must change nothing: a majority hears everybody.
-pub async fn one_way(stage: &Stage) -> Report {
+/// Then one single link one way, which must change nothing: a majority hears everybody. Each cut lasts for `lasting` once its
+/// effect, if any, is there.
+pub async fn one_way(stage: &Stage, lasting: Duration) -> Report {
     stage
         .play_with_cluster("one-way", async |fleet, observer, report| {
             let mut progress = stage.progress("one-way", 3);
@@ -31,7 +29,7 @@ pub async fn one_way(stage: &Stage) -> Report {
             let mut count = LoadCount::default();
             let first = Settled::wait(fleet, observer, SETTLE).await?;
             for cut in [Cut::Mute, Cut::Deaf, Cut::OneLink] {
-                let done = cut_once(fleet, observer, cut).await;
+                let done = cut_once(fleet, observer, cut, lasting).await;
                 done.with_context(|| format!("{cut:?}"))?;
                 count.add(&load.take());
                 progress.step(&format!("{cut:?} healed, {} failed requests", count.failed));
@@ -43,7 +41,7 @@ pub async fn one_way(stage: &Stage) -> Report {
         .await
 }
 
-async fn cut_once(fleet: &mut Fleet, observer: &mut Observer, cut: Cut) -> Result<()> {
+async fn cut_once(fleet: &mut Fleet, observer: &mut Observer, cut: Cut, lasting: Duration) -> Result<()> {
     let before = Settled::wait(fleet, observer, SETTLE).await?;
     let (coordinator, epoch) = (fleet.index(&before.coordinator)?, before.view.epoch().value());
     let others = others(fleet, coordinator);
@@ -57,7 +55,7 @@ async fn cut_once(fleet: &mut Fleet, observer: &mut Observer, cut: Cut) -> Resul
         Cut::OneLink => None,
     };
     let holder = expected.clone().unwrap_or_else(|| before.coordinator.clone());
-    wait::throughout(CUT, PERIOD, async || {
+    wait::throughout(lasting, PERIOD, async || {
         fleet.check_running()?;
         let round = observer.round(&fleet.living()).await;
         let latest = round.coordinators().max_by_key(|status| status.epoch).map(|status| status.name.clone());

@@ -8,13 +8,10 @@ use quoit_client::{Label, Liveness, View};
 use super::{ELECTION, PERIOD, SETTLE, Stage, count_changes, others, some};
 use crate::process::{Fleet, Load, LoadCount, Observer, Report, Settled, observer::has_quorum, wait, wait_for};
 
-/// How long the sides stay apart after the majority has found the others down.
-const APART: Duration = Duration::from_secs(10);
-
 /// Cuts the nodes into a majority and a minority, first with the coordinator in the minority, then in the majority. The
-/// majority finds the others down and presides; the minority decides nothing; both answer for the keys they own. Joined
-/// again, they agree on one view in which all are up.
-pub async fn partition(stage: &Stage) -> Report {
+/// majority finds the others down and presides; the minority decides nothing; both answer for the keys they own. They
+/// stay apart for `lasting` after that. Joined again, they agree on one view in which all are up.
+pub async fn partition(stage: &Stage, lasting: Duration) -> Report {
     stage
         .play_with_cluster("partition", async |fleet, observer, report| {
             let mut progress = stage.progress("partition", 4);
@@ -26,7 +23,7 @@ pub async fn partition(stage: &Stage) -> Report {
                 let before = Settled::wait(fleet, observer, SETTLE).await?;
                 let sides = Sides::of(fleet, &before.coordinator, in_minority)?;
                 fleet.cut(sides.between())?;
-                let apart = apart(fleet, observer, &sides, &before).await;
+                let apart = apart(fleet, observer, &sides, &before, lasting).await;
                 apart.with_context(|| format!("with the coordinator in {whose}"))?;
                 progress.step(&format!("the majority presides, the coordinator was in {whose}"));
                 fleet.cut([])?;
@@ -70,7 +67,13 @@ impl Sides {
     }
 }
 
-async fn apart(fleet: &mut Fleet, observer: &mut Observer, sides: &Sides, before: &Settled) -> Result<()> {
+async fn apart(
+    fleet: &mut Fleet,
+    observer: &mut Observer,
+    sides: &Sides,
+    before: &Settled,
+    lasting: Duration,
+) -> Result<()> {
     let (majority, minority) = (some(fleet, &sides.majority)?, some(fleet, &sides.minority)?);
     let names: Vec<_> = minority.iter().map(|(name, _)| name.clone()).collect();
     wait_for("the majority to find the others down", 2 * ELECTION, async || {
@@ -85,7 +88,7 @@ async fn apart(fleet: &mut Fleet, observer: &mut Observer, sides: &Sides, before
     })
     .await?;
     let epoch = before.view.epoch().value();
-    wait::throughout(APART, PERIOD, async || {
+    wait::throughout(lasting, PERIOD, async || {
         fleet.check_running()?;
         let round = observer.round(&majority).await;
         ensure!(round.coordinators().count() == 1, "the majority has no coordinator");

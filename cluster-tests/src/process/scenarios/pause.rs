@@ -7,14 +7,9 @@ use anyhow::ensure;
 use super::{PERIOD, SETTLE, Stage, count_changes, elected};
 use crate::process::{Load, Report, Settled, wait};
 
-/// How long it is stopped.
-const PAUSE: Duration = Duration::from_secs(20);
-/// How long it is watched afterwards.
-const WATCH: Duration = Duration::from_secs(10);
-
-/// Stops the coordinator for 20 s with SIGSTOP. Another takes office; the first, once it goes on, publishes nothing more,
-/// follows, and does not take the office back.
-pub async fn pause(stage: &Stage) -> Report {
+/// Stops the coordinator with SIGSTOP, until another has held the office for `stopped`. The first, once it goes on, publishes
+/// nothing more, follows, and does not take the office back while it is watched, for half as long.
+pub async fn pause(stage: &Stage, stopped: Duration) -> Report {
     stage
         .play_with_cluster("pause", async |fleet, observer, report| {
             let mut progress = stage.progress("pause", 3);
@@ -27,7 +22,7 @@ pub async fn pause(stage: &Stage) -> Report {
             let living = fleet.living();
             let successor = elected(fleet, observer, &living).await?;
             progress.step(&format!("{successor} presides while {paused} is stopped"));
-            wait::throughout(PAUSE, PERIOD, async || {
+            wait::throughout(stopped, PERIOD, async || {
                 observer.round(&living).await;
                 fleet.check_running()
             })
@@ -38,7 +33,7 @@ pub async fn pause(stage: &Stage) -> Report {
             load.up(paused.as_str());
             progress.step(&format!("{paused} follows {}", after.coordinator));
             ensure!(after.coordinator == successor, "{} took the office from {successor}", after.coordinator);
-            wait::throughout(WATCH, PERIOD, async || {
+            wait::throughout(stopped / 2, PERIOD, async || {
                 let round = observer.round(&fleet.living()).await;
                 let others: Vec<_> = round.coordinators().filter(|status| status.name != successor).collect();
                 ensure!(others.is_empty(), "{} took the office back from {successor}", others[0].name);

@@ -150,6 +150,7 @@ impl Leaving {
             cluster: self.view.fields().cluster_id,
             suspects: Vec::new(),
             returned: Vec::new(),
+            slow: Vec::new(),
             progress: 0,
         };
         let tells = self.beats.is_multiple_of(BEATS_PER_COMMIT);

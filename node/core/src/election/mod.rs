@@ -133,9 +133,11 @@ impl Election {
     }
 
     /// Goes on to `view`, which was decided under `ballot`. `first_hand` if the coordinator itself said so just now.
-    pub(crate) fn enter(&mut self, now: Timestamp, view: &View, ballot: Ballot, first_hand: bool) {
+    pub(crate) fn enter(&mut self, now: Timestamp, (view, me): (&View, Ordinal), ballot: Ballot, first_hand: bool) {
         self.rows.take(Row::CommitInstalled);
         let presides = self.role.proposal().is_some_and(|(mine, _)| mine == ballot);
+        // One that missed how it was removed and let in again has another name in the view.
+        self.me = me;
         self.epoch = view.epoch();
         let before = std::mem::replace(&mut self.electorate, Electorate::of(view));
         if presides {

@@ -63,6 +63,7 @@ fn member(cluster: &Label, ordinal: Ordinal, founder: &Applicant) -> Member {
         priority: founder.priority,
         versions: founder.versions,
         live: Liveness::Up,
+        degraded: false,
         intent: Intent::Stay,
     }
 }

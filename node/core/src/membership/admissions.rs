@@ -67,7 +67,7 @@ impl Admissions {
             if member.boot > applicant.boot {
                 return Knock::Outdated;
             }
-            if is_same(member, applicant) && member.intent == Intent::Stay {
+            if is_same(member, applicant) && member.intent != Intent::Lost {
                 return Knock::IsIn;
             }
         } else if let Some(other) = known
@@ -113,17 +113,12 @@ impl Admissions {
         self.0.retain(|name, waiting| {
             let member = view.member_named(name);
             let is_in = member.is_some_and(|member| {
-                let same = member.instance == waiting.applicant.instance && member.intent == Intent::Stay;
+                let same = member.instance == waiting.applicant.instance && member.intent != Intent::Lost;
                 same && is_same(member, &waiting.applicant)
             });
             waiting.until > now && !is_in
         });
-        let is_ready = |waiting: &&Waiting| {
-            // One that an administrator wants gone comes back when it is out; one that was given up is welcome.
-            let member = view.member_of_instance(waiting.applicant.instance);
-            waiting.reached && member.is_none_or(|member| member.intent != Intent::Leave)
-        };
-        self.0.values().filter(is_ready).map(|waiting| waiting.applicant.clone()).collect()
+        self.0.values().filter(|waiting| waiting.reached).map(|waiting| waiting.applicant.clone()).collect()
     }
 
     /// Forgets all: another node coordinates.

@@ -24,6 +24,8 @@ use super::{
     failure_detector::FailureDetector,
     plan::Order,
     ring_change::RingChange,
+    slow_reports::SlowReports,
+    slowness::Slowness,
     verdict::Opinions,
 };
 use crate::{
@@ -100,6 +102,8 @@ pub(crate) struct Participant {
     election: Election,
     detector: FailureDetector,
     opinions: Opinions,
+    slowness: Slowness,
+    slow_reports: SlowReports,
     admissions: Admissions,
     ring_change: RingChange,
     orders: Vec<Order>,
@@ -142,6 +146,8 @@ impl Participant {
         let election = Election::new(identity, &view, (timing, planted), StdRng::seed_from_u64(seed), now);
         let mut detector = FailureDetector::new(timing, planted);
         detector.enter(now, &view, me);
+        let mut slowness = Slowness::new(timing);
+        slowness.enter(&view, me);
         let mut participant = Self {
             setting,
             me,
@@ -152,6 +158,8 @@ impl Participant {
             election,
             detector,
             opinions: Opinions::default(),
+            slowness,
+            slow_reports: SlowReports::default(),
             admissions: Admissions::default(),
             ring_change: RingChange::new(now),
             orders: Vec::new(),
@@ -201,7 +209,9 @@ impl Participant {
             }
             Heartbeat::Pong { sequence, epoch, .. } => {
                 if let Some(ordinal) = self.member_of(context, from) {
-                    self.election.handle_pong(context.now, ordinal, Timestamp::from_micros(sequence));
+                    let asked = Timestamp::from_micros(sequence);
+                    self.election.handle_pong(context.now, ordinal, asked);
+                    self.slowness.answer(context.now, ordinal, asked);
                 }
                 if epoch > self.view.epoch() {
                     self.pull(context.now, from);

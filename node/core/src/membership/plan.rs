@@ -9,7 +9,7 @@ use quoit_proto_types::{
     view::{Change, Intent, InvalidView, Liveness, ViewFields, ViewHash},
 };
 
-use super::{admissions::is_same, ring_change::Step, verdict::Verdict};
+use super::{admissions::is_same, ring_change::Step, slow_reports::Paces, verdict::Verdict};
 use crate::{
     planted::{Bug, Planted},
     time::Timestamp,
@@ -49,6 +49,7 @@ pub(super) struct Knowledge<'a> {
     pub(super) applicants: Vec<Applicant>,
     pub(super) orders: &'a [Order],
     pub(super) verdict: Verdict,
+    pub(super) paces: Paces,
     /// Members that have been heard to have `view`. Votes are given to and relied on with these only.
     pub(super) present: BTreeSet<Ordinal>,
     /// Since when members have been down.
@@ -69,6 +70,7 @@ impl Knowledge<'_> {
         self.applicants.iter().for_each(|applicant| draft.admit(applicant, self.planted));
         self.orders.iter().for_each(|order| draft.order(order));
         draft.judge(self);
+        draft.set_paces(self);
         draft.give_up(self);
         draft.step(&self.ring, self.planted);
         draft.remove_gone(self);
@@ -112,19 +114,21 @@ impl Draft {
     }
 
     fn admit(&mut self, applicant: &Applicant, planted: Planted) {
+        // One that an administrator wants gone, and that restarts on the way, goes on leaving: its vote may be needed for that.
         let welcome = |intent| match intent {
-            Intent::Stay => true,
+            Intent::Stay | Intent::Leave => true,
             Intent::Lost => self.may_stay(&applicant.name),
-            Intent::Leave => false,
         };
         let known = self.fields.members.iter().find(|member| member.instance == applicant.instance);
         let is_welcome = known.is_some_and(|member| welcome(member.intent));
         let same = |member: &&mut Member| member.instance == applicant.instance && is_welcome;
         if let Some(member) = self.fields.members.iter_mut().find(same) {
-            if (is_same(member, applicant) && member.intent == Intent::Stay) || member.boot > applicant.boot {
+            if (is_same(member, applicant) && member.intent != Intent::Lost) || member.boot > applicant.boot {
                 return;
             }
-            member.intent = Intent::Stay;
+            if member.intent == Intent::Lost {
+                member.intent = Intent::Stay;
+            }
             let restarted = member.boot != applicant.boot;
             let (moved, name) = (member.address != applicant.address, member.name.clone());
             let weighs = (member.vnodes, &member.zone) == (applicant.vnodes, &applicant.zone);
@@ -160,7 +164,7 @@ impl Draft {
                 update(old, applicant);
                 return self.changes.push(Change::Restarted(applicant.name.clone()));
             }
-            (old.intent, old.live) = (Intent::Lost, Liveness::Down);
+            (old.intent, old.live, old.degraded) = (Intent::Lost, Liveness::Down, false);
             self.changes.push(Change::Replaced(applicant.name.clone()));
         } else {
             self.changes.push(Change::Joined(applicant.name.clone()));
@@ -197,6 +201,7 @@ impl Draft {
             priority: applicant.priority,
             versions: applicant.versions,
             live: Liveness::Up,
+            degraded: false,
             intent: Intent::Stay,
         });
     }
@@ -218,13 +223,30 @@ impl Draft {
         for member in self.fields.members.iter_mut().filter(|member| same(member)) {
             let is_down = known.verdict.down.contains(&member.ordinal) && member.ordinal != known.me;
             if is_down && member.live == Liveness::Up {
-                member.live = Liveness::Down;
+                // Nobody measures it any more.
+                (member.live, member.degraded) = (Liveness::Down, false);
                 self.changes.push(Change::Down(member.name.clone()));
             }
             let is_up = known.verdict.up.contains(&member.ordinal) || member.ordinal == known.me;
             if is_up && member.live == Liveness::Down {
                 member.live = Liveness::Up;
                 self.changes.push(Change::Up(member.name.clone()));
+            }
+        }
+    }
+
+    /// Tells who is slow, and who is not any more. That places nothing anywhere else, so the fence stays.
+    fn set_paces(&mut self, known: &Knowledge<'_>) {
+        let same = |member: &Member| known.view.member(member.ordinal).is_some_and(|old| old.boot == member.boot);
+        let up = |member: &&mut Member| member.live == Liveness::Up;
+        for member in self.fields.members.iter_mut().filter(up).filter(|member| same(member)) {
+            if known.paces.slow.contains(&member.ordinal) && !member.degraded {
+                member.degraded = true;
+                self.changes.push(Change::Slow(member.name.clone()));
+            }
+            if known.paces.quick.contains(&member.ordinal) && member.degraded {
+                member.degraded = false;
+                self.changes.push(Change::QuickAgain(member.name.clone()));
             }
         }
     }
@@ -373,6 +395,7 @@ impl Draft {
 
 /// Takes over what `applicant` says of itself.
 fn update(member: &mut Member, applicant: &Applicant) {
+    member.degraded &= member.boot == applicant.boot;
     member.boot = applicant.boot;
     member.address = applicant.address.clone();
     member.zone.clone_from(&applicant.zone);
@@ -402,7 +425,7 @@ pub(crate) fn recovered_view(
     fields.members.retain(|member| member.ordinal == me);
     for member in &mut fields.members {
         update(member, applicant);
-        member.intent = Intent::Stay;
+        (member.intent, member.degraded) = (Intent::Stay, false);
     }
     fields.voters = vec![me];
     let owns = fields.members.iter().filter(|member| member.vnodes > 0);

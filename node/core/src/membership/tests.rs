@@ -6,6 +6,8 @@ mod admissions;
 mod failure_detector;
 mod plan;
 mod ring_change;
+mod slow_reports;
+mod slowness;
 mod verdict;
 mod views;
 
@@ -32,6 +34,7 @@ scripts! {
     a_ring_change_outlives_its_coordinator
     a_ring_change_that_gets_stuck_is_given_up
     a_ring_change_waits_for_the_data
+    a_slow_member_is_degraded_and_recovers
     a_voter_down_for_30_s_is_replaced
     a_witness_votes_and_owns_nothing
     all_restart_and_go_on
@@ -41,6 +44,7 @@ scripts! {
     joins_within_a_second_share_one_ring_change
     of_two_who_are_drained_at_once_one_is_needed
     one_suspicion_makes_nobody_down
+    one_that_missed_its_removal_goes_by_its_new_ordinal
     recover_makes_a_new_cluster_that_others_join
     the_last_owner_cannot_be_drained
     two_views_of_one_epoch_stop_the_node

@@ -1,54 +1,12 @@
-use quoit_proto_types::{
-    ClusterId, Identity, Label, Member, Role,
-    message::session::VERSIONS,
-    view::{Intent, Liveness, Owner, ViewConfig, ViewFields},
-};
+use quoit_proto_types::{ClusterId, view::ViewFields};
 
 use super::*;
-
-fn member(index: u32) -> Member {
-    let name: Label = format!("n{index}").parse().unwrap();
-    let identity = Identity { role: Role::Node, name: name.clone(), cluster: "test".parse().unwrap() };
-    Member {
-        ordinal: Ordinal::new(index),
-        node_id: identity.node_id(),
-        name,
-        instance: Instance::from_random(index.into()),
-        boot: Boot::new(1),
-        address: format!("10.0.0.{index}:7750").parse().unwrap(),
-        zone: None,
-        vnodes: 128,
-        priority: 0,
-        versions: VERSIONS,
-        live: Liveness::Up,
-        intent: Intent::Stay,
-    }
-}
-
-fn owner(index: u32) -> Owner {
-    Owner { ordinal: Ordinal::new(index), boot: Boot::new(1) }
-}
+use crate::stage::{self, owner};
 
 /// View `epoch` of three members, of whom `owners` own.
 fn fields(epoch: u64, fence: u64, previous: ViewHash, owners: &[u32]) -> ViewFields {
-    ViewFields {
-        cluster: "test".parse().unwrap(),
-        cluster_id: ClusterId::from_random(1),
-        recovered_from: None,
-        epoch: Epoch::new(epoch),
-        previous,
-        ballot: quoit_proto_types::Ballot::default(),
-        coordinator: Ordinal::new(1),
-        voters: [1, 2, 3].map(Ordinal::new).to_vec(),
-        config: ViewConfig::default(),
-        members: [1, 2, 3].map(member).to_vec(),
-        ring: owners.iter().copied().map(owner).collect(),
-        target: None,
-        fence: Fence::new(fence),
-        next_ordinal: Ordinal::new(4),
-        proposed_at_ms: 0,
-        changes: Vec::new(),
-    }
+    let ring = owners.iter().copied().map(owner).collect();
+    ViewFields { previous, ring, fence: Fence::new(fence), ..stage::fields(epoch, 3) }
 }
 
 /// Member 1, in the life `boot`, under these fields.

@@ -1,50 +1,11 @@
-use quoit_proto_types::{
-    Ballot, Boot, ClusterId, Fence, Identity, Instance, Label, Member, Ordinal, Role,
-    message::session::VERSIONS,
-    view::{Intent, Liveness, ViewConfig, ViewFields},
-};
+use quoit_proto_types::{ClusterId, view::ViewFields};
 
 use super::*;
-
-fn member(index: u32) -> Member {
-    let name: Label = format!("n{index}").parse().unwrap();
-    let identity = Identity { role: Role::Node, name: name.clone(), cluster: "test".parse().unwrap() };
-    Member {
-        ordinal: Ordinal::new(index),
-        node_id: identity.node_id(),
-        name,
-        instance: Instance::from_random(index.into()),
-        boot: Boot::new(1),
-        address: "localhost:7750".parse().unwrap(),
-        zone: None,
-        vnodes: 1,
-        priority: 0,
-        versions: VERSIONS,
-        live: Liveness::Up,
-        intent: Intent::Stay,
-    }
-}
+use crate::stage;
 
 /// View `epoch` of `members` members in the cluster `id`.
 fn view(id: u128, epoch: u64, members: u32) -> Arc<View> {
-    let fields = ViewFields {
-        cluster: "test".parse().unwrap(),
-        cluster_id: ClusterId::from_random(id),
-        recovered_from: None,
-        epoch: Epoch::new(epoch),
-        previous: ViewHash::default(),
-        ballot: Ballot::default(),
-        coordinator: Ordinal::new(1),
-        voters: vec![Ordinal::new(1)],
-        config: ViewConfig::default(),
-        members: (1..=members).map(member).collect(),
-        ring: Vec::new(),
-        target: None,
-        fence: Fence::new(1),
-        next_ordinal: Ordinal::new(members + 1),
-        proposed_at_ms: 0,
-        changes: Vec::new(),
-    };
+    let fields = ViewFields { cluster_id: ClusterId::from_random(id), ..stage::fields(epoch, members) };
     Arc::new(View::new(fields).unwrap())
 }
 

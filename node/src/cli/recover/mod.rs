@@ -72,7 +72,7 @@ async fn gather(
 ) -> Result<(), CliError> {
     let mut latest = Latest::of_node(client, plan.survivor.clone());
     let limit = global.change_timeout();
-    let followed = latest.follow(client, limit, output, |view| joined(plan, epoch, view)).await;
+    let followed = latest.follow(client, (limit, None), output, |view| joined(plan, epoch, view)).await;
     let members = latest.view().members().iter().map(|member| member.name.as_str()).collect::<Vec<_>>();
     let document = json!({
         "recovered": plan.survivor,

@@ -39,6 +39,8 @@ pub(crate) struct Row {
 pub(crate) enum State {
     /// All is well.
     Up,
+    /// It answers, but late, as a majority of the members says.
+    Slow,
     /// It has an earlier view than others.
     Behind,
     /// It runs again and is not yet an owner in this life.
@@ -55,6 +57,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Up => "up",
+            Self::Slow => "slow",
             Self::Behind => "behind",
             Self::Restarting => "restarting",
             Self::Unreachable => "unreachable",
@@ -68,7 +71,7 @@ impl State {
     fn style(self) -> Style {
         match self {
             Self::Up => Style::new(),
-            Self::Behind | Self::Restarting | Self::Leaving => AnsiColor::Yellow.on_default(),
+            Self::Slow | Self::Behind | Self::Restarting | Self::Leaving => AnsiColor::Yellow.on_default(),
             Self::Unreachable | Self::Down => AnsiColor::Red.on_default(),
         }
     }
@@ -154,6 +157,7 @@ fn state(survey: &Survey, member: &Member) -> State {
             State::Restarting
         }
         Some(status) if status.epoch < survey.view.epoch() => State::Behind,
+        Some(_) if member.degraded => State::Slow,
         Some(_) => State::Up,
     }
 }

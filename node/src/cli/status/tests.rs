@@ -88,6 +88,10 @@ fn a_member_that_does_not_do_as_the_others_is_named() {
     warns(well, unreachable, Severity::Degraded, &["n3 does not answer here (no route)", "10.0.0.3:7750/udp"]);
     let behind = |survey: &mut Survey| status(survey, 3).epoch = Epoch::new(4);
     warns(well, behind, Severity::Degraded, &["n3 is behind: it has epoch 4, others 5"]);
+    let slow = |fields: &mut ViewFields| fields.members[2].degraded = true;
+    warns(slow, |_| {}, Severity::Degraded, &["n3 is slow: a majority of the members", "quoit drain n3"]);
+    assert_eq!(states(&survey(stage::view(slow), |_| {}))[2], "n3 slow voter");
+    warns(slow, behind, Severity::Degraded, &["n3 is behind"]);
     let restarting = |survey: &mut Survey| status(survey, 3).role = ElectionRole::Outside;
     warns(well, restarting, Severity::Degraded, &["n3 was started again"]);
     let cut_off = |survey: &mut Survey| status(survey, 3).quorum.heard = 1;

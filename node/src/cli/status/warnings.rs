@@ -138,6 +138,15 @@ fn member_state(survey: &Survey, rows: &[Row], member: &Member) -> Option<Warnin
             let what = format!("{name} was started again and is not back in the view yet ({standing})");
             Some(degraded(what, "again in some seconds; it needs a coordinator, see above"))
         }
+        State::Slow => {
+            let what =
+                format!("{name} is slow: a majority of the members waits over ten times longer for it than for others");
+            let advice = format!(
+                "look for what else its machine does (processor, memory, disk) and at its network; it is well a minute after \
+                 its answers are; quoit drain {name} if they stay late"
+            );
+            Some(degraded(what, advice))
+        }
         State::Up | State::Leaving | State::Down => None,
     }
 }
@@ -210,7 +219,8 @@ fn alarms(survey: &Survey, rows: &[Row], member: &Member) -> Vec<Warning> {
 
 /// Whether a warning above says the same as this alarm, of the whole cluster rather than of one member.
 fn is_told_already(rows: &[Row], alarm: &str) -> bool {
-    let has_warning = |name: &str| rows.iter().any(|row| row.name == name && row.state != State::Up);
+    let is_reached = |row: &Row| matches!(row.state, State::Up | State::Slow);
+    let has_warning = |name: &str| rows.iter().any(|row| row.name == name && !is_reached(row));
     if alarm.starts_with("no connection with ") {
         return alarm.rsplit_once(": ").is_some_and(|(_, names)| names.split(", ").all(has_warning));
     }

@@ -217,7 +217,7 @@ fn view_fields(from: &View, to: &View) -> Vec<Changed> {
 }
 
 fn member_fields(from: &Member, to: &Member) -> Vec<Changed> {
-    let value = |member: &Member| -> [String; 9] {
+    let value = |member: &Member| -> [String; 10] {
         [
             member.ordinal.to_string(),
             member.boot.to_string(),
@@ -226,11 +226,12 @@ fn member_fields(from: &Member, to: &Member) -> Vec<Changed> {
             member.vnodes.to_string(),
             member.priority.to_string(),
             live(member.live).into(),
+            member.degraded.to_string(),
             intent(member.intent).into(),
             format!("{:?}", member.versions),
         ]
     };
-    let names = ["ordinal", "boot", "address", "zone", "vnodes", "priority", "live", "intent", "versions"];
+    let names = ["ordinal", "boot", "address", "zone", "vnodes", "priority", "live", "degraded", "intent", "versions"];
     let values = value(from).into_iter().zip(value(to));
     differing(from.name.as_str(), names.into_iter().zip(values).map(|(name, (from, to))| (name, from, to)))
 }

@@ -13,8 +13,8 @@ use crate::cli::{
     output::{Format, Output, aligned},
 };
 
-const COLUMNS: [&str; 10] =
-    ["name", "ordinal", "live", "intent", "votes", "address", "zone", "vnodes", "priority", "slots"];
+const COLUMNS: [&str; 11] =
+    ["name", "ordinal", "live", "degraded", "intent", "votes", "address", "zone", "vnodes", "priority", "slots"];
 
 #[derive(Args, Debug)]
 pub(crate) struct ShowArgs {
@@ -49,6 +49,7 @@ fn rows(view: &View) -> Vec<Vec<Value>> {
             json!(member.name),
             json!(member.ordinal.value()),
             json!(live(member.live)),
+            json!(member.degraded),
             json!(intent(member.intent)),
             json!(view.is_voter(member.ordinal)),
             json!(member.address),
@@ -170,7 +171,7 @@ mod tests {
             "settings     16384 slots, 1 owner(s) of each, timing lan, out after 600s",
             "ring         n1.1, n2.1, n3.1, since epoch 4",
             "target       n1.1, n2.1 (under way since epoch 4)",
-            "NAME  ORDINAL  LIVE  INTENT  VOTES  ADDRESS",
+            "NAME  ORDINAL  LIVE  DEGRADED  INTENT  VOTES  ADDRESS",
         ] {
             assert!(text.contains(told), "{told} in {text}");
         }

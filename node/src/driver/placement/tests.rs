@@ -4,58 +4,19 @@ use quoit_core::{
     store::{EvictionPolicy, Expiry},
     time::Timestamp,
 };
-use quoit_proto_types::{
-    Boot, ClusterId, Epoch, Fence, Identity, Instance, Label, Member, Nonce, Ordinal, Role,
-    message::session::VERSIONS,
-    view::{Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
-};
+use quoit_proto_types::{Boot, Epoch, Fence, Instance, Nonce, view::ViewHash};
 
 use super::*;
-use crate::store::StoreConfig;
+use crate::{stage, store::StoreConfig};
 
 const NOW: Timestamp = Timestamp::from_micros(1);
 
-fn member(index: u32) -> Member {
-    let name: Label = format!("n{index}").parse().unwrap();
-    let identity = Identity { role: Role::Node, name: name.clone(), cluster: "test".parse().unwrap() };
-    Member {
-        ordinal: Ordinal::new(index),
-        node_id: identity.node_id(),
-        name,
-        instance: Instance::from_random(index.into()),
-        boot: Boot::new(1),
-        address: "localhost:7750".parse().unwrap(),
-        zone: None,
-        vnodes: 128,
-        priority: 0,
-        versions: VERSIONS,
-        live: Liveness::Up,
-        intent: Intent::Stay,
-    }
-}
-
 /// View `epoch`, which changes the placement: `owners` own.
 fn view(epoch: u64, previous: ViewHash, owners: &[u32]) -> Arc<View> {
-    let owner = |index: &u32| Owner { ordinal: Ordinal::new(*index), boot: Boot::new(1) };
-    let fields = ViewFields {
-        cluster: "test".parse().unwrap(),
-        cluster_id: ClusterId::from_random(1),
-        recovered_from: None,
-        epoch: Epoch::new(epoch),
-        previous,
-        ballot: quoit_proto_types::Ballot::default(),
-        coordinator: Ordinal::new(1),
-        voters: vec![Ordinal::new(1)],
-        config: ViewConfig::default(),
-        members: [1, 2].map(member).to_vec(),
-        ring: owners.iter().map(owner).collect(),
-        target: None,
-        fence: Fence::new(epoch),
-        next_ordinal: Ordinal::new(3),
-        proposed_at_ms: 0,
-        changes: Vec::new(),
-    };
-    Arc::new(View::new(fields).unwrap())
+    Arc::new(stage::view(|fields| {
+        (fields.epoch, fields.previous, fields.fence) = (Epoch::new(epoch), previous, Fence::new(epoch));
+        fields.ring = owners.iter().copied().map(stage::owner).collect();
+    }))
 }
 
 /// Member 1, with a store of several shards.

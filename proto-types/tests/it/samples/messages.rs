@@ -46,6 +46,8 @@ pub(crate) fn changes() -> Vec<(&'static str, Change)> {
         Change::Changed(n1.clone()),
         Change::Up(n1.clone()),
         Change::Down(n1.clone()),
+        Change::Slow(n1.clone()),
+        Change::QuickAgain(n1.clone()),
         Change::Draining(n1.clone(), ops.clone()),
         Change::ForcedOut(n1.clone(), ops),
         Change::TooLongDown(n1.clone()),
@@ -71,6 +73,8 @@ fn change_name(change: &Change) -> &'static str {
         Change::Changed(_) => "Changed",
         Change::Up(_) => "Up",
         Change::Down(_) => "Down",
+        Change::Slow(_) => "Slow",
+        Change::QuickAgain(_) => "QuickAgain",
         Change::Draining(..) => "Draining",
         Change::ForcedOut(..) => "ForcedOut",
         Change::TooLongDown(_) => "TooLongDown",
@@ -272,6 +276,7 @@ pub(crate) fn heartbeats() -> Vec<(&'static str, Heartbeat)> {
             cluster: quoit_proto_types::ClusterId::from_random(3),
             suspects: suspects.iter().copied().map(Ordinal::new).collect(),
             returned: suspects.iter().map(|ordinal| Ordinal::new(ordinal + 100)).collect(),
+            slow: suspects.iter().map(|ordinal| Ordinal::new(ordinal + 200)).collect(),
             progress: 70_000,
         })
     };
@@ -310,6 +315,7 @@ pub(crate) fn longest_ping(suspects: usize) -> Heartbeat {
         cluster: quoit_proto_types::ClusterId::from_random(u128::MAX),
         suspects: vec![Ordinal::new(u32::MAX); suspects],
         returned: vec![Ordinal::new(u32::MAX); quoit_proto_types::limits::SUSPECTS_MAX],
+        slow: vec![Ordinal::new(u32::MAX); quoit_proto_types::limits::SLOW_MAX],
         progress: number,
     })
 }

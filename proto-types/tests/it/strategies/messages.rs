@@ -2,7 +2,7 @@
 
 use proptest::{collection::vec, option, prelude::*};
 use quoit_proto_types::{
-    Epoch, Fence, Ordinal, codec,
+    Epoch, Fence, Ordinal, codec, limits,
     message::{
         admin::{AdminReply, AdminRequest, ElectionRole, NodeStatus, Quorum},
         election::ElectionMessage,
@@ -134,10 +134,10 @@ fn mark() -> impl Strategy<Value = ViewMark> {
 
 fn ping() -> impl Strategy<Value = Ping> {
     let office = prop::sample::select(&[Office::None, Office::Presiding, Office::Yielding][..]);
-    let names = || vec(short_integer().prop_map(Ordinal::new), 0..12);
-    let silent = (names(), names(), super::cluster_id());
-    (any::<[u64; 3]>(), epoch(), mark(), ballot(), office, silent).prop_map(
-        |([sequence, fence, progress], epoch, mark, ballot, office, (suspects, returned, cluster))| Ping {
+    let names = |most: usize| vec(short_integer().prop_map(Ordinal::new), 0..=most);
+    let named = (names(12), names(12), names(limits::SLOW_MAX), super::cluster_id());
+    (any::<[u64; 3]>(), epoch(), mark(), ballot(), office, named).prop_map(
+        |([sequence, fence, progress], epoch, mark, ballot, office, (suspects, returned, slow, cluster))| Ping {
             cluster,
             sequence,
             epoch,
@@ -147,6 +147,7 @@ fn ping() -> impl Strategy<Value = Ping> {
             office,
             suspects,
             returned,
+            slow,
             progress,
         },
     )

@@ -155,7 +155,9 @@ pub(super) fn beat(heartbeat: &Heartbeat) -> String {
             let suspects: Vec<String> = ping.suspects.iter().map(ToString::to_string).collect();
             let suspects =
                 if suspects.is_empty() { String::new() } else { format!(", suspects {}", suspects.join(" ")) };
-            format!("Ping {} {}{office}{suspects}", ping.epoch, number(ping.ballot))
+            let slow: Vec<String> = ping.slow.iter().map(ToString::to_string).collect();
+            let slow = if slow.is_empty() { String::new() } else { format!(", finds {} slow", slow.join(" ")) };
+            format!("Ping {} {}{office}{suspects}{slow}", ping.epoch, number(ping.ballot))
         }
         Heartbeat::Pong { epoch, .. } => format!("Pong {epoch}"),
     }

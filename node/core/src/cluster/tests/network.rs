@@ -34,6 +34,8 @@ pub(super) struct Network {
     cut: BTreeSet<Link>,
     holding: BTreeSet<Link>,
     held: BTreeMap<Link, VecDeque<Box<PeerMessage>>>,
+    /// By how much later everything arrives that these nodes send.
+    slow: BTreeMap<String, Duration>,
     flying: BTreeMap<(Timestamp, u64), Packet>,
     sent: u64,
 }
@@ -79,6 +81,10 @@ impl Network {
 
     pub(super) fn heal(&mut self) {
         self.cut.clear();
+    }
+
+    pub(super) fn slow_down(&mut self, name: &str, by: Duration) {
+        self.slow.insert(name.to_owned(), by);
     }
 
     pub(super) fn hold(&mut self, from: &str, to: &str) {
@@ -138,7 +144,8 @@ impl Network {
 
     fn fly(&mut self, now: Timestamp, packet: Packet) {
         self.sent += 1;
-        self.flying.insert((now.saturating_add(LATENCY), self.sent), packet);
+        let late = self.slow.get(&packet.link.0).copied().unwrap_or_default();
+        self.flying.insert((now.saturating_add(LATENCY + late), self.sent), packet);
     }
 
     pub(super) fn next_arrival(&self) -> Option<Timestamp> {

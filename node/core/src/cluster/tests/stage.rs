@@ -111,6 +111,7 @@ impl Stage {
     /// connect A B, connect all, disconnect A B
     /// cut A B, deafen A              drop what A and B send to each other, or what anybody sends to A
     /// heal                           undo all cuts
+    /// slow NAME MS                   all that it sends arrives so much later
     /// hold A B                       keep what A sends to B, but heartbeats, of which:
     ///   deliver A B                  the oldest arrives
     ///   repeat A B                   the same, and stays to arrive again
@@ -194,6 +195,7 @@ impl Stage {
                 others.iter().for_each(|other| self.network.cut(other, name));
             }
             ["heal"] => self.network.heal(),
+            ["slow", name, millis] => self.network.slow_down(name, Duration::from_millis(millis.parse().unwrap())),
             ["hold", a, b] => self.network.hold(a, b),
             ["deliver", a, b] => self.deliver(a, b, false),
             ["repeat", a, b] => self.deliver(a, b, true),

@@ -169,6 +169,7 @@ impl Participant {
             applicants,
             orders: &self.orders,
             verdict: self.opinions.verdict(now, &self.view, timing, planted),
+            paces: self.slow_reports.paces(now, &self.view, timing, planted),
             present: self.present_members(),
             down_since: &self.down_since,
             ring: self.ring_change.step(now, &self.view, self.me, timing, planted),

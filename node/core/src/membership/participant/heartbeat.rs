@@ -8,7 +8,7 @@ use quoit_proto_types::{
         heartbeat::{Heartbeat, Office, Ping},
         membership::MembershipMessage,
     },
-    view::{Intent, Liveness},
+    view::Liveness,
 };
 
 use super::{Context, Effect, Participant};
@@ -43,6 +43,9 @@ impl Participant {
         }
         if ping.epoch == self.view.epoch() {
             self.note_present(ordinal);
+        }
+        if ping.epoch == self.view.epoch() {
+            self.plan_is_due |= self.slow_reports.note(now, ordinal, ping.slow.clone());
         }
         if ping.fence == self.view.fence() {
             self.ring_change.note_installed(ordinal, ping.fence);
@@ -95,6 +98,7 @@ impl Participant {
         if late > self.timing.late {
             self.election.handle_late(now);
             self.detector.handle_late(now);
+            self.slowness.handle_late();
             let by_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX);
             self.effects.push_back(Effect::Report(Finding::Late { by_ms }));
         }
@@ -115,6 +119,8 @@ impl Participant {
             let opinion = Opinion::new(self.detector.suspected(), self.detector.returned());
             self.opinions.note(now, self.me, opinion);
         }
+        self.slowness.tick(now);
+        self.slow_reports.note(now, self.me, self.slowness.slow());
         self.election.handle_timeout(now, context.meta);
         self.pass_orders_on(context);
         self.ping_voters(context);
@@ -137,9 +143,12 @@ impl Participant {
             office: if votes { self.election.office(now) } else { Office::None },
             suspects,
             returned,
+            slow: self.slowness.slow(),
             progress: self.progress,
         };
-        let mut to: Vec<Label> = self.election.electorate().others(self.me).map(|voter| self.name_of(voter)).collect();
+        let voters: Vec<Ordinal> = self.election.electorate().others(self.me).collect();
+        voters.iter().for_each(|voter| self.slowness.ask(now, *voter));
+        let mut to: Vec<Label> = voters.into_iter().map(|voter| self.name_of(voter)).collect();
         if !self.election.is_connected(now) && !self.setting.planted.is(Bug::NoPull) {
             // The voters of this view may all be gone. Any other member may know of a later one.
             let members = self.view.members();
@@ -182,7 +191,7 @@ impl Participant {
         if self.is_current() {
             return self.answers.clear();
         }
-        if self.next_join > context.now || self.view.member(self.me).is_none_or(|me| me.intent == Intent::Leave) {
+        if self.next_join > context.now || self.view.member(self.me).is_none() {
             return;
         }
         self.next_join = context.now.saturating_add(self.timing.rejoin);

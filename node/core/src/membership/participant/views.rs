@@ -114,10 +114,12 @@ impl Participant {
         };
         self.me = me.ordinal;
         let first_hand = self.member_of(context, from) == Some(ballot.ordinal);
-        self.election.enter(now, &view, ballot, first_hand);
+        self.election.enter(now, (&view, self.me), ballot, first_hand);
         self.detector.enter(now, &view, self.me);
+        self.slowness.enter(&view, self.me);
         if let Some(before) = &self.before {
             self.opinions.enter(before, &view);
+            self.slow_reports.enter(now, before, &view);
         }
         self.note_down(now);
         self.ring_change.enter(now, &view);

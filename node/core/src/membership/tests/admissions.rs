@@ -98,22 +98,15 @@ fn a_lost_disk_waits_until_the_old_instance_is_down() {
 }
 
 #[test]
-fn one_that_is_on_its_way_out_comes_back_when_it_is_out() {
-    let mut lost = Door::new(|fields| of(fields, 3).intent = Intent::Lost);
-    let again = says(3, |three| three.boot = Boot::new(2));
-    assert_eq!(lost.knock(0, &again), Knock::Queued);
-    assert_eq!(lost.ready(10), [name(3)], "the cluster gave it up, and nobody else did");
-
-    let mut door = Door::new(|fields| of(fields, 3).intent = Intent::Leave);
-    let three = says(3, |three| three.boot = Boot::new(2));
-    assert_eq!(door.knock(0, &three), Knock::Queued);
-    assert_eq!(door.ready(10), [], "it still is a member");
-    door.view = view(3, |fields| {
-        fields.members.pop();
-        fields.ring.pop();
-        fields.voters.pop();
-    });
-    assert_eq!(door.ready(20), [name(3)]);
+fn one_that_restarts_on_its_way_out_is_let_in_as_what_it_is() {
+    for intent in [Intent::Lost, Intent::Leave] {
+        let mut door = Door::new(|fields| of(fields, 3).intent = intent);
+        let three = says(3, |three| three.boot = Boot::new(2));
+        assert_eq!(door.knock(0, &three), Knock::Queued);
+        assert_eq!(door.ready(10), [name(3)], "{intent:?}");
+    }
+    check("leaves, and says nothing new", |fields| of(fields, 3).intent = Intent::Leave, &says(3, |_| ()), Knock::IsIn);
+    check("given up, and is back", |fields| of(fields, 3).intent = Intent::Lost, &says(3, |_| ()), Knock::Queued);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::{
     membership::{
         plan::{Knowledge, Order, Ordered},
         ring_change::{Step, wanted_ring},
+        slow_reports::Paces,
         verdict::Verdict,
     },
     planted::Planted,
@@ -30,11 +31,12 @@ struct News {
     applicants: Vec<Applicant>,
     orders: Vec<Order>,
     verdict: Said,
+    paces: Said,
     down_since: BTreeMap<Ordinal, Timestamp>,
     ring: Step,
 }
 
-/// Whom the voters make down and up.
+/// Whom the voters make down and up, or others slow and quick.
 type Said = (BTreeSet<Ordinal>, BTreeSet<Ordinal>);
 
 impl Default for News {
@@ -44,6 +46,7 @@ impl Default for News {
             applicants: Vec::new(),
             orders: Vec::new(),
             verdict: Said::default(),
+            paces: Said::default(),
             down_since: BTreeMap::new(),
             ring: Step::Rest,
         }
@@ -68,6 +71,7 @@ fn plan(view: &View, news: &News) -> Option<View> {
         orders: &news.orders,
         present: view.members().iter().map(|member| member.ordinal).collect(),
         verdict: Verdict { down: news.verdict.0.clone(), up: news.verdict.1.clone() },
+        paces: Paces { slow: news.paces.0.clone(), quick: news.paces.1.clone() },
         down_since: &news.down_since,
         ring: news.ring.clone(),
     };
@@ -147,14 +151,20 @@ fn who_lost_its_disk_is_another_member_and_the_old_one_goes() {
 }
 
 #[test]
-fn an_earlier_process_or_one_on_its_way_out_changes_nothing() {
+fn an_earlier_process_changes_nothing_and_one_on_its_way_out_goes_on_leaving() {
     let old = view(3, |fields| of(fields, 3).boot = Boot::new(5));
     check("an earlier process", &old, &admits([says(3, |three| three.boot = Boot::new(4))]), &[]);
     let leaves = view(3, |fields| {
         of(fields, 3).intent = Intent::Leave;
         fields.voters.pop();
     });
-    check("it leaves", &leaves, &admits([says(3, |three| three.boot = Boot::new(4))]), &[]);
+    check("it leaves, and says nothing new", &leaves, &admits([says(3, |_| ())]), &[]);
+    let voter = view(3, |fields| (of(fields, 3).intent, of(fields, 3).live) = (Intent::Leave, Liveness::Down));
+    let restarted = admits([says(3, |three| three.boot = Boot::new(4))]);
+    let next =
+        check("it restarts, and its vote may be needed", &voter, &restarted, &["n3 restarted", "n3 votes no more"]);
+    let three = next.member(Ordinal::new(3)).expect("it still owns slots");
+    assert_eq!((three.boot, three.intent, three.live), (Boot::new(4), Intent::Leave, Liveness::Up));
 }
 
 #[test]
@@ -169,6 +179,28 @@ fn down_and_up_are_told_and_what_was_said_of_an_earlier_life_is_not() {
     check("up", &is_down, &up, &["n3 up"]);
     let me = view(3, |fields| of(fields, 1).live = Liveness::Down);
     check("oneself", &me, &News::default(), &["n1 up"]);
+}
+
+#[test]
+fn slow_and_quick_are_told_of_members_that_are_up_and_place_nothing_anywhere_else() {
+    let slow = News { paces: (ordinals(&[1, 3]), ordinals(&[])), ..News::default() };
+    let next = check("of oneself too", &view(3, |_| ()), &slow, &["n1 slow", "n3 slow"]);
+    assert_eq!(next.members().iter().map(|member| member.degraded).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(next.fence(), view(3, |_| ()).fence());
+    let restarted = News { applicants: vec![says(3, |three| three.boot = Boot::new(2))], ..slow.clone() };
+    check("not of the life before", &view(3, |_| ()), &restarted, &["n3 restarted", "n1 slow"]);
+    let is_down = view(3, |fields| of(fields, 3).live = Liveness::Down);
+    check("nor of who is down", &is_down, &slow, &["n1 slow"]);
+    let degraded = view(3, |fields| of(fields, 3).degraded = true);
+    check("it is known", &degraded, &News { paces: (ordinals(&[3]), ordinals(&[])), ..News::default() }, &[]);
+    let quick = News { paces: (ordinals(&[]), ordinals(&[2, 3])), ..News::default() };
+    check("quick again", &degraded, &quick, &["n3 quick again"]);
+    let down = News { verdict: (ordinals(&[3]), ordinals(&[])), ..News::default() };
+    let next = check("nobody measures it", &degraded, &down, &["n3 down"]);
+    assert!(!next.member(Ordinal::new(3)).unwrap().degraded);
+    let again = News { applicants: vec![says(3, |three| three.boot = Boot::new(2))], ..News::default() };
+    let next = check("another process", &degraded, &again, &["n3 restarted"]);
+    assert!(!next.member(Ordinal::new(3)).unwrap().degraded);
 }
 
 #[test]
@@ -332,6 +364,7 @@ fn roll(view: &View, round: u32, dice: &Dice) -> News {
         applicants: applicants.collect(),
         orders: orders.iter().map(order).collect(),
         verdict: (ordinals(down), ordinals(up)),
+        paces: (ordinals(up), ordinals(down)),
         down_since: down_since.iter().map(|(index, age)| (Ordinal::new(*index), millis(NOW - age * 1000))).collect(),
         ring,
     }

@@ -42,6 +42,7 @@ pub(super) fn member(index: u32) -> Member {
         priority: 0,
         versions: VERSIONS,
         live: Liveness::Up,
+        degraded: false,
         intent: Intent::Stay,
     }
 }

@@ -20,6 +20,7 @@ fn members_that_come_go_and_change_are_told_field_by_field() {
         fields.members[0].zone = Some(label("west"));
         fields.members[0].boot = Boot::new(2);
         fields.members[1].live = Liveness::Down;
+        fields.members[1].degraded = true;
         fields.voters = [2, 3, 4].map(Ordinal::new).to_vec();
         fields.coordinator = Ordinal::new(2);
         fields.ring = [2, 3, 4].map(stage::owner).to_vec();
@@ -39,6 +40,7 @@ fn members_that_come_go_and_change_are_told_field_by_field() {
         "n2 boot 1 2",
         "n2 zone none west",
         "n3 live up down",
+        "n3 degraded false true",
     ];
     assert_eq!(changed(&diff), expected);
     let epochs: Vec<_> = diff.steps.iter().map(|step| step.epoch.value()).collect();
