@@ -31,8 +31,7 @@ impl Cache for quoit_client::Client {
     }
 
     async fn set(&self, key: &[u8; KEY_BYTES], value: &[u8]) -> Result<()> {
-        self.set(key, value).await?;
-        Ok(())
+        Ok(self.set(key, value).await?)
     }
 }
 

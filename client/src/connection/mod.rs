@@ -26,7 +26,7 @@ use self::{
 };
 pub(crate) use self::{
     control::Subscription,
-    lane::{Answer, NotQueued, Patience, Unanswered},
+    lane::{NotQueued, Unanswered},
 };
 use crate::{
     Effect,
@@ -131,36 +131,35 @@ impl Connection {
         self.quic.closed().await
     }
 
-    /// Sends `request` and waits for its reply. Cancel-safe: the reply of a dropped call is discarded. Of a large value it is
-    /// not told whether its answer is late.
+    /// Sends `request` and waits for its reply. Cancel-safe: the reply of a dropped call is discarded.
     pub(crate) async fn call(
         &self,
         request: &Request<'_>,
         header: FrameHeader,
-        patience: Patience,
+        deadline: Instant,
     ) -> Result<Result<Reply, Unanswered>, NotQueued> {
         if request.is_large() {
             // Boxed, as every rare path is: it would make each small request carry its state.
-            return Box::pin(self.call_large(request, header, patience.deadline)).await;
+            return Box::pin(self.call_large(request, header, deadline)).await;
         }
-        let started = self.start(request, header, patience)?;
+        let started = self.start(request, header, deadline)?;
         if started.first {
             self.shared.started.notify_one();
         }
-        Ok(received(started.answer).await)
+        Ok(started.answer.await.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into()))))
     }
 
     /// Queues a small request on the first lane, which keeps requests together, where batching pays. Reads pass a lane that
     /// waits for a lost packet. Writes do not: one that its caller gave up must not arrive after a later one.
-    fn start(&self, request: &Request<'_>, header: FrameHeader, patience: Patience) -> Result<Started, NotQueued> {
+    fn start(&self, request: &Request<'_>, header: FrameHeader, deadline: Instant) -> Result<Started, NotQueued> {
         let lanes = &self.shared.lanes;
         if request.effect_if_unanswered() == Effect::None {
-            let free = lanes.iter().find_map(|lane| lane.start_unless_stuck(request, header, patience));
+            let free = lanes.iter().find_map(|lane| lane.start_unless_stuck(request, header, deadline));
             if let Some(started) = free {
                 return started;
             }
         }
-        lanes[0].start(request, header, patience)
+        lanes[0].start(request, header, deadline)
     }
 
     /// Sends a request with a large value on a stream of its own, where it delays nobody.
@@ -194,11 +193,6 @@ impl Connection {
         };
         Ok(timeout_at(deadline, exchange).await.unwrap_or(Err(Unanswered::Timeout)))
     }
-}
-
-/// Waits for the answer to a request that is under way.
-pub(crate) async fn received(answer: Answer) -> Result<Reply, Unanswered> {
-    answer.await.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into())))
 }
 
 impl Drop for Connection {

@@ -101,7 +101,6 @@ impl Observer {
                 AdminReply::ViewLog(_)
                 | AdminReply::ViewAt(_)
                 | AdminReply::Command(_)
-                | AdminReply::Handoff(_)
                 | AdminReply::Recovered { .. }
                 | AdminReply::NotRecovered { .. } => Err(out_of_protocol(name)),
             });
@@ -130,7 +129,6 @@ impl Observer {
             AdminReply::Status(_)
             | AdminReply::ViewLog(_)
             | AdminReply::Command(_)
-            | AdminReply::Handoff(_)
             | AdminReply::Recovered { .. }
             | AdminReply::NotRecovered { .. } => Err(out_of_protocol(node).into()),
         }

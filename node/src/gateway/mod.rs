@@ -3,4 +3,3 @@
 pub(crate) mod admin;
 pub(crate) mod cache;
 mod news;
-mod requests;

@@ -17,5 +17,3 @@ mod hello;
 mod ring;
 mod samples;
 mod strategies;
-mod transfer;
-mod version;

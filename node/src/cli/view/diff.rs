@@ -17,13 +17,10 @@ use super::{
     show::{intent, live, name, owners},
     view_of,
 };
-use crate::{
-    cli::{
-        admin::moment,
-        error::CliError,
-        output::{Format, Output},
-    },
-    config,
+use crate::cli::{
+    admin::moment,
+    error::CliError,
+    output::{Format, Output},
 };
 
 #[derive(Args, Debug)]
@@ -199,7 +196,7 @@ fn differing(what: &str, fields: impl IntoIterator<Item = (&'static str, String,
 
 fn view_fields(from: &View, to: &View) -> Vec<Changed> {
     let list = |items: Vec<String>| if items.is_empty() { "none".into() } else { items.join(", ") };
-    let value = |view: &View| -> [String; 10] {
+    let value = |view: &View| -> [String; 9] {
         let fields = view.fields();
         [
             name(view, fields.coordinator),
@@ -209,23 +206,12 @@ fn view_fields(from: &View, to: &View) -> Vec<Changed> {
             fields.fence.value().to_string(),
             fields.config.timing.to_string(),
             format!("{}s", fields.config.out_after_s),
-            config::Copies(fields.config.replication).to_string(),
-            config::Copies(fields.copies).to_string(),
+            fields.config.replication.to_string(),
             fields.cluster_id.to_string(),
         ]
     };
-    let names = [
-        "coordinator",
-        "voters",
-        "ring",
-        "target",
-        "fence",
-        "timing",
-        "out_after",
-        "replication",
-        "copies",
-        "cluster_id",
-    ];
+    let names =
+        ["coordinator", "voters", "ring", "target", "fence", "timing", "out_after", "replication", "cluster_id"];
     let values = value(from).into_iter().zip(value(to));
     differing("view", names.into_iter().zip(values).map(|(name, (from, to))| (name, from, to)))
 }

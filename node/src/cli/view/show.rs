@@ -6,15 +6,11 @@ use quoit_proto_types::view::{Change, Intent, Liveness, Owner};
 use serde_json::{Value, json};
 
 use super::{epoch, view_of};
-use crate::{
-    cli::{
-        admin::moment,
-        copies::Copies,
-        error::CliError,
-        follow::Latest,
-        output::{Format, Output, aligned},
-    },
-    config,
+use crate::cli::{
+    admin::moment,
+    error::CliError,
+    follow::Latest,
+    output::{Format, Output, aligned},
 };
 
 const COLUMNS: [&str; 11] =
@@ -79,8 +75,7 @@ fn text(view: &View) -> String {
          epoch        {}, by {} at {}\n\
          hash         {}, after {}\n\
          because      {}\n\
-         settings     {} slots, {} copies wanted, timing {}, out after {}s\n\
-         copies       {}\n\
+         settings     {} slots, {} owner(s) of each, timing {}, out after {}s\n\
          ring         {}, since epoch {}\n\
          target       {target}\n\n{}",
         fields.cluster,
@@ -92,10 +87,9 @@ fn text(view: &View) -> String {
         fields.previous,
         if changes.is_empty() { "-".into() } else { changes.join("; ") },
         fields.config.slots.count(),
-        config::Copies(fields.config.replication),
+        fields.config.replication,
         fields.config.timing,
         fields.config.out_after_s,
-        Copies::of(view).text(),
         owners(view, &fields.ring).join(", "),
         fields.fence.value(),
         aligned(&COLUMNS, &rows(view)),
@@ -124,8 +118,7 @@ pub(super) fn document(view: &View) -> Value {
         "proposed_at": moment(fields.proposed_at_ms),
         "changes": fields.changes.iter().map(Change::to_string).collect::<Vec<_>>(),
         "slots": fields.config.slots.count(),
-        "replication": config::Copies(fields.config.replication),
-        "copies": fields.copies,
+        "replication": fields.config.replication,
         "timing": fields.config.timing.name(),
         "out_after_s": fields.config.out_after_s,
         "fence": fields.fence.value(),
@@ -175,8 +168,7 @@ mod tests {
         for told in [
             "epoch        5, by n1 at 2023-11-14T22:13:20Z",
             "because      n3 joined",
-            "settings     16384 slots, 2 copies wanted, timing lan, out after 600s",
-            "copies       2 of each key; of ",
+            "settings     16384 slots, 1 owner(s) of each, timing lan, out after 600s",
             "ring         n1.1, n2.1, n3.1, since epoch 4",
             "target       n1.1, n2.1 (under way since epoch 4)",
             "NAME  ORDINAL  LIVE  DEGRADED  INTENT  VOTES  ADDRESS",

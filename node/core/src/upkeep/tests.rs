@@ -1,5 +1,0 @@
-mod bugs;
-mod changes;
-mod direct;
-mod stage;
-mod together;
