@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use proptest::{collection::vec, option, prelude::*};
 use quoit_proto_types::{
-    Ballot, Boot, ClusterId, Epoch, Fence, Identity, Instance, Label, Member, Ordinal, Role, SlotCount, Term, View,
-    limits,
-    message::{membership::Applicant, session::VERSIONS},
+    Ballot, Boot, ClusterId, Epoch, Fence, Label, Member, Ordinal, SlotCount, Term, View, limits,
+    message::membership::Applicant,
     view::{Intent, Liveness, Owner, TimingProfile, ViewConfig, ViewFields, ViewHash},
 };
 
+pub(super) use crate::stage::member;
 use crate::{time::Timestamp, timing::Timing};
 
 /// The waits that most tests go by: heartbeats each 200 ms, suspicion after 1 s.
@@ -25,26 +25,6 @@ pub(super) fn ordinals(values: &[u32]) -> BTreeSet<Ordinal> {
 
 pub(super) fn name(index: u32) -> Label {
     format!("n{index}").parse().unwrap()
-}
-
-/// The member `n1`, `n2` or so, up in its first life.
-pub(super) fn member(index: u32) -> Member {
-    let identity = Identity { role: Role::Node, name: name(index), cluster: "test".parse().unwrap() };
-    Member {
-        ordinal: Ordinal::new(index),
-        node_id: identity.node_id(),
-        name: identity.name,
-        instance: Instance::from_random(index.into()),
-        boot: Boot::new(1),
-        address: format!("n{index}:7750").parse().unwrap(),
-        zone: None,
-        vnodes: 8,
-        priority: 0,
-        versions: VERSIONS,
-        live: Liveness::Up,
-        degraded: false,
-        intent: Intent::Stay,
-    }
 }
 
 /// What `member` says of itself.

@@ -1,19 +1,9 @@
 //! Whole nodes in this process: forming, joining, leaving, coming back, and what administrators and clients see of it.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+use std::path::Path;
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
-
-use quoit_certs::{Authority, CertsDir, Identity, Overwrite, Role};
-use quoit_client::{CertificateFiles, Client, ClientConfig, RequestError, View};
-use quoit_node::{
-    DataError, Network, NodeHandle, NodeState, StartError, StopReason,
-    config::{Config, Settings},
-};
+use quoit_client::{RequestError, View};
+use quoit_node::{DataError, NodeState, StartError, StopReason};
 use quoit_proto_types::{
     Boot, Epoch, Label,
     message::{
@@ -22,117 +12,23 @@ use quoit_proto_types::{
     },
     view::Change,
 };
-use tempfile::TempDir;
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 
-/// Longer than anything takes that works at all.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Cluster {
-    folder: TempDir,
-    authority: Authority,
-    seeds: Vec<String>,
-    nodes: Vec<NodeHandle>,
-}
-
-impl Cluster {
-    /// Forms a cluster of n1 to n`count`.
-    async fn start(count: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        // The folder is locked for as long as it is open.
-        let made = CertsDir::create(folder.path()).unwrap().init(None, None, SystemTime::now(), Overwrite::Keep);
-        let authority = made.unwrap().authority;
-        let networks: Vec<_> = (0..count).map(|_| free()).collect();
-        let seeds = networks.iter().map(|network| network.socket.local_addr().unwrap().to_string()).collect();
-        let mut cluster = Self { folder, authority, seeds, nodes: Vec::new() };
-        for (index, network) in networks.into_iter().enumerate() {
-            let node = cluster.start_node(&format!("n{}", index + 1), network).await.unwrap();
-            cluster.nodes.push(node);
-        }
-        for node in &mut cluster.nodes {
-            node.formed(PATIENCE).await.unwrap();
-        }
-        cluster
-    }
-
-    fn files(&self, role: Role, name: &str) -> CertificateFiles {
-        let identity = Identity::new(role, name.parse().unwrap(), self.authority.cluster().clone());
-        let certs = CertsDir::open(self.folder.path()).unwrap();
-        certs.issue(&self.authority, &identity, &[], None, SystemTime::now(), Overwrite::Keep).unwrap();
-        CertificateFiles::in_folder(self.folder.path().join(name))
-    }
-
-    fn data(&self, name: &str) -> std::path::PathBuf {
-        self.folder.path().join("data").join(name)
-    }
-
-    /// Starts a node with the state in its data folder.
-    async fn start_node(&self, name: &str, network: Network) -> Result<NodeHandle, StartError> {
-        let mut settings = Settings::new(self.files(Role::Node, name));
-        settings.seeds = self.seeds.iter().map(|seed| seed.parse().unwrap()).collect();
-        settings.data = Some(self.data(name));
-        NodeHandle::start_on(Config::try_from(settings).unwrap(), network).await
-    }
-
-    async fn client(&self, role: Role, name: &str) -> Client {
-        let config = ClientConfig::new(self.files(role, name), &self.seeds).unwrap();
-        Client::connect(config.request_timeout(PATIENCE).connect_timeout(PATIENCE)).await.unwrap()
-    }
-
-    async fn stop(self) {
-        for node in self.nodes {
-            node.shutdown().await;
-        }
-    }
-}
-
-fn free() -> Network {
-    Network::udp("127.0.0.1:0".parse().unwrap()).unwrap()
-}
+use crate::cluster::{Cluster, PATIENCE, free, is_settled, view_where, wait_for};
 
 fn label(text: &str) -> Label {
     text.parse().unwrap()
 }
 
-/// Waits until `condition` holds of the node's view.
-async fn view_where(node: &mut NodeHandle, condition: impl Fn(&View) -> bool) -> Arc<View> {
-    let waiting = async {
-        loop {
-            match node.state() {
-                NodeState::Member(view) if condition(&view) => return view,
-                NodeState::Member(_) | NodeState::Waiting(_) => {}
-                state @ (NodeState::Failed(_) | NodeState::Stopped { .. }) => panic!("{state:?}"),
-            }
-            node.state_changed().await;
-        }
-    };
-    timeout(PATIENCE, waiting).await.expect("the view came in time")
-}
-
-async fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let mut tick = interval(Duration::from_millis(10));
-    let waiting = async {
-        while !condition() {
-            tick.tick().await;
-        }
-    };
-    timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
-}
-
-/// No ring change is under way, and `owners` members own.
-fn is_settled(view: &View, owners: usize) -> bool {
-    view.fields().target.is_none() && view.fields().ring.len() == owners
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fourth_node_joins_is_seen_by_all_and_leaves_as_it_is_told_to() {
     let mut cluster = Cluster::start(3).await;
-    let client = cluster.client(Role::Client, "client").await;
+    let client = cluster.client().await;
     let keys: Vec<String> = (0..200).map(|i| format!("key:{i}")).collect();
     for key in &keys {
         client.set(key, "value").await.unwrap();
     }
-    let mut fourth = cluster.start_node("n4", free()).await.unwrap();
+    let mut fourth = cluster.start_node("n4", free(), |_| {}).await;
     view_where(&mut fourth, |view| is_settled(view, 4)).await;
     for node in &mut cluster.nodes {
         view_where(node, |view| is_settled(view, 4)).await;
@@ -146,7 +42,7 @@ async fn a_fourth_node_joins_is_seen_by_all_and_leaves_as_it_is_told_to() {
         moved += usize::from(is_fourth);
     }
     assert!(moved > 0);
-    let admin = cluster.client(Role::Admin, "admin").await;
+    let admin = cluster.admin().await;
     let drain = AdminRequest::Command(Command::Drain { name: label("n4") });
     let answer = admin.admin(&label("n2"), drain).await.unwrap();
     assert!(matches!(answer, AdminReply::Command(CommandAnswer::Accepted { .. })), "{answer:?}");
@@ -171,7 +67,7 @@ async fn a_fourth_node_joins_is_seen_by_all_and_leaves_as_it_is_told_to() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_comes_back_as_the_same_member_in_its_next_life_with_an_empty_store() {
     let mut cluster = Cluster::start(3).await;
-    let client = cluster.client(Role::Client, "client").await;
+    let client = cluster.client().await;
     let keys: Vec<String> = (0..100).map(|i| format!("key:{i}")).collect();
     for key in &keys {
         client.set(key, "value").await.unwrap();
@@ -180,7 +76,7 @@ async fn a_node_comes_back_as_the_same_member_in_its_next_life_with_an_empty_sto
     let old = before.member_named(&label("n2")).unwrap().clone();
     cluster.nodes.remove(1).shutdown().await;
     // At another address, as after a move to another machine with the same disk.
-    let mut again = cluster.start_node("n2", free()).await.unwrap();
+    let mut again = cluster.start_node("n2", free(), |_| {}).await;
     let is_back = |view: &View| {
         let owner = view.fields().ring.iter().find(|owner| owner.ordinal == old.ordinal);
         is_settled(view, 3) && owner.is_some_and(|owner| owner.boot == Boot::new(2))
@@ -218,7 +114,7 @@ async fn when_the_coordinator_stops_another_one_takes_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_administrator_sees_how_each_node_stands_and_nobody_else_does() {
     let cluster = Cluster::start(3).await;
-    let admin = cluster.client(Role::Admin, "admin").await;
+    let admin = cluster.admin().await;
     let mut coordinators = 0;
     for name in ["n1", "n2", "n3"] {
         let AdminReply::Status(status) = admin.admin(&label(name), AdminRequest::Status).await.unwrap() else {
@@ -244,7 +140,7 @@ async fn an_administrator_sees_how_each_node_stands_and_nobody_else_does() {
     let other = AdminRequest::Recover { survivor: label("n2") };
     let answer = admin.admin(&label("n1"), other).await.unwrap();
     assert!(matches!(answer, AdminReply::NotRecovered { .. }), "{answer:?}");
-    let client = cluster.client(Role::Client, "client").await;
+    let client = cluster.client().await;
     let refused = client.admin(&label("n1"), AdminRequest::Status).await.unwrap_err();
     assert!(matches!(refused, RequestError::Refused { .. }), "{refused:?}");
     assert_eq!(cluster.nodes[0].status().await.clients, 2);
@@ -254,7 +150,7 @@ async fn an_administrator_sees_how_each_node_stands_and_nobody_else_does() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_cannot_use_one_data_folder() {
     let cluster = Cluster::start(1).await;
-    let error = cluster.start_node("n1", free()).await.unwrap_err();
+    let error = cluster.try_start_node("n1", free(), |_| {}).await.unwrap_err();
     assert!(matches!(error, StartError::Data(DataError::InUse { .. })), "{error:?}");
     assert!(error.advice().contains("--data"), "{}", error.advice());
     cluster.stop().await;
@@ -265,7 +161,7 @@ async fn a_node_that_cannot_write_its_state_does_not_start() {
     let cluster = Cluster::start(1).await;
     let folder = cluster.data("n2");
     std::fs::create_dir_all(folder.join("meta.a.new")).unwrap();
-    let error = cluster.start_node("n2", free()).await.unwrap_err();
+    let error = cluster.try_start_node("n2", free(), |_| {}).await.unwrap_err();
     let is_named = |path: &Path| path.ends_with("n2/meta.a");
     assert!(matches!(&error, StartError::Data(DataError::Write { path, .. }) if is_named(path)), "{error:?}");
     cluster.stop().await;
@@ -275,7 +171,7 @@ async fn a_node_that_cannot_write_its_state_does_not_start() {
 async fn a_node_whose_disk_fails_stops() {
     let mut cluster = Cluster::start(1).await;
     std::fs::create_dir(cluster.data("n1").join("meta.b.new")).unwrap();
-    let _joining = cluster.start_node("n2", free()).await.unwrap();
+    let _joining = cluster.start_node("n2", free(), |_| {}).await;
     let failed = async {
         loop {
             if let NodeState::Failed(text) = cluster.nodes[0].state() {

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -9,7 +10,7 @@ use std::{
 use quoit_certs::{Authority, CertsDir, Identity, Overwrite, Role};
 use quoit_client::{AdminReply, AdminRequest, CertificateFiles, Client, ClientConfig, Command, CommandAnswer, View};
 use quoit_node::{
-    Network, NodeHandle, NodeState, StopReason,
+    Network, NodeHandle, NodeState, StartError, StopReason,
     config::{Config, Settings},
 };
 use tempfile::TempDir;
@@ -57,6 +58,11 @@ impl Cluster {
         CertificateFiles::in_folder(self.folder.path().join(name))
     }
 
+    /// Where the node `name` keeps its state.
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data").join(name)
+    }
+
     /// Starts a node with the state in its data folder.
     pub(crate) async fn start_node(
         &self,
@@ -64,11 +70,21 @@ impl Cluster {
         network: Network,
         adjust: impl FnOnce(&mut Settings),
     ) -> NodeHandle {
+        self.try_start_node(name, network, adjust).await.unwrap()
+    }
+
+    /// The same, where it may be refused.
+    pub(crate) async fn try_start_node(
+        &self,
+        name: &str,
+        network: Network,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Result<NodeHandle, StartError> {
         let mut settings = Settings::new(self.files(Role::Node, name));
         settings.seeds = self.seeds.iter().map(|seed| seed.parse().unwrap()).collect();
-        settings.data = Some(self.folder.path().join("data").join(name));
+        settings.data = Some(self.data(name));
         adjust(&mut settings);
-        NodeHandle::start_on(Config::try_from(settings).unwrap(), network).await.unwrap()
+        NodeHandle::start_on(Config::try_from(settings).unwrap(), network).await
     }
 
     /// Starts one more node, and waits until every node has given it its share.
