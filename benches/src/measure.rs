@@ -31,7 +31,8 @@ impl Cache for quoit_client::Client {
     }
 
     async fn set(&self, key: &[u8; KEY_BYTES], value: &[u8]) -> Result<()> {
-        Ok(self.set(key, value).await?)
+        self.set(key, value).await?;
+        Ok(())
     }
 }
 

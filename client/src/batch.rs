@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, future::Future};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use quoit_proto_types::{HashPoint, KeyspaceId, Ordinal};
+use quoit_proto_types::{HashPoint, KeyspaceId, Ordinal, Version, message::client::Written};
 
 use crate::{
-    client::{Client, SetOptions},
+    answers::Found,
+    client::Client,
     error::RequestError,
+    options::{GetOptions, SetOptions, WriteOptions},
 };
 
 /// Requests of one batch under way to one node: enough to fill packets, well below a connection's limit.
@@ -32,11 +34,30 @@ impl Client {
         self.each(keys.iter().map(AsRef::as_ref), async |index| self.get(&keys[index]).await).await
     }
 
-    /// Writes many keys, all with `options`; the results are in the order of `entries`.
+    /// Reads many keys, all with `options`, and says which versions they have; the results are in the order of `keys`.
     ///
     /// ```no_run
-    /// # async fn example(client: quoit_client::Client) {
-    /// let results = client.set_many([("a", "1"), ("b", "2")], quoit_client::SetOptions::new()).await;
+    /// # use quoit_client::{Client, GetOptions, ReadLevel};
+    /// # async fn example(client: Client) {
+    /// let newest = client.get_many_with(["a", "b"], GetOptions::new().level(ReadLevel::Quorum)).await;
+    /// # }
+    /// ```
+    pub async fn get_many_with<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        options: GetOptions,
+    ) -> Vec<Result<Option<Found>, RequestError>> {
+        let keys: Vec<K> = keys.into_iter().collect();
+        self.each(keys.iter().map(AsRef::as_ref), async |index| self.get_with(&keys[index], options).await).await
+    }
+
+    /// Writes many keys, all with `options`; each result says which version that is, in the order of `entries`.
+    ///
+    /// ```no_run
+    /// # use quoit_client::{Client, SetOptions, WriteLevel};
+    /// # async fn example(client: Client) {
+    /// let options = SetOptions::new().level(WriteLevel::One);
+    /// let results = client.set_many([("a", "1"), ("b", "2")], options).await;
     /// assert!(results.iter().all(Result::is_ok));
     /// # }
     /// ```
@@ -44,7 +65,7 @@ impl Client {
         &self,
         entries: impl IntoIterator<Item = (K, V)>,
         options: SetOptions,
-    ) -> Vec<Result<(), RequestError>> {
+    ) -> Vec<Result<Version, RequestError>> {
         let entries: Vec<(K, V)> = entries.into_iter().collect();
         self.each(entries.iter().map(|(key, _)| key.as_ref()), async |index| {
             let (key, value) = &entries[index];
@@ -63,12 +84,29 @@ impl Client {
     pub async fn delete_many<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
-    ) -> Vec<Result<bool, RequestError>> {
-        let keys: Vec<K> = keys.into_iter().collect();
-        self.each(keys.iter().map(AsRef::as_ref), async |index| self.delete(&keys[index]).await).await
+    ) -> Vec<Result<Written, RequestError>> {
+        self.delete_many_with(keys, WriteOptions::default()).await
     }
 
-    /// Runs `call` for every key's index, the nodes side by side, and collects the results in order.
+    /// Removes many keys, all with `options`; each result says whether the key was there, in the order of `keys`.
+    ///
+    /// ```no_run
+    /// # use quoit_client::{Client, WriteLevel, WriteOptions};
+    /// # async fn example(client: Client) {
+    /// let deleted = client.delete_many_with(["a", "b"], WriteOptions::new().level(WriteLevel::Quorum)).await;
+    /// # }
+    /// ```
+    pub async fn delete_many_with<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        options: WriteOptions,
+    ) -> Vec<Result<Written, RequestError>> {
+        let keys: Vec<K> = keys.into_iter().collect();
+        self.each(keys.iter().map(AsRef::as_ref), async |index| self.delete_with(&keys[index], options).await).await
+    }
+
+    /// Runs `call` for every key's index, the nodes side by side, and collects the results in order. Keys go together whose
+    /// primary is the same, which is who most of them are asked of.
     async fn each<'k, T, F: Future<Output = Result<T, RequestError>>>(
         &self,
         keys: impl Iterator<Item = &'k [u8]>,

@@ -4,27 +4,35 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quoit_proto_types::{
-    Epoch, Fence, HashPoint, KeyspaceId, Label, SlotIndex, View, codec,
+    ErrorCode, KeyspaceId, Label, Ring, Version, View,
+    codec::{self, DecodeError},
     frame::FrameType,
     limits,
     message::{
         admin::{AdminReply, AdminRequest},
-        client::{Expiry, check_key},
+        client::{Expiry, ReadHeader, ValueHeader, WriteHeader, Written},
     },
 };
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    answers::{Found, Placement, TimeToLive},
     config::ClientConfig,
     core::Core,
     error::{ConnectError, DialError, RequestError},
-    request::{Reply, Request},
+    options::{GetOptions, SetOptions, WriteOptions},
+    request::{Reply, Request, point_of},
+    session::Session,
 };
 
 /// How long [`Client::close`] waits for the nodes to be told.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection to a cluster. Cheap to clone; every clone shares the same connections.
+/// A connection to a cluster. Cheap to clone; every clone shares the same connections and the same session.
+///
+/// A **session** is what its owner would be surprised to see undone: what one of its requests has written or read, a later one
+/// finds, or something later, whichever nodes carry the two out, as long as an owner within reach has it. Writes of a session
+/// are ordered as it made them, even if the nodes' clocks differ. [`new_session`](Self::new_session) starts another one.
 ///
 /// Keys have 1 byte to 1 KiB and are any bytes; values have 0 bytes to the cluster's limit (1 MiB unless configured) and
 /// are any bytes. All futures are cancel-safe: dropping one abandons the request, and whether a write took effect is then
@@ -44,87 +52,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) core: Arc<Core>,
+    session: Arc<Session>,
     _refresher: Arc<AbortOnDropHandle<()>>,
-}
-
-/// How a value is stored.
-///
-/// ```
-/// use {quoit_client::SetOptions, std::time::Duration};
-/// let for_a_minute = SetOptions::new().ttl(Duration::from_secs(60));
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SetOptions {
-    expiry: Expiry,
-}
-
-impl SetOptions {
-    /// The defaults: the value stays until it is deleted or evicted.
-    ///
-    /// ```
-    /// assert_eq!(quoit_client::SetOptions::new(), quoit_client::SetOptions::default());
-    /// ```
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The value expires after `duration`, rounded up to a millisecond.
-    ///
-    /// ```
-    /// use {quoit_client::SetOptions, std::time::Duration};
-    /// let briefly = SetOptions::new().ttl(Duration::from_millis(250));
-    /// ```
-    #[must_use]
-    pub fn ttl(mut self, duration: Duration) -> Self {
-        self.expiry = Expiry::after(duration);
-        self
-    }
-}
-
-/// How long a key lives.
-///
-/// ```
-/// use {quoit_client::TimeToLive, std::time::Duration};
-/// let shown = match TimeToLive::Expires(Duration::from_secs(5)) {
-///     TimeToLive::NoSuchKey => "no such key".into(),
-///     TimeToLive::Forever => "no expiry".into(),
-///     TimeToLive::Expires(left) => format!("{left:?} left"),
-/// };
-/// assert_eq!(shown, "5s left");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeToLive {
-    /// There is no such key.
-    NoSuchKey,
-    /// Until it is deleted or evicted.
-    Forever,
-    /// This much longer.
-    Expires(Duration),
-}
-
-/// Why a key is where it is.
-///
-/// ```no_run
-/// # async fn example(client: quoit_client::Client) -> Result<(), quoit_client::RequestError> {
-/// let placement = client.explain("greeting")?;
-/// println!("hash {} is in slot {}, owned by {:?}", placement.point, placement.slot, placement.owners);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placement {
-    /// The key's hash.
-    pub point: HashPoint,
-    /// The slot that holds the hash.
-    pub slot: SlotIndex,
-    /// How many slots there are.
-    pub slots: u32,
-    /// The slot's owners by name, the primary first.
-    pub owners: Vec<String>,
-    /// The view this follows from.
-    pub epoch: Epoch,
-    /// The last change of placement.
-    pub fence: Fence,
 }
 
 impl Client {
@@ -143,12 +72,30 @@ impl Client {
     /// # }
     /// ```
     pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
+        let session = Arc::new(Session::new(config.remember));
         let core = Arc::new(Core::connect(config).await?);
         let refresher = tokio::spawn(Arc::clone(&core).keep_current());
-        Ok(Self { core, _refresher: Arc::new(AbortOnDropHandle::new(refresher)) })
+        Ok(Self { core, session, _refresher: Arc::new(AbortOnDropHandle::new(refresher)) })
     }
 
-    /// Reads a key; `None` if it is absent. Small values are copied and pin nothing but themselves.
+    /// The same connections with a session of its own, which has seen nothing: for a user whose requests have nothing to do
+    /// with those of others, as in a server of many. Clones share the session of what they are cloned from.
+    ///
+    /// ```no_run
+    /// # async fn example(client: quoit_client::Client) -> Result<(), quoit_client::RequestError> {
+    /// let of_another_user = client.new_session();
+    /// of_another_user.set("draft", "…").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn new_session(&self) -> Self {
+        Self { session: Arc::new(self.session.another()), ..self.clone() }
+    }
+
+    /// Reads a key; `None` if it is absent. Small values are copied and pin next to nothing but themselves.
+    ///
+    /// An old value is told where there is none better; [`get_with`](Self::get_with) says whether it is.
     ///
     /// # Errors
     /// [`RequestError`]; never for a miss.
@@ -162,34 +109,64 @@ impl Client {
     /// # }
     /// ```
     pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Bytes>, RequestError> {
-        let reply = self.core.execute(Request::Get { key: key.as_ref() }).await?;
-        if found(&reply, FrameType::Value)? { Ok(Some(reply.body)) } else { Ok(None) }
+        Ok(self.get_with(key, GetOptions::default()).await?.map(|found| found.value))
     }
 
-    /// Writes a key, which then stays until it is deleted or evicted.
+    /// Reads a key with `options`, and says which version it has; `None` if it is absent.
+    ///
+    /// A miss is told as such even if the session has seen a value: it may have been evicted, and no owner keeps track of that.
+    ///
+    /// # Errors
+    /// [`RequestError`]; never for a miss, nor for a value that is [stale](Found::stale).
+    ///
+    /// ```no_run
+    /// # use quoit_client::{Client, GetOptions, ReadLevel, RequestError};
+    /// # async fn example(client: Client) -> Result<(), RequestError> {
+    /// match client.get_with("balance:42", GetOptions::new().level(ReadLevel::Quorum)).await? {
+    ///     Some(found) if found.stale => println!("a later one was seen, and cannot be reached"),
+    ///     Some(found) => println!("{:?}, version {}", found.value, found.version),
+    ///     None => println!("no such key"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get_with(&self, key: impl AsRef<[u8]>, options: GetOptions) -> Result<Option<Found>, RequestError> {
+        let key = key.as_ref();
+        let reply = self.core.execute(point_of(key)?, &Request::Get(self.read(key, options))).await?;
+        if reply.header.kind == FrameType::Miss {
+            return Ok(None);
+        }
+        let (ValueHeader { version, stale }, value) =
+            decode(&reply, FrameType::Value, |body, what| codec::decode_prefix(body, what))?;
+        self.session.note(self.session.key(key), version);
+        Ok(Some(Found { value, version, stale }))
+    }
+
+    /// Writes a key, which then stays until it is deleted or evicted; says which version that is.
     ///
     /// # Errors
     /// [`RequestError`]; see [`has_no_side_effects`](RequestError::has_no_side_effects).
     ///
     /// ```no_run
     /// # async fn example(client: quoit_client::Client) -> Result<(), quoit_client::RequestError> {
-    /// client.set("user:42", "Ada").await?;
+    /// let version = client.set("user:42", "Ada").await?;
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), RequestError> {
+    pub async fn set(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<Version, RequestError> {
         self.set_with(key, value, SetOptions::default()).await
     }
 
-    /// Writes a key with `options`.
+    /// Writes a key with `options`; says which version that is.
     ///
     /// # Errors
     /// [`RequestError`]; see [`has_no_side_effects`](RequestError::has_no_side_effects).
     ///
     /// ```no_run
-    /// # use {quoit_client::{Client, RequestError, SetOptions}, std::time::Duration};
+    /// # use {quoit_client::{Client, RequestError, SetOptions, WriteLevel}, std::time::Duration};
     /// # async fn example(client: Client) -> Result<(), RequestError> {
-    /// client.set_with("session:7", "…", SetOptions::new().ttl(Duration::from_secs(300))).await?;
+    /// let options = SetOptions::new().ttl(Duration::from_secs(300)).level(WriteLevel::Quorum);
+    /// let version = client.set_with("session:7", "…", options).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -198,41 +175,90 @@ impl Client {
         key: impl AsRef<[u8]>,
         value: impl AsRef<[u8]>,
         options: SetOptions,
-    ) -> Result<(), RequestError> {
-        let (key, value, expiry) = (key.as_ref(), value.as_ref(), options.expiry);
-        let reply = self.core.execute(Request::Set { key, value, expiry }).await?;
-        if reply.header.kind == FrameType::Done { Ok(()) } else { Err(unexpected(&reply)) }
+    ) -> Result<Version, RequestError> {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        let header = self.write(key, WriteOptions { level: options.level }, options.expiry);
+        let reply = self.carry_out(&header, Request::Set { header, value }).await?;
+        Ok(self.written(key, &reply)?.version)
     }
 
-    /// Removes a key; says whether it was there.
+    /// Removes a key; says whether it was there, and which version the deletion is.
     ///
     /// # Errors
     /// [`RequestError`]; see [`has_no_side_effects`](RequestError::has_no_side_effects).
     ///
     /// ```no_run
     /// # async fn example(client: quoit_client::Client) -> Result<(), quoit_client::RequestError> {
-    /// let was_there = client.delete("user:42").await?;
+    /// if client.delete("user:42").await?.existed {
+    ///     println!("it was there");
+    /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, RequestError> {
-        found(&self.core.execute(Request::Delete { key: key.as_ref() }).await?, FrameType::Done)
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<Written, RequestError> {
+        self.delete_with(key, WriteOptions::default()).await
     }
 
-    /// Gives a key a new time to live, `None` for no end, and marks it as just used; says whether it was there.
+    /// Removes a key with `options`; says whether it was there, and which version the deletion is.
+    ///
+    /// # Errors
+    /// [`RequestError`]; see [`has_no_side_effects`](RequestError::has_no_side_effects).
+    ///
+    /// ```no_run
+    /// # use quoit_client::{Client, RequestError, WriteLevel, WriteOptions};
+    /// # async fn example(client: Client) -> Result<(), RequestError> {
+    /// let deleted = client.delete_with("user:42", WriteOptions::new().level(WriteLevel::All)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn delete_with(&self, key: impl AsRef<[u8]>, options: WriteOptions) -> Result<Written, RequestError> {
+        let key = key.as_ref();
+        let header = self.write(key, options, Expiry::Never);
+        let reply = self.carry_out(&header, Request::Delete(header)).await?;
+        self.written(key, &reply)
+    }
+
+    /// Gives a key a new time to live, `None` for no end, and marks it as just used; says which version of it lives on, `None`
+    /// if there is no such key. The value and its version stay as they are.
     ///
     /// # Errors
     /// [`RequestError`]; see [`has_no_side_effects`](RequestError::has_no_side_effects).
     ///
     /// ```no_run
     /// # async fn example(client: quoit_client::Client) -> Result<(), quoit_client::RequestError> {
-    /// let still_there = client.touch("session:7", Some(std::time::Duration::from_secs(300))).await?;
+    /// let still_there = client.touch("session:7", Some(std::time::Duration::from_secs(300))).await?.is_some();
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn touch(&self, key: impl AsRef<[u8]>, ttl: Option<Duration>) -> Result<bool, RequestError> {
-        let expiry = ttl.map_or(Expiry::Never, Expiry::after);
-        found(&self.core.execute(Request::Touch { key: key.as_ref(), expiry }).await?, FrameType::Done)
+    pub async fn touch(&self, key: impl AsRef<[u8]>, ttl: Option<Duration>) -> Result<Option<Version>, RequestError> {
+        self.touch_with(key, ttl, WriteOptions::default()).await
+    }
+
+    /// The same with `options`.
+    ///
+    /// # Errors
+    /// [`RequestError`]; see [`has_no_side_effects`](RequestError::has_no_side_effects).
+    ///
+    /// ```no_run
+    /// # use quoit_client::{Client, RequestError, WriteLevel, WriteOptions};
+    /// # async fn example(client: Client) -> Result<(), RequestError> {
+    /// let for_good = client.touch_with("session:7", None, WriteOptions::new().level(WriteLevel::Quorum)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn touch_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        ttl: Option<Duration>,
+        options: WriteOptions,
+    ) -> Result<Option<Version>, RequestError> {
+        let key = key.as_ref();
+        let header = self.write(key, options, ttl.map_or(Expiry::Never, Expiry::after));
+        let reply = self.carry_out(&header, Request::Touch(header)).await?;
+        if reply.header.kind == FrameType::Miss {
+            return Ok(None);
+        }
+        Ok(Some(self.written(key, &reply)?.version))
     }
 
     /// Says how long a key lives. Does not count as a use of it.
@@ -247,12 +273,29 @@ impl Client {
     /// # }
     /// ```
     pub async fn ttl(&self, key: impl AsRef<[u8]>) -> Result<TimeToLive, RequestError> {
-        let reply = self.core.execute(Request::TimeToLive { key: key.as_ref() }).await?;
-        if !found(&reply, FrameType::Remaining)? {
+        self.ttl_with(key, GetOptions::default()).await
+    }
+
+    /// The same with `options`.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    ///
+    /// ```no_run
+    /// # use quoit_client::{Client, GetOptions, ReadLevel, RequestError};
+    /// # async fn example(client: Client) -> Result<(), RequestError> {
+    /// println!("{:?}", client.ttl_with("session:7", GetOptions::new().level(ReadLevel::All)).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn ttl_with(&self, key: impl AsRef<[u8]>, options: GetOptions) -> Result<TimeToLive, RequestError> {
+        let key = key.as_ref();
+        let reply = self.core.execute(point_of(key)?, &Request::TimeToLive(self.read(key, options))).await?;
+        if reply.header.kind == FrameType::Miss {
             return Ok(TimeToLive::NoSuchKey);
         }
         let (expiry, _) =
-            codec::decode_prefix::<Expiry>(&reply.body, "time to live").map_err(|_| unexpected(&reply))?;
+            decode::<Expiry>(&reply, FrameType::Remaining, |body, what| codec::decode_prefix(body, what))?;
         Ok(expiry.duration().map_or(TimeToLive::Forever, TimeToLive::Expires))
     }
 
@@ -268,16 +311,15 @@ impl Client {
     /// # }
     /// ```
     pub fn explain(&self, key: impl AsRef<[u8]>) -> Result<Placement, RequestError> {
-        let key = key.as_ref();
-        check_key(key).map_err(|_| RequestError::KeyInvalid { bytes: key.len() })?;
+        let point = point_of(key.as_ref())?;
         let topology = self.core.topology();
-        let point = HashPoint::of_key(KeyspaceId::DEFAULT, key);
         let slots = topology.ring.slots();
         let slot = slots.slot_of(point);
         let name = |ordinal| topology.view.member(ordinal).map(|member| member.name.to_string());
-        let owners = topology.ring.owners(slot).iter().copied().filter_map(name).collect();
+        let owners = |ring: &Ring| ring.owners(slot).iter().copied().filter_map(name).collect::<Vec<_>>();
         let (epoch, fence) = (topology.view.epoch(), topology.view.fence());
-        Ok(Placement { point, slot, slots: slots.count(), owners, epoch, fence })
+        let (owners, target_owners) = (owners(&topology.ring), topology.view.target_ring().as_ref().map(owners));
+        Ok(Placement { point, slot, slots: slots.count(), owners, target_owners, epoch, fence })
     }
 
     /// Asks the member called `node` something, or commands something, as an administrator. It is sent to that very member,
@@ -304,6 +346,37 @@ impl Client {
     /// ```
     pub async fn admin(&self, node: &Label, request: AdminRequest) -> Result<AdminReply, RequestError> {
         self.core.administer(node, &request).await
+    }
+
+    /// The header of a read. What the session has seen of the key counts as well as what the options ask for.
+    fn read<'k>(&self, key: &'k [u8], options: GetOptions) -> ReadHeader<'k> {
+        let level = options.level.unwrap_or(self.core.levels.read);
+        let at_least = options.at_least.max(self.session.seen(self.session.key(key)));
+        ReadHeader { keyspace: KeyspaceId::DEFAULT, level, at_least, key }
+    }
+
+    /// The header of a write, which is later than all that the session has seen.
+    fn write<'k>(&self, key: &'k [u8], options: WriteOptions, expiry: Expiry) -> WriteHeader<'k> {
+        let level = options.level.unwrap_or(self.core.levels.write);
+        WriteHeader { keyspace: KeyspaceId::DEFAULT, level, after: self.session.moment(), expiry, key }
+    }
+
+    /// Carries out a write.
+    async fn carry_out(&self, header: &WriteHeader<'_>, request: Request<'_>) -> Result<Reply, RequestError> {
+        let reply = self.core.execute(point_of(header.key)?, &request).await;
+        if let Err(RequestError::Refused { refusal, .. }) = &reply
+            && refusal.code == ErrorCode::ClockSkew
+        {
+            self.session.forget_moment(header.after);
+        }
+        reply
+    }
+
+    /// What was written under `key`, which the session has seen from here on.
+    fn written(&self, key: &[u8], reply: &Reply) -> Result<Written, RequestError> {
+        let (written, _) = decode::<Written>(reply, FrameType::Done, |body, what| codec::decode_prefix(body, what))?;
+        self.session.note(self.session.key(key), written.version);
+        Ok(written)
     }
 
     /// The view this client goes by.
@@ -366,15 +439,16 @@ impl Client {
 /// ```
 pub const KEY_BYTES_MAX: usize = limits::KEY_BYTES_MAX;
 
-/// Whether the key was there: a frame of `kind` says so, a `Miss` denies it.
-fn found(reply: &Reply, kind: FrameType) -> Result<bool, RequestError> {
-    if reply.header.kind == kind {
-        Ok(true)
-    } else if reply.header.kind == FrameType::Miss {
-        Ok(false)
-    } else {
-        Err(unexpected(reply))
+/// Reads what stands in front of a value.
+type ReadHead<T> = for<'a> fn(&'a [u8], &'static str) -> Result<(T, &'a [u8]), DecodeError>;
+
+/// What stands in a reply of `kind` in front of its value, and the value.
+fn decode<T>(reply: &Reply, kind: FrameType, read: ReadHead<T>) -> Result<(T, Bytes), RequestError> {
+    if reply.header.kind != kind {
+        return Err(unexpected(reply));
     }
+    let (head, value) = read(&reply.body, "reply").map_err(|_| unexpected(reply))?;
+    Ok((head, reply.body.slice_ref(value)))
 }
 
 fn unexpected(reply: &Reply) -> RequestError {

@@ -9,9 +9,12 @@ use std::{
 };
 
 use quinn::{AsyncUdpSocket, Runtime};
-use quoit_proto_types::view::{Address, AddressError};
+use quoit_proto_types::{
+    ReadLevel, WriteLevel,
+    view::{Address, AddressError},
+};
 
-use crate::{dial::Resolver, retry::RetryPolicy, tls::CertificateFiles};
+use crate::{core::Levels, dial::Resolver, retry::RetryPolicy, session::Remember, tls::CertificateFiles};
 
 /// The settings of a [`Client`](crate::Client). Certificates and seeds are required, the rest has defaults.
 ///
@@ -31,6 +34,8 @@ pub struct ClientConfig {
     pub(crate) connect_timeout: Duration,
     pub(crate) dial_timeout: Duration,
     pub(crate) retry: RetryPolicy,
+    pub(crate) levels: Levels,
+    pub(crate) remember: Remember,
     pub(crate) seed: u64,
     pub(crate) resolver: Resolver,
     pub(crate) transport: Option<(Arc<dyn AsyncUdpSocket>, Arc<dyn Runtime>)>,
@@ -60,6 +65,8 @@ impl ClientConfig {
             connect_timeout: Duration::from_secs(10),
             dial_timeout: Duration::from_secs(3),
             retry: RetryPolicy::default(),
+            levels: Levels::default(),
+            remember: Remember::Versions,
             seed: rand::random(),
             resolver: Resolver::default(),
             transport: None,
@@ -116,6 +123,49 @@ impl ClientConfig {
     #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
+        self
+    }
+
+    /// How many copies a write waits for, unless its options say otherwise. Default [`WriteLevel::Two`]: what is acknowledged
+    /// survives the crash of any one node. Lower is faster by little, as all owners are written to side by side; higher fails
+    /// sooner when nodes are down. What each level promises: see the [crate's documentation](crate#levels).
+    ///
+    /// ```
+    /// # use quoit_client::{ClientConfig, WriteLevel};
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.write_level(WriteLevel::Quorum);
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn write_level(mut self, level: WriteLevel) -> Self {
+        self.levels.write = level;
+        self
+    }
+
+    /// Whose answers a read waits for, unless its options say otherwise. Default [`ReadLevel::One`].
+    ///
+    /// ```
+    /// # use quoit_client::{ClientConfig, ReadLevel};
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.read_level(ReadLevel::Quorum);
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn read_level(mut self, level: ReadLevel) -> Self {
+        self.levels.read = level;
+        self
+    }
+
+    /// Whether a session remembers which versions of keys it has written and read, and is never shown earlier ones while any
+    /// owner within reach has them. Default `true`, for the 8,000 keys or so that it used last, in less than a megabyte.
+    /// Without it a read costs no more than one answer even if that comes from an owner that missed a write.
+    ///
+    /// ```
+    /// # use quoit_client::ClientConfig;
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.read_your_writes(false);
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn read_your_writes(mut self, remember: bool) -> Self {
+        self.remember = if remember { Remember::Versions } else { Remember::Nothing };
         self
     }
 

@@ -302,8 +302,10 @@ impl From<CredentialsError> for ConnectError {
 /// ```
 /// use quoit_client::{ErrorCode, Refusal, RequestError};
 ///
+/// use quoit_client::Effect;
+///
 /// let refusal = Refusal::new(ErrorCode::Busy, 20);
-/// let error = RequestError::Refused { node: "n1".into(), refusal };
+/// let error = RequestError::Refused { node: "n1".into(), refusal, effect: Effect::None };
 /// assert_eq!(error.to_string(), "n1 refused: the node is busy");
 /// ```
 #[derive(Clone, Debug, thiserror::Error)]
@@ -357,13 +359,17 @@ pub enum RequestError {
         /// Whether the node may have acted on the request.
         effect: Effect,
     },
-    /// The node refused, and said why. It has not acted on the request.
+    /// The node refused, and said why. A write that too few nodes hold ([`ErrorCode::Unavailable`]), or that one of them
+    /// turned down for its version ([`ErrorCode::ClockSkew`], [`ErrorCode::TooOld`]), may be held by others all the same: then
+    /// it is not acknowledged, and may yet be read.
     #[error("{node} refused: {}{}", .refusal.code, detail(&.refusal.text))]
     Refused {
         /// The node.
         node: String,
         /// What it said.
         refusal: Refusal,
+        /// Whether something may have been written.
+        effect: Effect,
     },
     /// The view names no owner for the key.
     #[error("no node owns the key in the view of epoch {epoch}")]
@@ -407,7 +413,7 @@ pub enum RequestError {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// It did not reach the node.
+    /// It changed nothing.
     None,
     /// It may have been carried out.
     Unknown,
@@ -450,13 +456,14 @@ impl RequestError {
     /// ```
     pub fn has_no_side_effects(&self) -> bool {
         match self {
-            Self::Timeout { effect, .. } | Self::ConnectionLost { effect, .. } => *effect == Effect::None,
+            Self::Timeout { effect, .. } | Self::ConnectionLost { effect, .. } | Self::Refused { effect, .. } => {
+                *effect == Effect::None
+            }
             Self::Protocol { .. } => false,
             Self::KeyInvalid { .. }
             | Self::ValueTooLarge { .. }
             | Self::Busy { .. }
             | Self::Unavailable { .. }
-            | Self::Refused { .. }
             | Self::NoOwner { .. }
             | Self::NoSuchMember { .. }
             | Self::Closed => true,

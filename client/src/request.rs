@@ -7,7 +7,7 @@ use quoit_proto_types::{
     limits,
     message::{
         admin::AdminRequest,
-        client::{Expiry, KeyHeader, WriteHeader, check_key},
+        client::{ReadHeader, WriteHeader, check_key},
     },
 };
 
@@ -16,11 +16,11 @@ use crate::error::{Effect, RequestError};
 /// What is asked of a node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Request<'a> {
-    Get { key: &'a [u8] },
-    Set { key: &'a [u8], value: &'a [u8], expiry: Expiry },
-    Delete { key: &'a [u8] },
-    Touch { key: &'a [u8], expiry: Expiry },
-    TimeToLive { key: &'a [u8] },
+    Get(ReadHeader<'a>),
+    Set { header: WriteHeader<'a>, value: &'a [u8] },
+    Delete(WriteHeader<'a>),
+    Touch(WriteHeader<'a>),
+    TimeToLive(ReadHeader<'a>),
     ViewGet,
     Admin(&'a AdminRequest),
 }
@@ -32,35 +32,22 @@ pub(crate) struct Reply {
     pub(crate) body: Bytes,
 }
 
+/// Where `key` is.
+pub(crate) fn point_of(key: &[u8]) -> Result<HashPoint, RequestError> {
+    match check_key(key) {
+        Ok(()) => Ok(HashPoint::of_key(KeyspaceId::DEFAULT, key)),
+        Err(_) => Err(RequestError::KeyInvalid { bytes: key.len() }),
+    }
+}
+
 impl<'a> Request<'a> {
-    /// Where its key is; `None` for a request without one.
-    pub(crate) fn point(&self) -> Result<Option<HashPoint>, RequestError> {
-        self.key()
-            .map(|key| match check_key(key) {
-                Ok(()) => Ok(HashPoint::of_key(KeyspaceId::DEFAULT, key)),
-                Err(_) => Err(RequestError::KeyInvalid { bytes: key.len() }),
-            })
-            .transpose()
-    }
-
-    fn key(&self) -> Option<&'a [u8]> {
-        match *self {
-            Self::Get { key }
-            | Self::Set { key, .. }
-            | Self::Delete { key }
-            | Self::Touch { key, .. }
-            | Self::TimeToLive { key } => Some(key),
-            Self::ViewGet | Self::Admin(_) => None,
-        }
-    }
-
     pub(crate) fn kind(&self) -> FrameType {
         match self {
-            Self::Get { .. } => FrameType::Get,
+            Self::Get(_) => FrameType::Get,
             Self::Set { .. } => FrameType::Set,
-            Self::Delete { .. } => FrameType::Delete,
-            Self::Touch { .. } => FrameType::Touch,
-            Self::TimeToLive { .. } => FrameType::TimeToLive,
+            Self::Delete(_) => FrameType::Delete,
+            Self::Touch(_) => FrameType::Touch,
+            Self::TimeToLive(_) => FrameType::TimeToLive,
             Self::ViewGet => FrameType::ViewGet,
             Self::Admin(_) => FrameType::Admin,
         }
@@ -69,12 +56,9 @@ impl<'a> Request<'a> {
     /// What an unanswered request of this kind may have changed.
     pub(crate) fn effect_if_unanswered(&self) -> Effect {
         match self {
-            Self::Get { .. } | Self::TimeToLive { .. } | Self::ViewGet => Effect::None,
-            Self::Admin(request) => match request {
-                AdminRequest::Status | AdminRequest::ViewLog { .. } | AdminRequest::ViewAt { .. } => Effect::None,
-                AdminRequest::Command(_) | AdminRequest::Recover { .. } => Effect::Unknown,
-            },
-            Self::Set { .. } | Self::Delete { .. } | Self::Touch { .. } => Effect::Unknown,
+            Self::Get(_) | Self::TimeToLive(_) | Self::ViewGet => Effect::None,
+            Self::Admin(request) => effect_of_admin(request),
+            Self::Set { .. } | Self::Delete(_) | Self::Touch(_) => Effect::Unknown,
         }
     }
 
@@ -82,12 +66,9 @@ impl<'a> Request<'a> {
     pub(crate) fn value(&self) -> &'a [u8] {
         match *self {
             Self::Set { value, .. } => value,
-            Self::Get { .. }
-            | Self::Delete { .. }
-            | Self::Touch { .. }
-            | Self::TimeToLive { .. }
-            | Self::ViewGet
-            | Self::Admin(_) => &[],
+            Self::Get(_) | Self::Delete(_) | Self::Touch(_) | Self::TimeToLive(_) | Self::ViewGet | Self::Admin(_) => {
+                &[]
+            }
         }
     }
 
@@ -106,16 +87,24 @@ impl<'a> Request<'a> {
     }
 
     fn encode_head(&self, out: &mut BytesMut) {
-        let keyspace = KeyspaceId::DEFAULT;
-        match *self {
-            Self::Get { key } | Self::Delete { key } | Self::TimeToLive { key } => {
-                KeyHeader { keyspace, key }.encode(out);
-            }
-            Self::Set { key, expiry, .. } | Self::Touch { key, expiry } => {
-                WriteHeader { keyspace, expiry, key }.encode(out);
-            }
+        match self {
+            Self::Get(header) | Self::TimeToLive(header) => header.encode(out),
+            Self::Set { header, .. } | Self::Delete(header) | Self::Touch(header) => header.encode(out),
             Self::ViewGet => {}
             Self::Admin(request) => request.encode(out),
         }
+    }
+}
+
+fn effect_of_admin(request: &AdminRequest) -> Effect {
+    match request {
+        AdminRequest::Status | AdminRequest::ViewLog { .. } | AdminRequest::ViewAt { .. } | AdminRequest::Handoff => {
+            Effect::None
+        }
+        AdminRequest::Command(_)
+        | AdminRequest::Recover { .. }
+        | AdminRequest::HandoffPace { .. }
+        | AdminRequest::HandoffPause
+        | AdminRequest::HandoffResume => Effect::Unknown,
     }
 }

@@ -9,13 +9,23 @@ use crate::error::RequestError;
 /// Longest pause between two tries.
 const DELAY_MAX: Duration = Duration::from_millis(100);
 
+/// Refusals for reasons of the member that was asked. One that is busy is not among them: its load would only be added to that
+/// of the others, and come back to it from them.
+const ELSEWHERE: [ErrorCode; 5] =
+    [ErrorCode::NotReady, ErrorCode::NodeBehind, ErrorCode::Unavailable, ErrorCode::ShuttingDown, ErrorCode::Internal];
+
 /// How often a request is tried before its error is handed to the caller. The deadline bounds all tries together.
 ///
-/// Only a request that certainly changed nothing is repeated, a write as well as a read.
+/// Only a request that certainly changed nothing is repeated, a write as well as a read: a write that was repeated is another
+/// one, with a later version, and could undo somebody else's.
+///
+/// A member that cannot carry a request out is no reason to wait while there are others, as any of them can: they are asked at
+/// once, the other owners of the key first, up to four in a row, which together count as one try. A read that is not answered
+/// within a quarter of its time is sent to another member as well, and the first answer counts.
 ///
 /// What passes by itself is waited for until the deadline, with pauses that grow to 0.1 s: a busy node, one that is not
-/// ready because it starts, one whose view is behind while a ring changes. `attempts_max` counts for the rest, such as a
-/// node that cannot be reached.
+/// ready because it starts, one whose view is behind while a ring changes. `attempts_max` counts for the rest, such as nodes
+/// that cannot be reached, or too few copies of a key within reach.
 ///
 /// A node that refuses because the client's view is old redirects it: the client fetches that node's view, and repeats
 /// the request by it at once. It does so **at most once for each view**: refused again while it goes by the same view,
@@ -52,6 +62,27 @@ impl RetryPolicy {
     /// assert_eq!(quoit_client::RetryPolicy::NEVER.attempts_max, 1);
     /// ```
     pub const NEVER: Self = Self { attempts_max: 1, first_delay: Duration::ZERO };
+
+    /// Whether another member may do what the one that was asked last could not, at once. It must certainly have done nothing.
+    pub(crate) fn goes_elsewhere(&self, error: &RequestError) -> bool {
+        if self.attempts_max <= 1 || !error.has_no_side_effects() {
+            return false;
+        }
+        match error {
+            RequestError::Unavailable { .. } | RequestError::Timeout { .. } | RequestError::ConnectionLost { .. } => {
+                true
+            }
+            RequestError::Refused { refusal, .. } => ELSEWHERE.contains(&refusal.code),
+            // The same wherever it is asked for, or no fault of a member's.
+            RequestError::KeyInvalid { .. }
+            | RequestError::ValueTooLarge { .. }
+            | RequestError::Busy { .. }
+            | RequestError::NoOwner { .. }
+            | RequestError::NoSuchMember { .. }
+            | RequestError::Protocol { .. }
+            | RequestError::Closed => false,
+        }
+    }
 
     /// What to do after the last of the tries that `tried` tells of failed with `error`. `jitter` is drawn from 0 to 1.
     ///
@@ -154,7 +185,7 @@ mod tests {
     }
 
     fn refused(code: ErrorCode) -> RequestError {
-        RequestError::Refused { node: "n1".into(), refusal: Refusal::new(code, 0) }
+        RequestError::Refused { node: "n1".into(), refusal: Refusal::new(code, 0), effect: Effect::None }
     }
 
     fn timeout(effect: Effect) -> RequestError {
@@ -210,6 +241,33 @@ mod tests {
     fn a_write_of_unknown_fate_is_never_repeated() {
         check(tried(1), &timeout(Effect::Unknown), Decision::GiveUp);
         check(tried(1), &timeout(Effect::None), Decision::Wait(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn another_member_is_asked_for_what_one_certainly_did_not_do() {
+        let elsewhere = |error: &RequestError| RetryPolicy::default().goes_elsewhere(error);
+        for code in ELSEWHERE {
+            assert!(elsewhere(&refused(code)), "{code}");
+            assert!(!RetryPolicy::NEVER.goes_elsewhere(&refused(code)), "{code}");
+        }
+        for code in [ErrorCode::Busy, ErrorCode::StaleView, ErrorCode::ValueTooLarge, ErrorCode::WrongRole] {
+            assert!(!elsewhere(&refused(code)), "{code}");
+        }
+        assert!(elsewhere(&timeout(Effect::None)) && !elsewhere(&timeout(Effect::Unknown)));
+        assert!(!elsewhere(&RequestError::Closed));
+    }
+
+    #[test]
+    fn a_write_that_some_may_hold_is_left_alone() {
+        for code in [ErrorCode::Unavailable, ErrorCode::ClockSkew, ErrorCode::TooOld] {
+            let refusal = Refusal::new(code, 1);
+            let error = RequestError::Refused { node: "n1".into(), refusal, effect: Effect::Unknown };
+            assert!(error.is_retryable() && !error.has_no_side_effects());
+            assert!(!RetryPolicy::default().goes_elsewhere(&error));
+            check(tried(1), &error, Decision::GiveUp);
+            check(tried(1), &refused(code), Decision::Wait(Duration::from_millis(5)));
+            check(tried(4), &refused(code), Decision::GiveUp);
+        }
     }
 
     #[test]

@@ -8,10 +8,14 @@ use quoit_proto_types::{
     frame::FrameType,
     view::{Liveness, ViewDelta, ViewHash},
 };
-
 use tokio::time::Instant;
 
+pub(crate) use choice::Merit;
+use choice::{Standing, best, standings};
+
 use crate::pool::Node;
+
+mod choice;
 
 /// Clusters left behind by recoveries that are remembered. Each took an operator; nobody takes this many.
 const LEFT_MAX: usize = 16;
@@ -28,6 +32,8 @@ pub(crate) struct Topology {
     left: Vec<ClusterId>,
     /// In the order of `view.members()`.
     nodes: Vec<Arc<Node>>,
+    /// In the same order.
+    standings: Vec<Standing>,
 }
 
 /// What a view is to one who goes by another.
@@ -72,7 +78,8 @@ impl Topology {
     pub(crate) fn first(view: View, installed: Instant, node_for: impl FnMut(&Member) -> Arc<Node>) -> Self {
         let nodes = view.members().iter().map(node_for).collect();
         let (ring, hash, left) = (Arc::new(view.ring()), view.hash(), left_before(&view));
-        Self { view, ring, installed, hash, left, nodes }
+        let standings = standings(&view);
+        Self { view, ring, installed, hash, left, nodes, standings }
     }
 
     /// What follows it. A member's handle is kept unless [`Redial`] says otherwise; `start` makes those of the others, and
@@ -100,7 +107,8 @@ impl Topology {
         let nodes = view.members().iter().map(node_for).collect();
         let ring = if same_ring(&self.view, &view) { Arc::clone(&self.ring) } else { Arc::new(view.ring()) };
         let (hash, left) = (view.hash(), left_behind(&self.view, &self.left, &view));
-        Self { view, ring, installed, hash, left, nodes }
+        let standings = standings(&view);
+        Self { view, ring, installed, hash, left, nodes, standings }
     }
 
     /// What `view` is to one who goes by this topology.
@@ -113,14 +121,29 @@ impl Topology {
         read(Some((&self.view, self.hash)), kind, body)
     }
 
-    /// The node to ask for what is at `point`.
-    pub(crate) fn owner(&self, point: HashPoint) -> Option<&Arc<Node>> {
-        self.node(self.ring.primary_of(point)?)
+    /// The member to ask for what is at `point`, unless all are among `tried`: the first owner that is up and connected, or
+    /// who comes closest to that. Every member carries out every request, so one that owns nothing does as well; it is drawn by
+    /// the key, so that not all keys without an owner in reach go to the same one.
+    pub(crate) fn choose(&self, point: HashPoint, tried: &[Ordinal]) -> Option<Ordinal> {
+        let owners = self.ring.owners(self.ring.slots().slot_of(point));
+        let members = self.view.members();
+        let start = usize::try_from(point.value() % members.len().max(1) as u64).unwrap_or(0);
+        let all = members[start..].iter().chain(&members[..start]).map(|member| member.ordinal);
+        best(owners, all, |ordinal| self.merit(ordinal).filter(|_| !tried.contains(&ordinal)))
+    }
+
+    /// How good a choice `ordinal` is; nothing if it is no member.
+    fn merit(&self, ordinal: Ordinal) -> Option<Merit> {
+        let index = self.index(ordinal)?;
+        Some(Merit::of(self.standings[index], self.nodes[index].reach()))
     }
 
     pub(crate) fn node(&self, ordinal: Ordinal) -> Option<&Arc<Node>> {
-        let members = self.view.members();
-        members.binary_search_by_key(&ordinal, |m| m.ordinal).ok().map(|i| &self.nodes[i])
+        self.index(ordinal).map(|index| &self.nodes[index])
+    }
+
+    fn index(&self, ordinal: Ordinal) -> Option<usize> {
+        self.view.members().binary_search_by_key(&ordinal, |member| member.ordinal).ok()
     }
 
     pub(crate) fn nodes(&self) -> &[Arc<Node>] {
@@ -216,10 +239,13 @@ fn left_behind(known: &View, left: &[ClusterId], next: &View) -> Vec<ClusterId> 
 /// Whether both views have one ring, by all that it is computed from.
 fn same_ring(old: &View, new: &View) -> bool {
     let (a, b) = (old.fields(), new.fields());
-    let placed = |view: &View, ordinal| view.member(ordinal).map(|m| (m.node_id, m.zone.clone(), m.vnodes));
+    let placed = |view: &View, ordinal| {
+        let member = view.member(ordinal)?;
+        let (zone, vnodes) = member.placed();
+        Some((member.node_id, zone.clone(), vnodes))
+    };
     let same_owner = |ordinal| placed(old, ordinal) == placed(new, ordinal);
-    a.config.slots == b.config.slots
-        && a.config.replication == b.config.replication
+    (a.config.slots, a.copies) == (b.config.slots, b.copies)
         && a.ring.len() == b.ring.len()
         && a.ring.iter().zip(&b.ring).all(|(a, b)| a.ordinal == b.ordinal && same_owner(a.ordinal))
 }

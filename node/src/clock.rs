@@ -1,6 +1,6 @@
 //! The node's one clock.
 
-use quoit_core::time::Timestamp;
+use quoit_core::time::{Timestamp, Wall};
 use tokio::time::Instant;
 
 /// Tells the time since the node started. Copies tell the same.
@@ -21,13 +21,19 @@ impl Clock {
         Timestamp::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
+    /// The time of day, by which versions and expiries are told. It may jump, also back.
+    pub(crate) fn wall(self) -> Wall {
+        let since_epoch = wall().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Wall::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// The instant at which this clock shows `timestamp`, for timers.
     pub(crate) fn instant(self, timestamp: Timestamp) -> Instant {
         self.start + std::time::Duration::from_micros(timestamp.as_micros())
     }
 }
 
-/// The time of day, for certificates' dates and nothing else.
+/// The time of day as the system tells it, for dates.
 pub(crate) fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }

@@ -14,7 +14,7 @@ use peers::{Gone, Members, Peers};
 use placement::Placement;
 use quoit_client::{Address, DialError, ErrorCode, Label};
 use quoit_core::{
-    cluster::{Admission, Cluster, CommandId, Finding, Life, Output, Standing, StopReason},
+    cluster::{Admission, Cluster, CommandId, Finding, Life, Output, Standing, StopReason, WaitingChange},
     genesis::{FounderOutcome, FounderSearch},
 };
 use quoit_proto_types::{Epoch, message::membership::CommandAnswer};
@@ -23,15 +23,15 @@ use seeds::Seeds;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::yield_now,
-    time::{MissedTickBehavior, interval, sleep_until},
+    time::{MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 use tracing::{debug, error, info, warn};
 
 use crate::{
     clock::Clock,
+    data::{DataPlane, upkeep::UpkeepNews},
     node::NodeState,
     shutdown::Tasks,
-    store::Store,
     transport::{
         dialler::PeerDialler,
         peers::{Beat, ConnectionId, PeerEvent, PeerLink},
@@ -52,6 +52,11 @@ const STEP_INTERVAL: Duration = Duration::from_millis(100);
 const EXPIRED_AT_ONCE: usize = 256;
 /// A write of the durable state that takes longer than this is worth an alarm: every promise waits for one.
 const SAVE_SLOW: Duration = Duration::from_millis(250);
+/// How long a node that has left stays: a little longer than any client takes to hear of the view without it.
+const CLIENTS_FOLLOW: Duration = Duration::from_millis(500);
+/// How long the requests may take that clients have under way then. With the above, no longer than those who shut the node
+/// down wait for this task.
+const LAST_ANSWERS: Duration = Duration::from_millis(400);
 /// Commands that wait for an answer. Each has a deadline of its own.
 const COMMANDS_MAX: usize = 256;
 
@@ -66,7 +71,8 @@ pub(crate) struct Parts {
     pub(crate) dialler: PeerDialler,
     pub(crate) saver: Saver,
     pub(crate) placement: Placement,
-    pub(crate) store: Arc<Store>,
+    /// Requests for keys, which go by the same connections.
+    pub(crate) plane: Arc<DataPlane>,
     pub(crate) state: watch::Sender<NodeState>,
 }
 
@@ -76,6 +82,7 @@ pub(crate) struct Inputs {
     pub(crate) beats: mpsc::Receiver<Beat>,
     pub(crate) events: mpsc::Receiver<PeerEvent>,
     pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) upkeep: mpsc::Receiver<UpkeepNews>,
 }
 
 /// The task.
@@ -93,7 +100,9 @@ pub(crate) struct Driver {
     tasks: Tasks,
     saver: Saver,
     placement: Placement,
-    store: Arc<Store>,
+    plane: Arc<DataPlane>,
+    /// Why the ring should change and does not, if it should.
+    waiting: Option<WaitingChange>,
     /// Steps so far, and whether the last one left something to do.
     steps: u64,
     is_expiring: bool,
@@ -125,7 +134,7 @@ enum End {
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { clock, cluster, search, seeds, dialler, saver, placement, store, state } = parts;
+        let Parts { clock, cluster, search, seeds, dialler, saver, placement, plane, state } = parts;
         let (me, hello, tasks) = (dialler.me.clone(), &dialler.hello, dialler.tasks.clone());
         let life = Life { instance: hello.instance, boot: hello.boot, nonce: hello.nonce };
         let shown = state.borrow().clone();
@@ -142,7 +151,8 @@ impl Driver {
             tasks,
             saver,
             placement,
-            store,
+            plane,
+            waiting: None,
             steps: 0,
             is_expiring: false,
             state,
@@ -165,6 +175,12 @@ impl Driver {
         let mut ticks = interval(STEP_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if matches!(self.end, Some(End::Stopped(StopReason::Retired { .. }))) {
+                // Meanwhile the view without this node is in force, so that clients are sent elsewhere. Its connections with the
+                // other nodes, by which the last requests are answered, end with this task.
+                sleep(CLIENTS_FOLLOW).await;
+                let _ = timeout(LAST_ANSWERS, self.plane.under_way.none()).await;
+            }
             self.publish();
             if self.end.is_some() {
                 return;
@@ -178,6 +194,7 @@ impl Driver {
                 saved = self.saver.done() => self.saved(saved),
                 Some(beat) = inputs.beats.recv() => self.beat(&beat),
                 _ = ticks.tick() => self.step(),
+                Some(news) = inputs.upkeep.recv() => self.upkept(news),
                 Some(request) = inputs.requests.recv() => self.request(request),
                 Some(event) = inputs.events.recv() => self.event(event),
                 // Gives way to everything above after each piece of work.
@@ -198,11 +215,36 @@ impl Driver {
         self.steps += 1;
         self.cluster.handle_progress(self.steps);
         self.expire();
+        self.note_waiting();
+    }
+
+    /// Tells the operator once when the ring should change and does not begin to, and why. The status says it as long as it
+    /// is so.
+    fn note_waiting(&mut self) {
+        let waiting = self.cluster.waiting_change();
+        if self.waiting != waiting {
+            match &waiting {
+                Some(reason) => warn!(event = "ring_change_waits", "a change of the ring waits: {reason}"),
+                None => info!(event = "ring_change_waits_no_more", "no change of the ring waits"),
+            }
+            self.waiting = waiting;
+        }
+    }
+
+    /// What became of the data in the background.
+    fn upkept(&mut self, news: UpkeepNews) {
+        match news {
+            UpkeepNews::Synced { fence, left } => {
+                let left = u32::try_from(left).unwrap_or(u32::MAX);
+                self.cluster.handle_synced(self.clock.now(), fence, left);
+            }
+            UpkeepNews::Drop { fence, slots } => self.placement.drop_slots(fence, &slots),
+        }
     }
 
     /// Gives memory of expired entries back without waiting for somebody to read them.
     fn expire(&mut self) {
-        self.is_expiring = self.store.expire(self.clock.now(), EXPIRED_AT_ONCE) == EXPIRED_AT_ONCE;
+        self.is_expiring = self.plane.store.expire(self.clock.wall(), EXPIRED_AT_ONCE) == EXPIRED_AT_ONCE;
     }
 
     /// Does the next piece of the work that is too long for one go.
@@ -302,6 +344,7 @@ impl Driver {
             None => {
                 debug!(%peer, direction = ?link.direction, "connected");
                 self.members.set_connected(&peer, true);
+                self.plane.connected(peer.clone(), &link);
                 self.peers.add(peer, life, link);
             }
         }
@@ -309,6 +352,7 @@ impl Driver {
 
     fn disconnected(&mut self, peer: &Label, connection: ConnectionId) {
         let now = self.clock.now();
+        self.plane.disconnected(peer, connection);
         match self.peers.remove(peer, connection) {
             Gone::Unknown | Gone::One => {}
             // The process of that name that was heard last is gone, and another one is left.
@@ -396,9 +440,7 @@ impl Driver {
                 let dial = dialler.clone().keep_connected(name, address, connected.subscribe());
                 self.tasks.spawn(dial)
             });
-            if let Some(fence) = routing.awaits(self.life.instance, self.life.boot) {
-                self.cluster.handle_synced(self.clock.now(), fence);
-            }
+            self.plane.upkeep.install(routing);
         }
     }
 
@@ -479,6 +521,9 @@ impl Driver {
                     quorum.heard, quorum.needed
                 ),
             );
+        }
+        if let Some(reason) = self.cluster.waiting_change() {
+            alarms.push(format!("a change of the ring waits: {reason}"));
         }
         let unheard: BTreeSet<_> = self.members.unconnected();
         if !unheard.is_empty() {

@@ -5,8 +5,10 @@
 pub mod cli;
 mod clock;
 pub mod config;
+mod data;
 mod driver;
 mod gateway;
+mod leave;
 mod meta;
 mod node;
 mod shutdown;
@@ -17,6 +19,7 @@ pub mod store;
 mod transport;
 mod views;
 
+pub use leave::{Leave, LeaveProgress, LeftBehind};
 pub use meta::DataError;
 pub use node::{NodeHandle, NodeState, StartError};
 pub use quoit_core::cluster::StopReason;

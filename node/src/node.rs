@@ -6,48 +6,42 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use assembly::{control_plane, data_plane, durable_state, founder_search, introduce};
 use quoit_client::{CredentialsError, ErrorCode, Identity, Label, Role, View};
 use quoit_core::{
-    cluster::{Cluster, ClusterConfig, Life, StopReason},
-    genesis::FounderSearch,
-    meta::Meta,
-    planted::Planted,
-    routing::Routing,
+    cluster::{Life, StopReason},
     store::ShardStats,
 };
 use quoit_proto_types::{
-    Epoch, Instance, Nonce,
+    Epoch, Nonce,
     message::{
         admin::NodeStatus,
-        membership::Applicant,
         session::{Hello, HelloAck, NodeHello, Session as Negotiated, VERSIONS},
     },
-    view::ViewConfig,
 };
-use rand::{SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
-    clock::{self, Clock},
+    clock::Clock,
     config::{Config, Settings},
+    data::{DataPlane, upkeep::UpkeepTask},
     driver::{Driver, Inputs, Parts, control::DriverHandle, placement::Placement, saver::Saver},
     gateway::{admin::Admin, cache::Gateway},
-    meta::{DataError, MetaFile},
+    leave::{Leave, LeaveProgress, Leaver},
+    meta::DataError,
     shutdown::Tasks,
     status::StatusSource,
-    store::{Store, StoreConfig},
     transport::{
-        counters::{Counters, LimitsHit},
+        counters::LimitsHit,
         credentials::{NodeCredentials, RELOAD_INTERVAL},
         dialler::PeerDialler,
         endpoint::Network,
@@ -55,10 +49,10 @@ use crate::{
         peers::{PeerEvent, PeerSink},
         refusals::RefusalLog,
         session::Session,
-        streams::ByteBudget,
     },
-    views::Views,
 };
+
+mod assembly;
 
 /// Events of peers that may wait for the driver, and heartbeats.
 const PEER_EVENTS: usize = 1024;
@@ -67,15 +61,13 @@ const BEATS: usize = 4096;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How long what a coordinator says when it stops may take to leave.
 const HAND_OVER: Duration = Duration::from_millis(50);
-/// The share of the memory limit that values on their way in may take beside it.
-const RECEIVING_SHARE: usize = 4;
-
 /// A running node. Call [`shutdown`](Self::shutdown) to stop it; dropping it cuts its connections off.
 #[derive(Debug)]
 pub struct NodeHandle {
     identity: Identity,
     settings: Settings,
     address: SocketAddr,
+    clock: Clock,
     shared: Arc<Shared>,
     state: watch::Receiver<NodeState>,
     /// Ends what would open doors again while the node drains.
@@ -90,8 +82,7 @@ struct Shared {
     listener: Arc<Listener>,
     credentials: Arc<NodeCredentials>,
     gateway: Arc<Gateway>,
-    store: Arc<Store>,
-    counters: Arc<Counters>,
+    plane: Arc<DataPlane>,
     me: Label,
     hello: NodeHello,
     sink: PeerSink,
@@ -213,8 +204,7 @@ impl NodeHandle {
         let (driver, requests) = DriverHandle::new();
         let (state_sender, state) = watch::channel(NodeState::Waiting("starting".into()));
         let sink = PeerSink::new(events, beats);
-        let store = Arc::new(Store::new(store_config(&settings)));
-        let (routing, views) = (Arc::new(ArcSwapOption::empty()), Arc::new(Views::default()));
+        let (plane, upkeep) = data_plane(&settings, clock, &tasks, hello.boot, seed);
         let dialler = PeerDialler {
             endpoint: endpoint.clone(),
             resolver,
@@ -233,24 +223,25 @@ impl NodeHandle {
             seeds: settings.seeds.clone(),
             dialler,
             saver: Saver::new(file),
-            placement: Placement::new(Arc::clone(&store), Arc::clone(&routing), Arc::clone(&views)),
-            store: Arc::clone(&store),
+            placement: Placement::new(Arc::clone(&plane.store), Arc::clone(&plane.routing), Arc::clone(&plane.views)),
+            plane: Arc::clone(&plane),
             state: state_sender,
         };
         let replies = TaskTracker::new();
-        let front =
-            Front { routing, views, state: state.clone(), replies: replies.clone(), hello, sink, driver, clock };
-        let shared = Arc::new(front.shared(&settings, &identity, endpoint, credentials, store, spread(seed, 7)));
+        let front = Front { plane, state: state.clone(), replies: replies.clone(), hello, sink, driver };
+        let shared = Arc::new(front.shared(&settings, &identity, endpoint, credentials, spread(seed, 7)));
         let draining = tasks.stopping().child_token();
-        let node = Self { identity, settings, address, shared, state, draining, tasks, replies };
-        node.serve(Driver::new(parts), Inputs { beats: beat_receiver, events: event_receiver, requests });
+        let node = Self { identity, settings, address, clock, shared, state, draining, tasks, replies };
+        let inputs = Inputs { beats: beat_receiver, events: event_receiver, requests, upkeep: upkeep.news };
+        node.serve(Driver::new(parts), inputs, upkeep.task);
         Ok(node)
     }
 
-    /// Starts what runs: the driver, accepting, and reading the certificates again.
-    fn serve(&self, driver: Driver, inputs: Inputs) {
+    /// Starts what runs: the driver, the upkeep, accepting, and reading the certificates again.
+    fn serve(&self, driver: Driver, inputs: Inputs, upkeep: UpkeepTask) {
         // Large, and for the life of the process: not on the stack of whoever starts it.
         self.tasks.spawn(Box::pin(driver.run(inputs)));
+        self.tasks.spawn(Box::pin(upkeep.run(Arc::clone(&self.shared.plane))));
         self.tasks.spawn(accept(Arc::clone(&self.shared)));
         let (draining, reload) = (self.draining.clone(), reload(Arc::clone(&self.shared)));
         self.tasks.spawn(async move { draining.run_until_cancelled(reload).await.unwrap_or_default() });
@@ -296,7 +287,7 @@ impl NodeHandle {
 
     /// The store's counters.
     pub fn stats(&self) -> ShardStats {
-        self.shared.store.stats()
+        self.shared.plane.store.stats()
     }
 
     /// How it stands, as an administrator sees it.
@@ -306,12 +297,34 @@ impl NodeHandle {
 
     /// How often each limit of the wire was hit.
     pub fn limits_hit(&self) -> LimitsHit {
-        self.shared.counters.read()
+        self.shared.plane.counters.read()
     }
 
     /// Reads the certificate files again now, as happens by itself when they change.
     pub fn reload(&self) {
         self.shared.credentials.reload(&self.shared.listener.endpoint);
+    }
+
+    /// Hands its slots over and leaves the cluster, for a node that is to stop for good or for long: call
+    /// [`shutdown`](Self::shutdown) afterwards, whatever came of it. Requests are served meanwhile. `report` is told how far it
+    /// has come.
+    ///
+    /// It takes as long as the drain timeout at most, and leaves the rest of that to the shutdown. Not cancel-safe: a drain
+    /// that has begun goes on without it.
+    pub async fn leave(&mut self, report: impl FnMut(&LeaveProgress)) -> Leave {
+        let began = self.clock.now();
+        let leaver = Leaver {
+            me: &self.identity.name,
+            driver: &self.shared.driver,
+            plane: &self.shared.plane,
+            state: &mut self.state,
+            clock: self.clock,
+            deadline: began.saturating_add(self.settings.drain_timeout),
+        };
+        let left = leaver.leave(report).await;
+        let took = self.clock.now().checked_duration_since(began).unwrap_or_default();
+        self.settings.drain_timeout = self.settings.drain_timeout.saturating_sub(took);
+        left
     }
 
     /// Stops: hands the coordinator's office over, takes no new connections, lets large replies finish, then tells everybody
@@ -345,16 +358,14 @@ impl Drop for NodeHandle {
     }
 }
 
-/// What the front of the house is made of, beside the store.
+/// What the front of the house is made of.
 struct Front {
-    routing: Arc<ArcSwapOption<Routing>>,
-    views: Arc<Views>,
+    plane: Arc<DataPlane>,
     state: watch::Receiver<NodeState>,
     replies: TaskTracker,
     hello: NodeHello,
     sink: PeerSink,
     driver: DriverHandle,
-    clock: Clock,
 }
 
 impl Front {
@@ -364,115 +375,28 @@ impl Front {
         identity: &Identity,
         endpoint: crate::transport::endpoint::QuicEndpoint,
         credentials: Arc<NodeCredentials>,
-        store: Arc<Store>,
         seed: u64,
     ) -> Shared {
-        let Self { routing, views, state, replies, hello, sink, driver, clock } = self;
-        let counters = Arc::new(Counters::default());
-        let listener = Listener::new(endpoint, identity.cluster.clone(), RefusalLog::new(clock), Arc::clone(&counters));
+        let Self { plane, state, replies, hello, sink, driver } = self;
+        let (clock, log) = (plane.clock, RefusalLog::new(plane.clock));
+        let listener = Listener::new(endpoint, identity.cluster.clone(), log, Arc::clone(&plane.counters));
         let clients = Arc::new(Semaphore::new(settings.clients_max));
         let status = StatusSource {
             name: identity.name.clone(),
             driver: driver.clone(),
-            store: Arc::clone(&store),
+            upkeep: plane.upkeep.clone(),
+            store: Arc::clone(&plane.store),
             credentials: Arc::clone(&credentials),
             clients: Arc::clone(&clients),
             clients_max: settings.clients_max,
             clock,
         };
-        let admin = Arc::new(Admin { status, driver: driver.clone(), views: Arc::clone(&views) });
-        let gateway = Arc::new(Gateway {
-            store: Arc::clone(&store),
-            routing,
-            state,
-            clock,
-            value_bytes_max: settings.value_bytes_max,
-            counters: Arc::clone(&counters),
-            values_under_way: ByteBudget::new(settings.memory_bytes / RECEIVING_SHARE),
-            replies,
-            views,
-            admin,
-            sessions: AtomicU64::new(seed),
-        });
+        let (upkeep, views) = (plane.upkeep.clone(), Arc::clone(&plane.views));
+        let admin = Arc::new(Admin { status, driver: driver.clone(), upkeep, views });
+        let sessions = AtomicU64::new(seed);
+        let gateway = Arc::new(Gateway { plane: Arc::clone(&plane), state, clock, replies, admin, sessions });
         let (me, listener) = (identity.name.clone(), Arc::new(listener));
-        Shared { listener, credentials, gateway, store, counters, me, hello, sink, driver, clients }
-    }
-}
-
-/// The node's durable state, with its boot raised and on disk. Without a folder nothing is durable, and every start makes a
-/// new instance.
-async fn durable_state(folder: Option<PathBuf>, seed: u64) -> Result<(Option<MetaFile>, Meta), StartError> {
-    let instance = Instance::from_random(u128::from(spread(seed, 1)) << 64 | u128::from(spread(seed, 2)));
-    let Some(folder) = folder else {
-        return Ok((None, Meta::new(instance)));
-    };
-    let path = folder.clone();
-    let opened = spawn_blocking(move || {
-        let file = MetaFile::open(&path)?;
-        let meta = file.load()?.map_or_else(|| Meta::new(instance), Meta::next_boot);
-        file.save(&meta)?;
-        Ok::<_, DataError>((Some(file), meta))
-    });
-    let (file, meta) = opened.await.map_err(|_| StartError::DataTask { folder: folder.clone() })??;
-    let (instance, boot, epoch) = (meta.instance, meta.boot, meta.epoch());
-    info!(event = "data", folder = %folder.display(), %instance, %boot, %epoch, "durable state");
-    Ok((file, meta))
-}
-
-/// What this process says of itself.
-fn introduce(settings: &Settings, identity: &Identity, address: SocketAddr, meta: &Meta) -> Applicant {
-    Applicant {
-        name: identity.name.clone(),
-        instance: meta.instance,
-        boot: meta.boot,
-        address: settings.advertise.clone().unwrap_or_else(|| address.into()),
-        zone: settings.zone.clone(),
-        vnodes: settings.vnodes,
-        priority: settings.priority,
-        versions: VERSIONS,
-    }
-}
-
-fn founder_search(settings: &Settings, identity: &Identity) -> FounderSearch {
-    let name = identity.name.clone();
-    if settings.founders.is_empty() {
-        FounderSearch::from_seeds(name, settings.seeds.clone())
-    } else {
-        FounderSearch::named(name, settings.founders.clone())
-    }
-}
-
-fn control_plane(
-    settings: &Settings,
-    identity: &Identity,
-    me: Applicant,
-    meta: Meta,
-    clock: Clock,
-    seed: u64,
-) -> Cluster {
-    let since_epoch = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let config = ClusterConfig {
-        cluster: identity.cluster.clone(),
-        me,
-        view: ViewConfig {
-            slots: settings.slots,
-            timing: settings.timing,
-            out_after_s: u32::try_from(settings.out_after.as_secs()).unwrap_or(u32::MAX),
-            ..ViewConfig::default()
-        },
-        started_at_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
-        planted: Planted::NOTHING,
-    };
-    Cluster::new(config, meta, StdRng::seed_from_u64(seed), clock.now())
-}
-
-fn store_config(settings: &Settings) -> StoreConfig {
-    StoreConfig {
-        memory_limit_bytes: settings.memory_bytes,
-        value_bytes_max: settings.value_bytes_max,
-        policy: settings.eviction,
-        // Drawn apart from the node's seed, of which others see what is derived from it: this one must stay secret.
-        seed: settings.random_seed.map_or_else(rand::random, |seed| spread(seed, 6)),
+        Shared { listener, credentials, gateway, plane, me, hello, sink, driver, clients }
     }
 }
 
@@ -496,8 +420,8 @@ async fn accept(shared: Arc<Shared>) {
 async fn serve(shared: Arc<Shared>, handshake: Handshake) {
     let acknowledge = |hello: &Hello| HelloAck {
         session: Negotiated { version: VERSIONS.max, features: 0 },
-        epoch: shared.gateway.routing.load().as_ref().map_or(Epoch::GENESIS, |r| r.epoch()),
-        value_bytes_max: u32::try_from(shared.gateway.value_bytes_max).unwrap_or(u32::MAX),
+        epoch: shared.plane.routing.load().as_ref().map_or(Epoch::GENESIS, |r| r.epoch()),
+        value_bytes_max: u32::try_from(shared.plane.value_bytes_max).unwrap_or(u32::MAX),
         node: hello.node.as_ref().map(|_| shared.hello.clone()),
     };
     let Some(session) = handshake.complete(acknowledge).await else {
@@ -507,7 +431,7 @@ async fn serve(shared: Arc<Shared>, handshake: Handshake) {
         Role::Node => listen_to_peer(&shared, session).await,
         Role::Client | Role::Admin => {
             let Ok(_permit) = Arc::clone(&shared.clients).try_acquire_owned() else {
-                shared.counters.connections_refused.add();
+                shared.plane.counters.connections_refused.add();
                 return session.close(ErrorCode::TooManyConnections, "");
             };
             info!(event = "client_connected", client = %session.identity, remote = %session.remote());

@@ -8,16 +8,21 @@ use std::{
 use quoit_client::Label;
 use quoit_proto_types::{
     Ballot, Epoch,
-    message::admin::{ElectionRole, NodeStatus, Quorum},
+    message::admin::{ElectionRole, NodeStatus, Quorum, UpkeepStatus},
 };
 use tokio::sync::Semaphore;
 
 use crate::{
     clock::{self, Clock},
+    data::upkeep::UpkeepHandle,
     driver::control::DriverHandle,
     store::Store,
     transport::credentials::NodeCredentials,
 };
+
+pub(crate) use upkeep::upkeep_status;
+
+mod upkeep;
 
 /// A certificate that ends this soon is worth an alarm, and this soon a loud one.
 const CERTIFICATE_SOON: Duration = Duration::from_secs(7 * 86_400);
@@ -30,6 +35,7 @@ const ALARMS_MAX: usize = 64;
 pub(crate) struct StatusSource {
     pub(crate) name: Label,
     pub(crate) driver: DriverHandle,
+    pub(crate) upkeep: UpkeepHandle,
     pub(crate) store: Arc<Store>,
     pub(crate) credentials: Arc<NodeCredentials>,
     /// A permit for each connection of a client, and how many there are in all.
@@ -43,7 +49,7 @@ impl StatusSource {
     pub(crate) async fn status(&self) -> NodeStatus {
         let not_after_s = self.credentials.not_after_s();
         let mut alarms: Vec<String> = certificate_alarm(&self.name, not_after_s, clock::wall()).into_iter().collect();
-        let control = self.driver.status().await;
+        let (control, upkeep) = tokio::join!(self.driver.status(), self.upkeep.report());
         if control.is_none() {
             let text = "the control plane of this node does not answer: it stopped or is overloaded; its log says why";
             alarms.push(text.into());
@@ -71,8 +77,10 @@ impl StatusSource {
             bytes: stats.bytes as u64,
             bytes_max: self.store.memory_limit_bytes() as u64,
             clients: u32::try_from(clients).unwrap_or(u32::MAX),
+            upkeep: upkeep.as_ref().and_then(upkeep_status),
             alarms,
         };
+        status.alarms.extend(status.upkeep.as_ref().into_iter().flat_map(data_alarms));
         if let Some(control) = control {
             status.epoch = control.epoch;
             status.standing = control.standing;
@@ -86,6 +94,26 @@ impl StatusSource {
         status.alarms.truncate(ALARMS_MAX);
         status
     }
+}
+
+/// What to say of the copies of what the node holds.
+fn data_alarms(upkeep: &UpkeepStatus) -> Vec<String> {
+    let mut alarms = Vec::new();
+    if upkeep.is_paused {
+        alarms.push("handoff is paused: no ring change ends before quoit handoff resume".into());
+    }
+    if upkeep.unoffered_slots > 0 {
+        alarms.push(format!(
+            "{} slots were given up before their owners were within reach for what was written here last: such writes may be \
+             lost",
+            upkeep.unoffered_slots
+        ));
+    }
+    if let Some(takes) = upkeep.takes.as_ref().filter(|takes| takes.slots_skipped > 0) {
+        let skipped = takes.slots_skipped;
+        alarms.push(format!("{skipped} slots are taken over without one of their owners, which is down"));
+    }
+    alarms
 }
 
 /// What to say of a certificate that is valid until `not_after_s`.

@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use quoit_proto_types::{
     View, codec,
     frame::{FrameError, FrameHeader, HEADER_BYTES},
@@ -12,19 +12,23 @@ use quoit_proto_types::{
     limits,
     message::{
         admin::{AdminReply, AdminRequest},
-        client::{Expiry, KeyHeader, Refusal, WriteHeader},
+        client::{Expiry, KeyHeader, ReadHeader, Refusal, ValueHeader, WriteHeader, Written},
         heartbeat::Heartbeat,
         peer::PeerMessage,
+        replica::{EntryHeader, PutHeader, Stored},
         session::{FEATURES, Hello, HelloAck, VERSIONS},
+        transfer::{EntryBlock, EntryBlockWriter, TransferReply, TransferRequest},
     },
     view::ViewDelta,
 };
 
 /// The name of every target, which is also that of its folder in the corpus, and what it does.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     ("frame_header", frame_header),
     ("hello", hello),
     ("client_messages", client_messages),
+    ("replica", replica),
+    ("transfer", transfer),
     ("peer_message", peer_message),
     ("view", view),
     ("view_delta", view_delta),
@@ -87,6 +91,14 @@ pub fn client_messages(data: &[u8]) {
         header.encode(&mut out);
         assert_eq!(KeyHeader::decode(&out), Ok(header));
     }
+    if let Ok(header) = ReadHeader::decode(data) {
+        assert!((1..=limits::KEY_BYTES_MAX).contains(&header.key.len()));
+        let mut out = BytesMut::new();
+        header.encode(&mut out);
+        assert_eq!(ReadHeader::decode(&out), Ok(header));
+    }
+    prefix_survives::<ValueHeader>(data);
+    prefix_survives::<Written>(data);
     if let Ok((header, value)) = WriteHeader::decode(data) {
         assert!((1..=limits::KEY_BYTES_MAX).contains(&header.key.len()));
         assert!(data.ends_with(value));
@@ -110,6 +122,51 @@ pub fn client_messages(data: &[u8]) {
         assert_eq!((again.code, again.argument), (refusal.code, refusal.argument));
         assert!(refusal.text.starts_with(&again.text));
     }
+}
+
+/// What is asked of replicas, and answered.
+pub fn replica(data: &[u8]) {
+    if let Ok((header, value)) = PutHeader::decode(data) {
+        assert!((1..=limits::KEY_BYTES_MAX).contains(&header.key.len()));
+        assert!(data.ends_with(value));
+        let mut out = BytesMut::new();
+        header.encode(&mut out);
+        out.extend_from_slice(value);
+        assert_eq!(PutHeader::decode(&out), Ok((header, value)));
+    }
+    prefix_survives::<Stored>(data);
+    prefix_survives::<EntryHeader>(data);
+}
+
+/// What nodes ask of each other in the background. The entries behind a message end with the first that is none.
+pub fn transfer(data: &[u8]) {
+    let body = Bytes::copy_from_slice(data);
+    if let Ok((request, entries)) = TransferRequest::decode(&body) {
+        assert!(data.ends_with(entries.as_bytes()));
+        let again = Bytes::from(bytes(&request, |request, out| request.encode(&entries, out)));
+        assert_eq!(TransferRequest::decode(&again), Ok((request, entries.clone())));
+        entries_survive(&entries);
+    }
+    if let Ok((reply, entries)) = TransferReply::decode(&body) {
+        assert!(data.ends_with(entries.as_bytes()));
+        let again = Bytes::from(bytes(&reply, |reply, out| reply.encode(&entries, out)));
+        assert_eq!(TransferReply::decode(&again), Ok((reply, entries.clone())));
+        entries_survive(&entries);
+    }
+}
+
+fn entries_survive(block: &EntryBlock) {
+    let mut writer = EntryBlockWriter::default();
+    let mut read = Vec::new();
+    let mut entries = block.entries();
+    for entry in entries.by_ref().map_while(Result::ok) {
+        assert!((1..=limits::KEY_BYTES_MAX).contains(&entry.key.len()));
+        writer.push(&entry);
+        read.push(entry);
+    }
+    assert!(entries.next().is_none(), "after an error there are no more");
+    let again = writer.finish();
+    assert!(again.entries().map(|entry| entry.expect("what was written is read")).eq(read));
 }
 
 /// What nodes say to each other.
@@ -171,6 +228,14 @@ fn survives<M: Debug + PartialEq, E: Debug + PartialEq>(
     decode: impl FnOnce(&[u8]) -> Result<M, E>,
 ) {
     assert_eq!(decode(&bytes(message, encode)).as_ref(), Ok(message));
+}
+
+/// Asserts that a header in front of a value is the same after it was written and read.
+fn prefix_survives<M: Debug + PartialEq + serde::Serialize + serde::de::DeserializeOwned>(data: &[u8]) {
+    if let Ok((header, _)) = codec::decode_prefix::<M>(data, "header") {
+        let out = bytes(&header, codec::encode);
+        assert_eq!(codec::decode_prefix::<M>(&out, "header"), Ok((header, &[][..])));
+    }
 }
 
 fn bytes<M>(message: &M, encode: impl FnOnce(&M, &mut BytesMut)) -> Vec<u8> {

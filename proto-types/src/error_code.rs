@@ -69,6 +69,13 @@ error_codes! {
     DeadlinePassed = 8, AfterDelay, "the deadline passed before the node acted";
     /// The request's fence is newer than the node's. Argument: the node's epoch.
     NodeBehind = 9, AfterDelay, "the node has not installed the newest view yet";
+    /// Not as many nodes as the level asks for hold it. Argument: how many do.
+    Unavailable = 10, AfterDelay, "too few nodes could be reached";
+    /// A clock is ahead of others by more than is tolerated, so its writes would hide those of others. Argument:
+    /// milliseconds.
+    ClockSkew = 11, AfterDelay, "a clock is too far ahead";
+    /// The write is older than what has been collected. It must be stamped anew.
+    TooOld = 12, AfterDelay, "the write is older than what has been collected";
     /// The message breaks the protocol.
     Protocol = 20, Never, "the message breaks the protocol";
     /// No protocol version in common. The text names both ranges.

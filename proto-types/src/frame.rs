@@ -69,26 +69,40 @@ frame_types! {
     ViewWatch = 5, 0;
     /// What makes the node's view of an earlier one: [`crate::view::ViewDelta`].
     ViewDelta = 6, limits::VIEW_BYTES_MAX;
-    /// Reads a key: [`crate::message::client::KeyHeader`].
+    /// Reads a key: [`crate::message::client::ReadHeader`].
     Get = 16, limits::REQUEST_HEADER_BYTES_MAX;
     /// Writes a key: [`crate::message::client::WriteHeader`], then the value.
     Set = 17, limits::VALUE_BYTES_MAX + limits::REQUEST_HEADER_BYTES_MAX;
-    /// Removes a key: [`crate::message::client::KeyHeader`].
+    /// Removes a key: [`crate::message::client::WriteHeader`].
     Delete = 18, limits::REQUEST_HEADER_BYTES_MAX;
     /// Changes a key's expiry and marks it used: [`crate::message::client::WriteHeader`].
     Touch = 19, limits::REQUEST_HEADER_BYTES_MAX;
-    /// Asks how long a key lives: [`crate::message::client::KeyHeader`].
+    /// Asks how long a key lives: [`crate::message::client::ReadHeader`].
     TimeToLive = 20, limits::REQUEST_HEADER_BYTES_MAX;
-    /// The value, raw.
-    Value = 32, limits::VALUE_BYTES_MAX;
-    /// Done; no body.
-    Done = 33, 0;
+    /// Found: [`crate::message::client::ValueHeader`], then the value.
+    Value = 32, limits::VALUE_BYTES_MAX + limits::REPLY_HEADER_BYTES_MAX;
+    /// Done: [`crate::message::client::Written`].
+    Done = 33, limits::REPLY_HEADER_BYTES_MAX;
     /// No such key; no body.
     Miss = 34, 0;
     /// The remaining life: [`crate::message::client::Expiry`].
     Remaining = 35, 16;
     /// Refused: [`crate::message::client::Refusal`].
     Refusal = 47, limits::REFUSAL_BYTES_MAX;
+    /// Hands an entry to a replica: [`crate::message::replica::PutHeader`], then the value.
+    ReplicaPut = 48, limits::VALUE_BYTES_MAX + limits::REQUEST_HEADER_BYTES_MAX;
+    /// Asks a replica for its entry: [`crate::message::client::KeyHeader`].
+    ReplicaGet = 49, limits::REQUEST_HEADER_BYTES_MAX;
+    /// Held: [`crate::message::replica::Stored`].
+    Stored = 50, 8;
+    /// The replica's entry: [`crate::message::replica::EntryHeader`], then the value.
+    Entry = 51, limits::VALUE_BYTES_MAX + limits::REPLY_HEADER_BYTES_MAX;
+    /// The replica has no entry; no body.
+    Absent = 52, 0;
+    /// In the background: [`crate::message::transfer::TransferRequest`], then entries.
+    Transfer = 56, limits::TRANSFER_BODY_BYTES_MAX;
+    /// Its answer: [`crate::message::transfer::TransferReply`], then entries.
+    TransferReply = 57, limits::TRANSFER_BODY_BYTES_MAX;
     /// Between nodes: [`crate::message::peer::PeerMessage`].
     Peer = 64, limits::PEER_MESSAGE_BYTES_MAX;
     /// Of an administrator: [`crate::message::admin::AdminRequest`].

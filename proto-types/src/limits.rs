@@ -12,8 +12,11 @@ pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest value that travels on a shared lane. A larger one gets a stream of its own, so that it delays nobody.
 pub const LANE_VALUE_BYTES_MAX: usize = 64 * 1024;
 
-/// Room for the postcard header in front of a value: keyspace, key length, key, expiry.
-pub const REQUEST_HEADER_BYTES_MAX: usize = KEY_BYTES_MAX + 32;
+/// Room for the postcard header in front of a value: keyspace, key length, key, stamp.
+pub const REQUEST_HEADER_BYTES_MAX: usize = KEY_BYTES_MAX + 64;
+
+/// Room for the postcard header in front of a value that is answered: version, stamp.
+pub const REPLY_HEADER_BYTES_MAX: usize = 64;
 
 /// Longest frame body on a lane.
 pub const LANE_BODY_BYTES_MAX: usize = LANE_VALUE_BYTES_MAX + REQUEST_HEADER_BYTES_MAX;
@@ -21,9 +24,9 @@ pub const LANE_BODY_BYTES_MAX: usize = LANE_VALUE_BYTES_MAX + REQUEST_HEADER_BYT
 /// Longest `Hello` and `HelloAck`.
 pub const HELLO_BYTES_MAX: usize = 512;
 
-/// Longest encoded view. No valid view is longer: with the longest names, addresses and reasons, the most members are
-/// 5 MB.
-pub const VIEW_BYTES_MAX: usize = 5 * 1024 * 1024;
+/// Longest encoded view. No valid view is longer: with the longest names, addresses and reasons, and every zone about to
+/// change, the most members are 6 MB.
+pub const VIEW_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// Longest message between nodes: the largest carries a view.
 pub const PEER_MESSAGE_BYTES_MAX: usize = VIEW_BYTES_MAX + 1024;
@@ -43,8 +46,23 @@ pub const VNODES_MAX: u32 = 4096;
 /// Most vnodes of all members together: building the ring takes some 40 bytes for each.
 pub const TOKENS_MAX: u32 = 4 * 1024 * 1024;
 
-/// Most owners of one slot.
+/// Most owners of one slot, unless every node is to own all: [`REPLICATION_ALL`].
 pub const REPLICATION_MAX: u8 = 7;
+
+/// In place of a number of owners: every node owns every slot.
+pub const REPLICATION_ALL: u8 = u8::MAX;
+
+/// Entries of one answer in the background take about this many bytes at most, and one entry more.
+pub const TRANSFER_PAGE_BYTES: usize = 256 * 1024;
+
+/// Longest body of a background request or answer: a full page, one entry of the longest, and what stands in front.
+pub const TRANSFER_BODY_BYTES_MAX: usize = TRANSFER_PAGE_BYTES + VALUE_BYTES_MAX + KEY_BYTES_MAX + 64 * 1024;
+
+/// Most slots that one background request may ask about one by one.
+pub const TRANSFER_SLOTS_MAX: usize = 4096;
+
+/// Most entries that one background request may name.
+pub const TRANSFER_HANDLES_MAX: usize = 4096;
 
 /// Requests a client keeps in flight on one lane; one more fails at once as `Busy`.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
@@ -67,6 +85,9 @@ pub const ADMIN_REQUEST_BYTES_MAX: usize = 1024;
 
 /// Longest answer to an administrator: the largest carries a view.
 pub const ADMIN_REPLY_BYTES_MAX: usize = VIEW_BYTES_MAX + 1024;
+
+/// Most nodes that a node names as those it hands slots to, or takes them from.
+pub const HANDOFF_PEERS_MAX: usize = 256;
 
 /// Most views of the past that a node tells.
 pub const VIEW_LOG_MAX: usize = 1024;

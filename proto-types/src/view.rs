@@ -18,7 +18,7 @@ use crate::{
 
 pub use address::{Address, AddressError};
 pub use change::Change;
-pub use config::{OUT_AFTER_S_DEFAULT, TimingProfile, UnknownProfile, ViewConfig};
+pub use config::{OUT_AFTER_S_DEFAULT, REPLICATION_DEFAULT, TimingProfile, UnknownProfile, ViewConfig};
 pub use delta::{DeltaError, OwnersDelta, TargetDelta, ViewDelta};
 pub use log::ViewRecord;
 
@@ -84,6 +84,10 @@ pub struct Member {
     pub priority: u8,
     /// The protocol versions it speaks.
     pub versions: VersionRange,
+    /// What the ring in force still goes by, if its zone or its weight has changed and the ring has not followed yet. The
+    /// ring that is to be goes by the member's own, unless it only [replaces lives](View::replaces_lives), or the member is
+    /// named although it has no weight: then others must have its slots first, and it keeps its place until they do.
+    pub placed: Option<Placed>,
     /// Whether it answers.
     pub live: Liveness,
     /// Whether it answers, but so much later than others that a majority of those who ask it says so. A hint for routing: it
@@ -91,6 +95,15 @@ pub struct Member {
     pub degraded: bool,
     /// Whether it is to stay.
     pub intent: Intent,
+}
+
+/// What places a member's slots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// Where it stands.
+    pub zone: Zone,
+    /// Its weight.
+    pub vnodes: u32,
 }
 
 /// An owner of data: a member in one life. A restart empties the memory, so it makes another owner.
@@ -127,6 +140,9 @@ pub struct ViewFields {
     /// Every member, in the order of their ordinals.
     #[serde(deserialize_with = "codec::at_most::<{ limits::MEMBERS_MAX }, _, _>")]
     pub members: Vec<Member>,
+    /// How many owners a slot has under the ring in force. What the configuration wants may be another number: the ring
+    /// follows it step by step.
+    pub copies: u8,
     /// The owners now in force.
     #[serde(deserialize_with = "codec::at_most::<{ limits::MEMBERS_MAX }, _, _>")]
     pub ring: Vec<Owner>,
@@ -249,21 +265,53 @@ impl View {
 
     /// The ring in force.
     pub fn ring(&self) -> Ring {
-        self.ring_of(&self.0.ring)
+        self.build(&self.0.ring, Member::placed, self.0.copies)
     }
 
-    /// The ring of `owners`.
-    pub fn ring_of(&self, owners: &[Owner]) -> Ring {
+    /// The ring to be, while a ring change is under way.
+    pub fn target_ring(&self) -> Option<Ring> {
+        self.0.target.as_ref().map(|target| self.ring_towards(target))
+    }
+
+    /// The ring to be, if `target` were the owners-to-be.
+    pub fn ring_towards(&self, target: &[Owner]) -> Ring {
+        let placed = if self.replaces_lives(target) { Member::placed } else { Member::to_be_placed };
+        self.build(target, placed, self.copies_towards(target))
+    }
+
+    /// Whether a change to `target` would only replace lives: the same members own, some in another life.
+    ///
+    /// Such a change goes by the placement and by the number of copies in force, whatever else is wanted: who restarted takes
+    /// the place that it had, for which nobody else must be up. What else is wanted is for a change of its own.
+    pub fn replaces_lives(&self, target: &[Owner]) -> bool {
+        let ring = &self.0.ring;
+        let same = |(old, new): (&Owner, &Owner)| old.ordinal == new.ordinal;
+        ring.len() == target.len() && ring.iter().zip(target).all(same) && ring != target
+    }
+
+    /// How many owners a slot would have, as far as there are so many, after a change to `target`.
+    pub fn copies_towards(&self, target: &[Owner]) -> u8 {
+        if self.replaces_lives(target) {
+            return self.0.copies;
+        }
+        next_copies(self.0.copies, self.0.config.replication, self.owners_in_force())
+    }
+
+    /// How many nodes have slots under the ring in force.
+    pub fn owners_in_force(&self) -> usize {
+        let owns = |owner: &&Owner| self.member(owner.ordinal).is_some_and(|member| member.placed().1 > 0);
+        self.0.ring.iter().filter(owns).count()
+    }
+
+    /// The ring of `owners`, each `placed` as that says, with `copies` owners for each slot.
+    fn build(&self, owners: &[Owner], placed: fn(&Member) -> (&Zone, u32), copies: u8) -> Ring {
         let owners = owners.iter().filter_map(|owner| self.member(owner.ordinal));
-        let members: Vec<_> = owners
-            .map(|member| RingMember {
-                ordinal: member.ordinal,
-                node_id: member.node_id,
-                zone: member.zone.clone(),
-                vnodes: member.vnodes,
-            })
-            .collect();
-        Ring::build(&members, self.0.config.slots, self.0.config.replication)
+        let member = |member: &Member| {
+            let (zone, vnodes) = placed(member);
+            RingMember { ordinal: member.ordinal, node_id: member.node_id, zone: zone.clone(), vnodes }
+        };
+        let members: Vec<_> = owners.map(member).collect();
+        Ring::build(&members, self.0.config.slots, copies)
     }
 
     /// `owners` in the order in which to ask them, where one is enough: those that are up and quick, those that are up, the
@@ -300,6 +348,35 @@ impl View {
     }
 }
 
+/// How many owners a slot has after the next ring change, if it has `copies` now, as far as there are `owners` nodes for them,
+/// and `wanted` are wanted.
+///
+/// It grows at once. It shrinks by one at a time: of the owners that hold a write, only one may be lost with a change
+/// (PROTOCOL, T6). Copies for which there are no nodes are none.
+pub fn next_copies(copies: u8, wanted: u8, owners: usize) -> u8 {
+    let held = copies.min(u8::try_from(owners).unwrap_or(u8::MAX));
+    wanted.max(held.saturating_sub(1))
+}
+
+impl Member {
+    /// Where it stands and what it weighs on the ring in force.
+    pub fn placed(&self) -> (&Zone, u32) {
+        self.placed.as_ref().map_or((&self.zone, self.vnodes), |placed| (&placed.zone, placed.vnodes))
+    }
+
+    /// Where it stands and what it weighs on a ring that is to be and names it.
+    pub fn to_be_placed(&self) -> (&Zone, u32) {
+        if self.vnodes == 0 { self.placed() } else { (&self.zone, self.vnodes) }
+    }
+
+    /// Takes over a zone and a weight. If the ring in force has the member among its owners, it goes by the former ones still.
+    pub fn resettle(&mut self, zone: Zone, vnodes: u32, owns: bool) {
+        let (zone, vnodes) = (std::mem::replace(&mut self.zone, zone), std::mem::replace(&mut self.vnodes, vnodes));
+        let before = self.placed.take().unwrap_or(Placed { zone, vnodes });
+        self.placed = Some(before).filter(|before| owns && (&before.zone, before.vnodes) != (&self.zone, self.vnodes));
+    }
+}
+
 impl TryFrom<ViewFields> for View {
     type Error = InvalidView;
 
@@ -323,7 +400,10 @@ impl ViewFields {
         let is_member = |ordinal: Ordinal| self.is_member(ordinal);
         let known = known.filter(|known| known.0.cluster == self.cluster);
         let tokens: u64 = self.members.iter().map(|member| u64::from(member.vnodes)).sum();
-        let replication = 1..=limits::REPLICATION_MAX;
+        let placed = self.members.iter().filter_map(|member| member.placed.as_ref()).map(|placed| placed.vnodes);
+        let placed_tokens: u64 = placed.clone().map(u64::from).sum();
+        let copies = |copies| matches!(copies, 1..=limits::REPLICATION_MAX | limits::REPLICATION_ALL);
+        let stepping = |copies| matches!(copies, 1..=limits::REPLICATION_ALL);
         let rules = [
             (self.epoch > Epoch::GENESIS, "epoch 0 has no view"),
             (self.epoch <= EPOCH_MAX, "the epoch is beyond any that a cluster can reach"),
@@ -335,12 +415,15 @@ impl ViewFields {
             (self.members.iter().all(|m| m.ordinal < self.next_ordinal), "an ordinal is not issued"),
             (self.members.iter().all(|m| m.vnodes <= limits::VNODES_MAX), "too many vnodes"),
             (tokens <= u64::from(limits::TOKENS_MAX), "too many vnodes in all"),
+            (placed.max().is_none_or(|vnodes| vnodes <= limits::VNODES_MAX), "too many vnodes on the ring in force"),
+            (placed_tokens <= u64::from(limits::TOKENS_MAX), "too many vnodes on the ring in force in all"),
             (self.members.iter().all(|m| self.derives(m, known)), "a node id does not follow from its name"),
             ((1..=limits::VOTERS_MAX).contains(&self.voters.len()), "it has no voters, or too many"),
             (self.voters.is_sorted_by(|a, b| a < b), "voters are not in order"),
             (self.voters.iter().all(|voter| is_member(*voter)), "a voter is not a member"),
             (is_member(self.coordinator), "the coordinator is not a member"),
-            (replication.contains(&self.config.replication), "replication is out of range"),
+            (copies(self.config.replication), "replication is out of range"),
+            (stepping(self.copies), "there are no copies"),
             (self.config.ring_algorithm == RING_ALGORITHM, "the ring algorithm is unknown"),
             (self.fence.value() <= self.epoch.value(), "the fence is ahead of the epoch"),
             (self.changes.len() <= limits::CHANGES_MAX, "it tells too many changes"),

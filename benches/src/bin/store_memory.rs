@@ -19,9 +19,10 @@ use std::{env, fs, thread};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, ValueEnum};
-use quoit_core::store::{EvictionPolicy, Expiry};
-use quoit_core::time::Timestamp;
+use quoit_core::store::{EvictionPolicy, Expiry, Origin, Record};
+use quoit_core::{planted::data::DataPlanted, time::Wall};
 use quoit_node::store::{Store, StoreConfig};
+use quoit_proto_types::{Fence, Hlc, SlotCount, Stamp, Version};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, Zipf};
@@ -31,6 +32,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// As in a node: free pages go back to the system within a quarter of a second.
 const MALLOC_CONF: &str = "background_thread:true,dirty_decay_ms:250,muzzy_decay_ms:0";
+
+/// Of a store that no ring change has sealed.
+const FENCE: Fence = Fence::new(0);
 
 /// Longer than the allocator keeps free pages.
 const SETTLE: Duration = Duration::from_secs(4);
@@ -217,8 +221,12 @@ fn measure(args: &Args, mix: &Mix) -> anyhow::Result<()> {
         Policy::Slru => EvictionPolicy::SegmentedLru,
         Policy::Lru => EvictionPolicy::Lru,
     };
-    let store = Store::new(StoreConfig { memory_limit_bytes: limit, value_bytes_max: MIB, policy, seed: 42 });
-    let clock = AtomicU64::new(0);
+    let planted = DataPlanted::NOTHING;
+    let store = Store::new(StoreConfig { memory_limit_bytes: limit, value_bytes_max: MIB, policy, seed: 42, planted });
+    store.prepare(SlotCount::DEFAULT);
+    // As a node that holds the only copy of everything.
+    store.set_shadowing(false);
+    let clock = AtomicU64::new(1);
     for (number, phase) in mix.phases.iter().enumerate() {
         let filling = AtomicBool::new(true);
         let peak = thread::scope(|scope| -> anyhow::Result<u64> {
@@ -248,7 +256,7 @@ fn measure(args: &Args, mix: &Mix) -> anyhow::Result<()> {
             sampler.join().map_err(|_| anyhow::anyhow!("the sampler panicked"))?
         })?;
         if phase.pattern == Pattern::Expired {
-            while store.expire(Timestamp::MAX, 1000) > 0 {}
+            while store.expire(Wall::from_millis(u64::MAX), 1000) > 0 {}
         }
         thread::sleep(SETTLE);
         let raw = resident()?;
@@ -270,7 +278,7 @@ fn resident() -> anyhow::Result<u64> {
 /// One thread that fills the store.
 struct Filler<'a> {
     store: &'a Store,
-    /// Microseconds; one passes with each write of any thread.
+    /// Milliseconds; one passes with each write of any thread.
     clock: &'a AtomicU64,
     source: &'a [u8],
     phase: &'a Phase,
@@ -287,22 +295,25 @@ impl Filler<'_> {
         let started = Instant::now();
         let mut written = 0;
         while written < self.bytes {
-            let now = Timestamp::from_micros(self.clock.fetch_add(1, Ordering::Relaxed));
+            let now = Wall::from_millis(self.clock.fetch_add(1, Ordering::Relaxed));
             let key = match self.phase.pattern {
                 Pattern::Fresh | Pattern::Expiring | Pattern::Expired => rng.random(),
                 Pattern::Overwrite => rng.random_range(0.0..fitting * 2.0).floor(),
                 Pattern::ReadThrough => zipf.sample(&mut rng),
             };
             let key = u128::from(f64::to_bits(key)).to_be_bytes();
-            if self.phase.pattern == Pattern::ReadThrough && self.store.get_with(now, &key, |_| ()).is_some() {
+            let read = || self.store.get_with(now, FENCE, &key, |entry| entry.is_some());
+            if self.phase.pattern == Pattern::ReadThrough && read().expect("the only fence there is") {
                 written += 1;
                 continue;
             }
             let value = &self.source[..self.size(&mut rng)];
-            let stored = self.store.set(now, &key, value, self.expiry(&mut rng, fitting));
+            let version = Version { hlc: Hlc::from_millis(now.as_millis()), ..Version::default() };
+            let stamp = Stamp::value(version, self.expiry(&mut rng, fitting).expires_at_ms(now));
+            let stored = self.store.apply(now, FENCE, Origin::Write, stamp, Record::new(&key, value));
             stored.expect("every shard has room for the largest value");
             written += value.len() + ENTRY_BYTES;
-            if now.as_micros().is_multiple_of(1024) {
+            if now.as_millis().is_multiple_of(1024) {
                 self.store.expire(now, 4096);
             }
             self.pace(started, written);
@@ -324,7 +335,7 @@ impl Filler<'_> {
             Pattern::Fresh | Pattern::Overwrite | Pattern::ReadThrough => Expiry::Never,
             // The clock ticks once for each write, so the entries that fit last about as many ticks.
             Pattern::Expiring | Pattern::Expired => {
-                Expiry::After(Duration::from_secs_f64(rng.random_range(0.0..4.0) * fitting / 1e6))
+                Expiry::After(Duration::from_secs_f64(rng.random_range(0.0..4.0) * fitting / 1e3))
             }
         }
     }

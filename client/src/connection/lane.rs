@@ -30,16 +30,34 @@ const CHUNKS_AT_ONCE: usize = 32;
 const STUCK_BYTES: usize = 32 * 1024;
 
 /// Why a request got no reply.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Unanswered {
     /// Its deadline passed.
     Timeout,
     /// The connection was lost.
     Lost(Arc<str>),
+    /// It is late, and may yet come.
+    Late(Answer),
 }
 
 /// What a caller waits for.
 pub(crate) type Answer = oneshot::Receiver<Result<Reply, Unanswered>>;
+
+/// How long a caller waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// When it gives up.
+    pub(crate) deadline: Instant,
+    /// When it wants to be told that there is no answer yet. It is told once.
+    pub(crate) late: Option<Instant>,
+}
+
+impl Patience {
+    /// Waits in silence.
+    pub(crate) fn until(deadline: Instant) -> Self {
+        Self { deadline, late: None }
+    }
+}
 
 /// A request that was queued.
 #[derive(Debug)]
@@ -78,7 +96,7 @@ struct Queue {
 #[derive(Debug)]
 struct Pending {
     generation: u32,
-    deadline: Instant,
+    patience: Patience,
     answer: oneshot::Sender<Result<Reply, Unanswered>>,
 }
 
@@ -93,9 +111,9 @@ impl Lane {
         &self,
         request: &Request<'_>,
         header: FrameHeader,
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<Started, NotQueued> {
-        self.push(self.lock(), request, header, deadline)
+        self.push(self.lock(), request, header, patience)
     }
 
     /// The same, unless the lane is full, or frames have piled up as they do while it waits for a lost packet.
@@ -103,11 +121,11 @@ impl Lane {
         &self,
         request: &Request<'_>,
         header: FrameHeader,
-        deadline: Instant,
+        patience: Patience,
     ) -> Option<Result<Started, NotQueued>> {
         let queue = self.lock();
         let free = queue.unsent.len() <= STUCK_BYTES && queue.pending.len() < limits::REQUESTS_IN_FLIGHT_MAX;
-        free.then(|| self.push(queue, request, header, deadline))
+        free.then(|| self.push(queue, request, header, patience))
     }
 
     fn push(
@@ -115,7 +133,7 @@ impl Lane {
         mut queue: MutexGuard<'_, Queue>,
         request: &Request<'_>,
         mut header: FrameHeader,
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<Started, NotQueued> {
         if let Some(reason) = &queue.lost {
             return Err(NotQueued::Lost(Arc::clone(reason)));
@@ -130,7 +148,7 @@ impl Lane {
         let (answer, receiver) = oneshot::channel();
         queue.generation = queue.generation.wrapping_add(1) & 0x00ff_ffff;
         let generation = queue.generation;
-        let index = queue.pending.insert(Pending { generation, deadline, answer });
+        let index = queue.pending.insert(Pending { generation, patience, answer });
         header.request = self.request_id(generation, index);
         let was_empty = queue.unsent.is_empty();
         request.encode(header, &mut queue.unsent);
@@ -156,18 +174,24 @@ impl Lane {
         let queue = self.lock();
         let (generation, index) = parts(request);
         let pending = queue.pending.get(index)?;
-        (pending.generation == generation && !pending.answer.is_closed()).then_some(pending.deadline)
+        (pending.generation == generation && !pending.answer.is_closed()).then_some(pending.patience.deadline)
     }
 
-    /// Gives up every request whose deadline has passed; says whether any is left.
+    /// Gives up every request whose deadline has passed, and tells callers who want to know of answers that are late; says
+    /// whether any is left.
     pub(crate) fn sweep(&self, now: Instant) -> bool {
         let mut queue = self.lock();
-        let due: Vec<usize> = queue.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(i, _)| i).collect();
-        let late: Vec<Pending> = due.into_iter().map(|index| queue.pending.remove(index)).collect();
+        let due: Vec<usize> =
+            queue.pending.iter().filter(|(_, p)| p.patience.deadline <= now).map(|(i, _)| i).collect();
+        let given_up: Vec<Pending> = due.into_iter().map(|index| queue.pending.remove(index)).collect();
+        let late: Vec<_> = queue.pending.iter_mut().filter_map(|(_, pending)| pending.turn_late(now)).collect();
         let busy = !queue.pending.is_empty();
         drop(queue);
-        for pending in late {
+        for pending in given_up {
             let _ = pending.answer.send(Err(Unanswered::Timeout));
+        }
+        for (told, answer) in late {
+            let _ = told.send(Err(Unanswered::Late(answer)));
         }
         busy
     }
@@ -239,6 +263,15 @@ impl Lane {
     }
 }
 
+impl Pending {
+    /// If its answer is late, and that is to be told: whom to tell, and where the answer comes from then on.
+    fn turn_late(&mut self, now: Instant) -> Option<(oneshot::Sender<Result<Reply, Unanswered>>, Answer)> {
+        self.patience.late.take_if(|late| *late <= now)?;
+        let (answer, receiver) = oneshot::channel();
+        Some((std::mem::replace(&mut self.answer, answer), receiver))
+    }
+}
+
 impl Queue {
     fn take(&mut self, request: RequestId) -> Option<Pending> {
         let (generation, index) = parts(request);
@@ -257,4 +290,54 @@ fn parts(request: RequestId) -> (u32, usize) {
     let [_, generation @ .., a, b, c, d] = request.value().to_be_bytes();
     let [g, h, i] = generation;
     (u32::from_be_bytes([0, g, h, i]), u32::from_be_bytes([a, b, c, d]) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quoit_proto_types::{
+        Epoch, Fence,
+        frame::{FrameType, HEADER_BYTES},
+    };
+
+    use super::*;
+
+    fn header(kind: FrameType) -> FrameHeader {
+        FrameHeader::new(kind, RequestId::default(), Fence::default(), Epoch::GENESIS)
+    }
+
+    /// Answers the one request that is queued.
+    fn answer(lane: &Lane, queued: &BytesMut) {
+        let sent = FrameHeader::decode(queued[..HEADER_BYTES].try_into().unwrap()).unwrap();
+        lane.complete(sent.request, Ok(Reply { header: header(FrameType::Miss), body: Bytes::new() }));
+    }
+
+    #[tokio::test]
+    async fn who_is_told_that_an_answer_is_late_gets_it_all_the_same() {
+        let (lane, start) = (Lane::new(0), Instant::now());
+        let after = |ms| start + Duration::from_millis(ms);
+        let patience = Patience { deadline: after(1000), late: Some(after(250)) };
+        let mut started = lane.start(&Request::ViewGet, header(FrameType::ViewGet), patience).unwrap();
+        let queued = lane.lock().unsent.split();
+        assert!(lane.sweep(after(249)) && started.answer.try_recv().is_err());
+        assert!(lane.sweep(after(250)));
+        let Ok(Err(Unanswered::Late(mut late))) = started.answer.await else { panic!("it is late") };
+        // It is told once.
+        assert!(lane.sweep(after(500)) && late.try_recv().is_err());
+        answer(&lane, &queued);
+        assert!(late.await.unwrap().is_ok());
+        assert!(!lane.sweep(after(501)));
+    }
+
+    #[tokio::test]
+    async fn a_late_answer_that_never_comes_is_given_up_at_the_deadline() {
+        let (lane, start) = (Lane::new(0), Instant::now());
+        let patience = Patience { deadline: start + Duration::from_millis(1000), late: Some(start) };
+        let started = lane.start(&Request::ViewGet, header(FrameType::ViewGet), patience).unwrap();
+        assert!(lane.sweep(start));
+        let Ok(Err(Unanswered::Late(late))) = started.answer.await else { panic!("it is late") };
+        assert!(!lane.sweep(patience.deadline));
+        assert!(matches!(late.await, Ok(Err(Unanswered::Timeout))));
+    }
 }

@@ -26,7 +26,7 @@ use self::{
 };
 pub(crate) use self::{
     control::Subscription,
-    lane::{NotQueued, Unanswered},
+    lane::{Answer, NotQueued, Patience, Unanswered},
 };
 use crate::{
     Effect,
@@ -131,35 +131,36 @@ impl Connection {
         self.quic.closed().await
     }
 
-    /// Sends `request` and waits for its reply. Cancel-safe: the reply of a dropped call is discarded.
+    /// Sends `request` and waits for its reply. Cancel-safe: the reply of a dropped call is discarded. Of a large value it is
+    /// not told whether its answer is late.
     pub(crate) async fn call(
         &self,
         request: &Request<'_>,
         header: FrameHeader,
-        deadline: Instant,
+        patience: Patience,
     ) -> Result<Result<Reply, Unanswered>, NotQueued> {
         if request.is_large() {
             // Boxed, as every rare path is: it would make each small request carry its state.
-            return Box::pin(self.call_large(request, header, deadline)).await;
+            return Box::pin(self.call_large(request, header, patience.deadline)).await;
         }
-        let started = self.start(request, header, deadline)?;
+        let started = self.start(request, header, patience)?;
         if started.first {
             self.shared.started.notify_one();
         }
-        Ok(started.answer.await.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into()))))
+        Ok(received(started.answer).await)
     }
 
     /// Queues a small request on the first lane, which keeps requests together, where batching pays. Reads pass a lane that
     /// waits for a lost packet. Writes do not: one that its caller gave up must not arrive after a later one.
-    fn start(&self, request: &Request<'_>, header: FrameHeader, deadline: Instant) -> Result<Started, NotQueued> {
+    fn start(&self, request: &Request<'_>, header: FrameHeader, patience: Patience) -> Result<Started, NotQueued> {
         let lanes = &self.shared.lanes;
         if request.effect_if_unanswered() == Effect::None {
-            let free = lanes.iter().find_map(|lane| lane.start_unless_stuck(request, header, deadline));
+            let free = lanes.iter().find_map(|lane| lane.start_unless_stuck(request, header, patience));
             if let Some(started) = free {
                 return started;
             }
         }
-        lanes[0].start(request, header, deadline)
+        lanes[0].start(request, header, patience)
     }
 
     /// Sends a request with a large value on a stream of its own, where it delays nobody.
@@ -193,6 +194,11 @@ impl Connection {
         };
         Ok(timeout_at(deadline, exchange).await.unwrap_or(Err(Unanswered::Timeout)))
     }
+}
+
+/// Waits for the answer to a request that is under way.
+pub(crate) async fn received(answer: Answer) -> Result<Reply, Unanswered> {
+    answer.await.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into())))
 }
 
 impl Drop for Connection {

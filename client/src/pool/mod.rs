@@ -22,6 +22,17 @@ use crate::{
     error::{DialError, Effect, RequestError},
 };
 
+/// How far a member is from being asked something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It can be.
+    Connected,
+    /// It is being dialled.
+    Dialled,
+    /// The last dial failed, and the next is put off.
+    Broken,
+}
+
 /// A member of the view, and the connection to it.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -74,6 +85,15 @@ impl Node {
         match &*self.state.borrow() {
             State::Ready(connection) => Some(Arc::clone(connection)),
             State::Connecting | State::Broken(_) => None,
+        }
+    }
+
+    /// Whether there is a connection, or may soon be one.
+    pub(crate) fn reach(&self) -> Reach {
+        match &*self.state.borrow() {
+            State::Ready(_) => Reach::Connected,
+            State::Connecting => Reach::Dialled,
+            State::Broken(_) => Reach::Broken,
         }
     }
 

@@ -28,6 +28,7 @@ fn member(index: u32) -> Member {
         vnodes: 8,
         priority: 0,
         versions: VERSIONS,
+        placed: None,
         live: Liveness::Up,
         degraded: false,
         intent: Intent::Stay,
@@ -47,6 +48,7 @@ fn fields(id: u128, epoch: u64) -> ViewFields {
         voters: [1, 2, 3].map(Ordinal::new).to_vec(),
         config: ViewConfig::default(),
         members: [1, 2, 3].map(member).to_vec(),
+        copies: 1,
         ring: [1, 2, 3].map(owner).to_vec(),
         target: None,
         fence: Fence::new(1),
@@ -236,14 +238,54 @@ async fn requests_turn_to_the_new_handle_of_a_member_that_restarted() {
 #[test]
 fn the_ring_is_built_anew_only_if_something_of_it_changed() {
     let old = view(1, 5);
-    let same = |change: fn(&mut ViewFields)| same_ring(&old, &changed(&old, change));
+    let same = |change: fn(&mut ViewFields)| {
+        let new = changed(&old, change);
+        let same = same_ring(&old, &new);
+        assert_eq!(same, old.ring() == new.ring(), "the ring itself says the same");
+        same
+    };
     assert!(same(|fields| fields.coordinator = Ordinal::new(2)));
     assert!(same(|fields| fields.members[1].live = Liveness::Down));
     assert!(same(|fields| fields.ring[0].boot = Boot::new(2)));
-    assert!(!same(|fields| fields.members[1].vnodes = 9));
-    assert!(!same(|fields| fields.members[1].zone = Some("a".parse().unwrap())));
+    // What is wanted is in force only with the next change of the ring.
+    assert!(same(|fields| fields.config.replication = 2));
+    assert!(same(|fields| fields.members[1].resettle(None, 9, true)));
+    assert!(!same(|fields| fields.members[1].resettle(None, 9, false)));
+    assert!(!same(|fields| fields.copies = 2));
     assert!(!same(|fields| fields.ring.truncate(2)));
-    assert!(!same(|fields| fields.config.replication = 2));
-    let other_ring = changed(&old, |fields| fields.members[1].vnodes = 9).ring();
-    assert_ne!(old.ring(), other_ring);
+    // With one copy it makes no difference where a node stands, but with more it may.
+    let zoned = changed(&old, |fields| fields.members[1].zone = Some("a".parse().unwrap()));
+    assert!(!same_ring(&old, &zoned));
+}
+
+/// The order in which members are asked for what is at `point`, and the first of them is said to be tried each time.
+fn order(topology: &Topology, point: HashPoint) -> Vec<u32> {
+    let mut tried = Vec::new();
+    while let Some(next) = topology.choose(point, &tried) {
+        tried.push(next);
+    }
+    tried.iter().map(|ordinal| ordinal.value()).collect()
+}
+
+#[tokio::test]
+async fn owners_that_are_up_are_asked_first_and_everybody_in_the_end() {
+    let dialler = hopeless_dialler();
+    let topology = |change: fn(&mut ViewFields)| {
+        let view = changed(&view(1, 5), |fields| {
+            fields.copies = 2;
+            change(fields);
+        });
+        Topology::first(view, Instant::now(), |member| Node::start(member, Arc::clone(&dialler), None, None))
+    };
+    // Neither is connected, as nobody has dialled yet.
+    let (up, down) = (topology(|_| ()), topology(|fields| fields.members[1].live = Liveness::Down));
+    for point in (0..64).map(|index| HashPoint::new(index << 58)) {
+        let owners: Vec<_> = up.ring.owners(up.ring.slots().slot_of(point)).iter().map(|owner| owner.value()).collect();
+        let found = order(&up, point);
+        assert_eq!((found.len(), &found[..2]), (3, &*owners));
+        let found = order(&down, point);
+        assert_eq!((found.len(), found[2]), (3, 2), "who is down is the last choice");
+        let up_owners: Vec<_> = owners.into_iter().filter(|owner| *owner != 2).collect();
+        assert_eq!(found[..up_owners.len()], up_owners);
+    }
 }

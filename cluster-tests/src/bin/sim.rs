@@ -10,7 +10,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use quoit_cluster_tests::{
     measure::{compare, cost, failover, mutants, quiet},
-    sim::{self, Failure, Mutant, Summary},
+    sim::{self, Failure, Mutant, Plan, Summary},
 };
 use serde_json::{Value, json};
 
@@ -32,6 +32,9 @@ struct Args {
     /// How many founders each cluster has; drawn from the seed if not said.
     #[arg(long)]
     members: Option<usize>,
+    /// Give the nodes data and clients, who read and write a few keys.
+    #[arg(long)]
+    data: bool,
     /// Go on after a violation, and list all of them.
     #[arg(long)]
     keep_going: bool,
@@ -80,7 +83,7 @@ fn main() -> anyhow::Result<ExitCode> {
     } else if let Some(kills) = args.failover {
         fail_over(&args, kills)?
     } else {
-        run_seeds(&args)
+        run_seeds(&args)?
     };
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -104,7 +107,7 @@ fn mutant(args: &Args) -> anyhow::Result<Mutant> {
 }
 
 fn replay(args: &Args, seed: u64) -> anyhow::Result<bool> {
-    let (lines, ended) = sim::replay(seed, args.members, mutant(args)?);
+    let (lines, ended) = sim::replay(plan(args, seed, mutant(args)?));
     for line in lines {
         say(line);
     }
@@ -120,12 +123,17 @@ fn replay(args: &Args, seed: u64) -> anyhow::Result<bool> {
     }
 }
 
-fn run_seeds(args: &Args) -> bool {
+fn plan(args: &Args, seed: u64, mutant: Mutant) -> Plan {
+    Plan { seed, founders: args.members, data: args.data || mutant.needs_data(), mutant }
+}
+
+fn run_seeds(args: &Args) -> anyhow::Result<bool> {
+    let mutant = mutant(args)?;
     let deadline = args.minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
     let (mut total, mut failures) = (Summary::default(), Vec::<Failure>::new());
     let bar = bar(args.seeds);
     for seed in args.from..args.from.saturating_add(args.seeds) {
-        match sim::run(seed, args.members, Mutant::None) {
+        match sim::run(plan(args, seed, mutant)) {
             Ok(run) => total += &run.summary,
             Err(failure) => {
                 bar.suspend(|| say(&failure));
@@ -146,17 +154,25 @@ fn run_seeds(args: &Args) -> bool {
     } else {
         say(line_of(&total));
     }
-    failures.is_empty()
+    Ok(failures.is_empty())
 }
 
 /// The last line: what all the runs came to.
 fn line_of(total: &Summary) -> String {
     let faults: Vec<String> = total.faults.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
     let untaken: Vec<&str> = total.rows.iter().filter(|(_, taken)| **taken == 0).map(|(row, _)| *row).collect();
+    let (writes, operations) = (total.writes, total.operations);
+    let data = match operations {
+        0 => String::new(),
+        _ => format!(
+            ", {operations} operations, {} of {} writes acknowledged, {} of them lost with too many copies",
+            writes.acknowledged, writes.begun, writes.excused
+        ),
+    };
     let rows = if untaken.is_empty() { "all".to_owned() } else { format!("all but {}", untaken.join("; ")) };
     format!(
         "{} seeds held: {:.1} simulated hours, {} steps, {} checks, {} views, {} elections, {} views finished for another, \
-         rows taken: {rows}, slowest settling {:?}, {} frozen, faults: {}",
+         rows taken: {rows}, slowest settling {:?}, {} frozen{data}, faults: {}",
         total.runs,
         total.hours(),
         total.steps,
@@ -173,7 +189,7 @@ fn line_of(total: &Summary) -> String {
 fn json_of(total: &Summary, failures: &[Failure]) -> Value {
     let failed = |failure: &Failure| {
         json!({
-            "seed": failure.seed,
+            "seed": failure.plan.seed,
             "invariant": failure.violation.invariant,
             "what": failure.violation.what,
             "replay": failure.replay(),
@@ -188,6 +204,10 @@ fn json_of(total: &Summary, failures: &[Failure]) -> Value {
         "elections": total.elections,
         "adopted": total.adopted,
         "frozen": total.frozen,
+        "operations": total.operations,
+        "writes": total.writes.begun,
+        "acknowledged": total.writes.acknowledged,
+        "excused": total.writes.excused,
         "slowest_settling_s": total.slowest_settling.as_secs_f64(),
         "faults": total.faults,
         "rows": total.rows,

@@ -14,6 +14,7 @@ use crate::sim::Actor;
 mod acceptors_keep_their_word;
 mod bounded;
 mod committed_by_a_majority_of_the_voters;
+pub mod data;
 mod down_only_by_majority;
 mod fence_never_regresses;
 mod installed_epochs_never_decrease;

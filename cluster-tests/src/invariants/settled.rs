@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use quoit_core::cluster::Standing;
+use quoit_core::cluster::{Standing, WaitingChange};
 use quoit_proto_types::{
     View,
     limits::VOTERS_MAX,
@@ -25,6 +25,8 @@ pub struct Settlement<'a> {
     pub role: ElectionRole,
     /// Where it stands.
     pub standing: Standing,
+    /// What it says the next ring change waits for.
+    pub waiting: Option<WaitingChange>,
 }
 
 /// What is not settled yet.
@@ -76,6 +78,7 @@ fn settled(living: &[Settlement<'_>]) -> Result<(), String> {
         }
     }
     let fields = view.fields();
+    let waits = living.iter().any(|one| one.waiting.as_ref().is_some_and(|waiting| is_true(view, waiting)));
     for Settlement { actor, standing, .. } in living {
         let member = view.member_of_instance(actor.instance).filter(|member| member.boot == actor.boot);
         let Some(member) = member else {
@@ -84,13 +87,13 @@ fn settled(living: &[Settlement<'_>]) -> Result<(), String> {
         let holds = fields.ring.iter().any(|owner| (owner.ordinal, owner.boot) == (member.ordinal, actor.boot));
         match (member.live, member.intent) {
             (Liveness::Down, _) => return Err(format!("{actor} is down in {}", view.epoch())),
-            (Liveness::Up, Intent::Leave | Intent::Lost) => {
+            (Liveness::Up, Intent::Leave | Intent::Lost) if !waits => {
                 return Err(format!("{actor} has not left in {}", view.epoch()));
             }
-            (Liveness::Up, Intent::Stay) if !holds && member.vnodes > 0 => {
+            (Liveness::Up, Intent::Stay) if !holds && member.vnodes > 0 && !waits => {
                 return Err(format!("{actor} is not in the ring of {}", view.epoch()));
             }
-            (Liveness::Up, Intent::Stay) => {}
+            (Liveness::Up, Intent::Stay | Intent::Leave | Intent::Lost) => {}
         }
     }
     if fields.target.is_some() {
@@ -106,5 +109,16 @@ fn settled(living: &[Settlement<'_>]) -> Result<(), String> {
         [one] => Err(format!("{} is the coordinator, but {} names another", one.actor, view.epoch())),
         [] => Err(format!("nobody is the coordinator in {}", view.epoch())),
         [one, other, ..] => Err(format!("{} and {} are coordinators", one.actor, other.actor)),
+    }
+}
+
+/// Whether a ring change has to wait, as is said: for members that are down, or for somebody to whom slots could go.
+fn is_true(view: &View, waiting: &WaitingChange) -> bool {
+    let down = |name| view.member_named(name).is_some_and(|member| member.live == Liveness::Down);
+    match waiting {
+        WaitingChange::Down(names) => !names.is_empty() && names.iter().all(down),
+        WaitingChange::NobodyElse(_) => {
+            view.members().iter().all(|member| member.intent != Intent::Stay || member.vnodes == 0)
+        }
     }
 }

@@ -155,6 +155,7 @@ pub(crate) fn ready_view(members: usize, options: &Options) -> View {
             versions: VERSIONS,
             live: Liveness::Up,
             degraded: false,
+            placed: None,
             intent: Intent::Stay,
         }
     };
@@ -170,6 +171,7 @@ pub(crate) fn ready_view(members: usize, options: &Options) -> View {
         coordinator: Ordinal::new(1),
         voters: ordinals.iter().copied().take(if members <= 7 { members } else { 5 }).collect(),
         config: ViewConfig { timing: options.timing, ..ViewConfig::default() },
+        copies: ViewConfig::default().replication,
         ring: ordinals.iter().map(|ordinal| Owner { ordinal: *ordinal, boot: Boot::new(1) }).collect(),
         members: all,
         target: None,

@@ -4,8 +4,8 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::table;
-use crate::sim::{self, DiskBug, Failure, Mutant};
-use quoit_core::planted::Bug;
+use crate::sim::{self, DiskBug, Failure, Mutant, Plan};
+use quoit_core::planted::{Bug, data::DataBug};
 
 /// How a search for one bug went.
 #[derive(Debug)]
@@ -41,14 +41,41 @@ pub const fn budget(mutant: Mutant) -> u64 {
             | Bug::SlowByOneMember
             | Bug::InstanceInherits
             | Bug::GuardIgnored
+            | Bug::GuardCountsOneOwner
+            | Bug::WeightNotStaged
             | Bug::NoPull => 100,
             Bug::Preemptive | Bug::NotSticky | Bug::YieldsForEver | Bug::UpAtOnce | Bug::NoSelfDoubt => 500,
             Bug::WrongVoterSet | Bug::RetiresEarly => 1_000,
+            Bug::ShrinksByTwo => 2_500,
             Bug::NameStolen => 2_000,
         },
         Mutant::Disk(bug) => match bug {
             DiskBug::LastWriteLost | DiskBug::PromisesLost | DiskBug::BootNotRaised => 100,
             DiskBug::InstanceGuessed => 4_000,
+        },
+        Mutant::Data(bug) => match bug {
+            DataBug::KeepsDataAfterLosingSlot
+            | DataBug::FloorIgnored
+            | DataBug::ScanBeforeSeal
+            | DataBug::DropsWithoutOffer
+            | DataBug::PurgeOnMajority => 1_000,
+            DataBug::DigestNotUpdatedOnExpiry
+            | DataBug::EqualVersionOverwrites
+            | DataBug::OlderWins
+            | DataBug::SealIgnored
+            | DataBug::OneSourceOnly
+            | DataBug::RepairDuringRound
+            | DataBug::HintAfterCollection
+            | DataBug::SyncedTooEarly
+            | DataBug::AckBeforeStored
+            | DataBug::SubstituteCountsForQuorum
+            | DataBug::JointWithoutNew
+            | DataBug::JointWithoutOld
+            | DataBug::RetryRestamps
+            | DataBug::AnyReplicaReadsInJoint
+            | DataBug::FenceIgnored
+            | DataBug::SkewIgnored
+            | DataBug::ExpiryLeavesNothing => 150,
         },
     }
 }
@@ -56,9 +83,10 @@ pub const fn budget(mutant: Mutant) -> u64 {
 /// Looks for `mutant`.
 pub fn search(mutant: Mutant) -> Search {
     let budget = budget(mutant);
-    let breaks = |seed| sim::run(seed, None, mutant).err();
+    let plan = |seed| Plan { seed, data: mutant.needs_data(), ..Plan::default() };
+    let breaks = |seed| sim::run(plan(seed).planted(mutant)).err();
     // What breaks without the bug as well does not show the bug.
-    let found = (0..budget).filter_map(breaks).find(|failure| sim::run(failure.seed, None, Mutant::None).is_ok());
+    let found = (0..budget).filter_map(breaks).find(|failure| sim::run(plan(failure.plan.seed)).is_ok());
     Search { mutant, budget, found }
 }
 
@@ -68,7 +96,7 @@ pub fn to_table(searches: &[Search]) -> Table {
     for Search { mutant, budget, found } in searches {
         let (seeds, by, how) = match found {
             Some(failure) => {
-                ((failure.seed + 1).to_string(), failure.violation.invariant, failure.violation.what.clone())
+                ((failure.plan.seed + 1).to_string(), failure.violation.invariant, failure.violation.what.clone())
             }
             None => ("-".to_owned(), "not found", String::new()),
         };
@@ -83,7 +111,7 @@ pub fn to_json(searches: &[Search]) -> Value {
         json!({
             "bug": search.mutant.to_string(),
             "budget": search.budget,
-            "seed": search.found.as_ref().map(|failure| failure.seed),
+            "seed": search.found.as_ref().map(|failure| failure.plan.seed),
             "invariant": search.found.as_ref().map(|failure| failure.violation.invariant),
         })
     };

@@ -296,11 +296,11 @@ async fn call(shared: Arc<Shared>, keys: Vec<String>) {
             let value = turn.to_string();
             let done = shared.client.set(key, &value).await;
             match &done {
-                Ok(()) => known.insert(key, (value, before.clone())),
+                Ok(_) => known.insert(key, (value, before.clone())),
                 // Whether it took effect is not known.
                 Err(_) => known.remove(key.as_str()),
             };
-            done.map(|()| None)
+            done.map(|_| None)
         } else {
             shared.client.get(key).await.map(Some)
         };

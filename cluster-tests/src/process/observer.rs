@@ -101,6 +101,7 @@ impl Observer {
                 AdminReply::ViewLog(_)
                 | AdminReply::ViewAt(_)
                 | AdminReply::Command(_)
+                | AdminReply::Handoff(_)
                 | AdminReply::Recovered { .. }
                 | AdminReply::NotRecovered { .. } => Err(out_of_protocol(name)),
             });
@@ -129,6 +130,7 @@ impl Observer {
             AdminReply::Status(_)
             | AdminReply::ViewLog(_)
             | AdminReply::Command(_)
+            | AdminReply::Handoff(_)
             | AdminReply::Recovered { .. }
             | AdminReply::NotRecovered { .. } => Err(out_of_protocol(node).into()),
         }

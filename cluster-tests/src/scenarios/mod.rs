@@ -1,6 +1,7 @@
 //! What happens in named situations: each way to return, members that are slow, and the corner cases of the protocol.
 
 pub mod corner_cases;
+pub mod data;
 pub mod gray;
 pub mod returns;
 

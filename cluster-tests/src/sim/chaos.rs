@@ -80,7 +80,9 @@ impl Cluster {
                 }
                 Ok(())
             }
-            Plague::Drain | Plague::ForceOut | Plague::Transfer => self.order(plague, host),
+            Plague::Drain | Plague::ForceOut | Plague::Transfer | Plague::Copies | Plague::Weight => {
+                self.order(plague, host)
+            }
         }
     }
 
@@ -176,6 +178,8 @@ impl Cluster {
             | Plague::Drain
             | Plague::ForceOut
             | Plague::Transfer
+            | Plague::Copies
+            | Plague::Weight
             | Plague::Return => false,
         };
         let all = (0..count).flat_map(|a| (0..count).map(move |b| (a, b)));
@@ -262,6 +266,10 @@ impl Cluster {
             Command::Drain { name: whom }
         } else if plague == Plague::ForceOut {
             Command::ForceOut { name: whom }
+        } else if plague == Plague::Copies {
+            Command::SetCopies { copies: self.rng.random_range(1..=4) }
+        } else if plague == Plague::Weight {
+            Command::SetWeight { name: whom, vnodes: [0, 2, 8, 16][self.rng.random_range(0..4)] }
         } else {
             Command::Transfer { to: self.rng.random_bool(0.5).then_some(whom) }
         };

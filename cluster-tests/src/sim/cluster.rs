@@ -18,8 +18,8 @@ use quoit_proto_types::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
-    Actor, CutId, Disk, EventQueue, Host, Mutant, Network, NetworkEvent, Options, Plague, Process, Summary, Trace,
-    links::SEEDS,
+    Actor, CutId, DataOptions, DataWorld, Disk, EventQueue, Host, Mutant, Network, NetworkEvent, Options, Plague, Plan,
+    Process, Summary, Trace, links::SEEDS,
 };
 use crate::invariants::{Fact, Invariants, Ledger, Setting, Settlement, Unsettled, Violation, settlement};
 
@@ -67,6 +67,10 @@ pub struct Cluster {
     pub(super) wipes: u32,
     /// Whether members of the settled cluster have died.
     pub(super) bereaved: bool,
+    /// The data, if the run has any.
+    pub(super) data: Option<Box<DataWorld>>,
+    /// Since when all but the data has settled.
+    settled_since: Option<Timestamp>,
 }
 
 /// Something that happens.
@@ -84,8 +88,14 @@ pub enum Event {
     Dial(usize, u32),
     /// A process learns who the founders are.
     Founders(usize, u32),
-    /// A process holds its slots.
-    Synced(usize, u32, Fence),
+    /// A process has yet to fetch so many slots.
+    Synced(usize, u32, Fence, u32),
+    /// A deadline of a process's data.
+    WakeData(usize, u32),
+    /// A client looks what to do.
+    Session(usize),
+    /// Time to count the copies of what clients wrote.
+    LookAtData,
     /// Something befalls the cluster.
     Plague(Plague),
     /// A cut ends.
@@ -113,10 +123,12 @@ impl From<NetworkEvent> for Event {
 }
 
 impl Cluster {
-    /// The cluster that `seed` draws, before its first start, with its faults scheduled.
-    pub fn drawn(seed: u64, founders: Option<usize>, mutant: Mutant, trace: Trace) -> Self {
+    /// The cluster that `plan` draws, before its first start, with its faults scheduled.
+    pub fn drawn(plan: Plan, trace: Trace) -> Self {
+        let Plan { seed, founders, data, mutant } = plan;
         let mut rng = StdRng::seed_from_u64(seed);
-        let options = Options::draw(&mut rng, founders);
+        let mut options = Options::draw(&mut rng, founders);
+        options.data = data.then(|| DataOptions::draw(seed, &mut options));
         let mut cluster = Self::new(options, rng, mutant, trace);
         cluster.schedule_starts();
         cluster.schedule_faults();
@@ -183,6 +195,8 @@ impl Cluster {
             copied: false,
             wipes: 0,
             bereaved: false,
+            data: None,
+            settled_since: None,
             options,
         }
     }
@@ -192,11 +206,18 @@ impl Cluster {
             let delay = self.rng.random_range(Duration::ZERO..=self.options.started_within);
             self.queue.after(delay, Event::Start(host));
         }
+        if let Some(options) = self.options.data.clone() {
+            (0..options.sessions).for_each(|session| self.queue.after(*options.think.end(), Event::Session(session)));
+            self.queue.after(Duration::ZERO, Event::LookAtData);
+            self.data = Some(Box::new(DataWorld::new(options, self.rng.random())));
+        }
     }
 
     fn schedule_faults(&mut self) {
         let until = self.options.faults_until;
-        for (plague, times) in self.options.plagues.clone() {
+        let churn = self.options.data.iter().flat_map(|data| data.churn.clone());
+        let all: Vec<_> = self.options.plagues.iter().copied().chain(churn).collect();
+        for (plague, times) in all {
             for _ in 0..times {
                 self.queue.after(self.rng.random_range(Duration::ZERO..until), Event::Plague(plague));
             }
@@ -217,11 +238,16 @@ impl Cluster {
             }
             let since = self.healed.and_then(|healed| self.now().checked_duration_since(healed)).unwrap_or_default();
             match self.settled() {
+                Ok(()) if !self.has_data_settled()? => {
+                    self.queue.after(LOOKED_EACH, Event::Judge);
+                    continue;
+                }
                 Ok(()) => {
                     self.summary.slowest_settling = self.summary.slowest_settling.max(since);
                     if !std::mem::replace(&mut self.bereaved, true) && self.options.stays_down > 0.0 {
                         self.end_some()?;
                         self.healed = Some(self.now());
+                        self.settled_since = None;
                         self.queue.after(LOOKED_EACH, Event::Judge);
                         continue;
                     }
@@ -233,12 +259,19 @@ impl Cluster {
                     return Err(Violation::new("settled", format!("{what}, {since:?} after the last fault")));
                 }
                 Err(Unsettled::NotYet(_)) => {
+                    self.settled_since = None;
                     self.queue.after(LOOKED_EACH, Event::Judge);
                     continue;
                 }
             }
             return Ok(self.summary());
         }
+    }
+
+    fn has_data_settled(&mut self) -> Result<bool, Violation> {
+        let now = self.now();
+        let since = *self.settled_since.get_or_insert(now);
+        self.data_settled(since)
     }
 
     /// What the run came to so far.
@@ -252,7 +285,8 @@ impl Cluster {
             views: ledger.decided(),
             adopted: ledger.adopted(),
             elections: self.summary.rows.get(Row::CandidatePrepares.text()).copied().unwrap_or_default(),
-            checks: self.invariants.checks,
+            checks: self.invariants.checks + self.data.as_ref().map_or(0, |data| data.checks.checks),
+            writes: self.data.as_ref().map(|data| data.checks.totals()).unwrap_or_default(),
             ..self.summary.clone()
         }
     }
@@ -284,6 +318,7 @@ impl Cluster {
                 view: process.machine.view(),
                 role: process.machine.role(),
                 standing: process.machine.standing(),
+                waiting: process.machine.waiting_change(),
             })
             .collect();
         // Who is on its way up may be the one that is missing for a majority.
@@ -344,7 +379,10 @@ impl Cluster {
                 let founders = self.labels[..self.options.founders].to_vec();
                 self.with(host, serial, |machine, now| machine.handle_founders(now, founders))
             }
-            Event::Synced(host, serial, fence) => self.on_synced(host, serial, fence),
+            Event::Synced(host, serial, fence, left) => self.on_synced(host, serial, fence, left),
+            Event::WakeData(host, serial) => self.wake_data(host, serial),
+            Event::Session(session) => self.on_session(session),
+            Event::LookAtData => self.look_at_data(),
             Event::Plague(plague) if self.healed.is_none() => self.befall(plague),
             Event::Plague(_) | Event::Bell | Event::Judge => Ok(()),
             Event::Mend(cut) => {
@@ -411,14 +449,22 @@ impl Cluster {
     /// What founders agree on.
     pub(super) fn view_config(&self) -> ViewConfig {
         let out_after_s = u32::try_from(self.options.out_after.as_secs()).unwrap_or(u32::MAX);
-        ViewConfig { timing: self.options.timing, out_after_s, ..ViewConfig::default() }
+        let config = ViewConfig { timing: self.options.timing, out_after_s, ..ViewConfig::default() };
+        match &self.options.data {
+            Some(data) => ViewConfig { slots: data.slots, replication: data.copies, ..config },
+            None => config,
+        }
     }
 
     pub(super) fn check(&mut self, fact: &Fact<'_>) -> Result<(), Violation> {
         if self.copied {
             return Ok(());
         }
-        self.invariants.observe(self.queue.now(), fact)
+        self.invariants.observe(self.queue.now(), fact)?;
+        match self.invariants.ledger().newly_chosen() {
+            Some(hash) => self.decided(hash),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn note(&mut self, host: usize, line: impl FnOnce() -> String) {

@@ -10,7 +10,7 @@ use quoit_core::{
 use quoit_proto_types::{Fence, Instance, Nonce, View, message::membership::Applicant, view::Address};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{Actor, Clock, Cluster, Disk, DiskBug, Event, NetworkEvent, Process};
+use super::{Actor, Clock, Cluster, DataSide, Disk, DiskBug, Event, NetworkEvent, Process};
 use crate::invariants::{Fact, Violation};
 
 /// A driver learns from its seeds within this time who the founders are.
@@ -53,6 +53,9 @@ impl Cluster {
         let clock = Clock::new(now, rate);
         let seed = StdRng::seed_from_u64(self.rng.random());
         let machine = Machine::new(config, meta.clone(), seed, clock.read(now));
+        let data = self.options.data.as_ref().map(|options| {
+            Box::new(DataSide::new(self.rng.random(), options.upkeep, started_at_ms, self.mutant.data()))
+        });
         let serial = actor.serial;
         self.trace.note(now, &actor, || format!("starts as {:?} boot {}", actor.instance, actor.boot));
         self.check(&Fact::Started(&actor))?;
@@ -69,6 +72,7 @@ impl Cluster {
             installed: None,
             counted: false,
             durable: meta,
+            data,
         });
         self.queue.after(self.rng.random_range(Duration::ZERO..=FOUNDERS_WITHIN), Event::Founders(host, serial));
         self.look_whom_to_dial(host, Duration::ZERO);
@@ -111,6 +115,7 @@ impl Cluster {
     pub(super) fn end(&mut self, host: usize) -> Result<(), Violation> {
         self.count_rows(host);
         self.note(host, || "ends".to_owned());
+        self.lose_data(host)?;
         let Some(process) = self.hosts[host].process.take() else { return Ok(()) };
         let bug = self.mutant.disk();
         self.hosts[host].disk.crash(&self.options.disk, bug, &mut self.rng);
@@ -151,15 +156,17 @@ impl Cluster {
         self.with(host, serial, Machine::handle_timeout)
     }
 
-    pub(super) fn on_synced(&mut self, host: usize, serial: u32, fence: Fence) -> Result<(), Violation> {
+    pub(super) fn on_synced(&mut self, host: usize, serial: u32, fence: Fence, left: u32) -> Result<(), Violation> {
         let Some(process) = self.process(host, serial) else { return Ok(()) };
         let actor = process.actor.clone();
         if process.machine.view().is_none_or(|view| view.fence() != fence) {
             return Ok(());
         }
-        self.note(host, || format!("holds its slots under {fence}"));
-        self.check(&Fact::Synced { by: &actor, fence })?;
-        self.with(host, serial, |machine, now| machine.handle_synced(now, fence))
+        self.note(host, || format!("lacks {left} of its slots under {fence}"));
+        if left == 0 {
+            self.check(&Fact::Synced { by: &actor, fence })?;
+        }
+        self.with(host, serial, |machine, now| machine.handle_synced(now, fence, left))
     }
 
     /// Carries out what the process wants.
@@ -237,8 +244,7 @@ impl Cluster {
         let owns = |owner: &quoit_proto_types::view::Owner| {
             owner.boot == actor.boot && view.member(owner.ordinal).is_some_and(|m| m.instance == actor.instance)
         };
-        let pending =
-            fields.target.as_ref().is_some_and(|target| target.iter().any(owns)) && !fields.ring.iter().any(owns);
+        let reports = fields.target.as_ref().is_some_and(|target| target.iter().any(owns));
         let hosts = &self.hosts;
         let at = |address: &Address| hosts.iter().position(|host| host.address == *address);
         let is_voter = |ordinal| view.is_voter(ordinal);
@@ -250,9 +256,13 @@ impl Cluster {
             process.installed = Some((view.epoch(), hash));
             process.targets = targets;
         }
-        if pending {
-            let delay = self.rng.random_range(self.options.sync.clone());
-            self.queue.after(delay, Event::Synced(host, actor.serial, view.fence()));
+        if self.options.data.is_some() {
+            self.install_data(host, actor, view)?;
+        } else if reports {
+            // Who gains nothing has nothing to wait for.
+            let gains = !fields.ring.iter().any(owns);
+            let delay = if gains { self.rng.random_range(self.options.sync.clone()) } else { Duration::ZERO };
+            self.queue.after(delay, Event::Synced(host, actor.serial, view.fence(), 0));
         }
         self.look_whom_to_dial(host, Duration::ZERO);
         if self.options.crash_at_install > 0.0 && self.rng.random_bool(self.options.crash_at_install) {
@@ -353,6 +363,7 @@ impl Cluster {
             | Event::Dial(host, _)
             | Event::Founders(host, _)
             | Event::Synced(host, ..)
+            | Event::WakeData(host, _)
             | Event::Written(host, _) => *host,
             Event::Start(_)
             | Event::Plague(_)
@@ -363,6 +374,8 @@ impl Cluster {
             | Event::Flap(..)
             | Event::Heal
             | Event::Judge
+            | Event::Session(_)
+            | Event::LookAtData
             | Event::Bell => return Some(event),
         };
         // The network looks after its own connections, whoever sleeps.

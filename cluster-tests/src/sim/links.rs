@@ -111,6 +111,8 @@ impl Cluster {
             NetworkEvent::HelloAck(id) | NetworkEvent::Check(id) => (id, 0),
             NetworkEvent::DialFailed(_, host) => return Some(*host),
             NetworkEvent::Refused(id, end, _)
+            | NetworkEvent::Data(id, end, _)
+            | NetworkEvent::DataAgain(id, end, ..)
             | NetworkEvent::Message(id, end, _)
             | NetworkEvent::Datagram(id, end, _)
             | NetworkEvent::Retransmit(id, end)
@@ -133,6 +135,14 @@ impl Cluster {
                 self.with(host, serial, |machine, now| machine.handle_message(now, &from, *message))
             }
             NetworkEvent::Datagram(id, end, heartbeat) => self.on_datagram(id, end, *heartbeat),
+            NetworkEvent::Data(id, end, frame) => match self.open_end(id, end) {
+                Some(at) => self.on_data((id, end), at, *frame),
+                None => Ok(()),
+            },
+            NetworkEvent::DataAgain(id, end, frame, losses) => {
+                self.network.send_data((id, end), frame, losses, &mut self.queue);
+                Ok(())
+            }
             NetworkEvent::Retransmit(id, end) => {
                 self.network.retransmit(id, end, &mut self.queue);
                 Ok(())
@@ -304,9 +314,9 @@ impl Cluster {
         let Some(process) = self.process(host, serial) else { return Ok(()) };
         let Some(connections) = process.peers.get_mut(&number) else { return Ok(()) };
         connections.remove(&id);
-        if !connections.is_empty() {
-            return Ok(());
-        }
+        let is_lost = connections.is_empty();
+        self.lose_answers(host, serial, id)?;
+        let Some(process) = self.process(host, serial).filter(|_| is_lost) else { return Ok(()) };
         process.peers.remove(&number);
         self.note(host, || format!("lost {}", peer.name));
         self.look_whom_to_dial(host, REDIAL.0);
@@ -325,7 +335,7 @@ impl Cluster {
     }
 
     /// The newest connection of the process on `host` with the name `to`, and the process's end of it.
-    fn connection_to(&self, host: usize, to: &Label) -> Option<(u64, usize)> {
+    pub(super) fn connection_to(&self, host: usize, to: &Label) -> Option<(u64, usize)> {
         let process = self.hosts[host].process.as_ref()?;
         let id = *process.peers.get(self.numbers.get(to)?)?.last()?;
         let connection = self.network.connection(id)?;
@@ -348,6 +358,9 @@ impl Cluster {
         if !self.copied {
             let fact = Fact::Sent { from, at: process.installed, durable: &process.durable, to, message: &message };
             self.invariants.observe(now, &fact)?;
+            if let Some(hash) = self.invariants.ledger().newly_chosen() {
+                self.decided(hash)?;
+            }
         }
         if let Some((id, end)) = self.connection_to(host, to) {
             let higher = matches!(message, PeerMessage::Election(ElectionMessage::Higher { .. }));

@@ -10,6 +10,7 @@
 mod chaos;
 mod clock;
 mod cluster;
+mod data;
 mod disk;
 mod drive;
 mod links;
@@ -27,6 +28,7 @@ use std::fmt;
 
 pub use clock::Clock;
 pub use cluster::{Cluster, Event};
+pub use data::{DataBody, DataFrame, DataOptions, DataSide, DataWorld, Session, Waiting};
 pub use disk::{Disk, DiskOptions};
 pub use mutant::{DiskBug, Mutant};
 pub use network::{Carried, Connection, CutId, End, Network, NetworkEvent, NetworkOptions};
@@ -40,15 +42,42 @@ pub use trace::Trace;
 use crate::invariants::Violation;
 use drive::SLEEP;
 
+/// Which run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// With how many founders, if that is given.
+    pub founders: Option<usize>,
+    /// Whether the processes have data, and clients.
+    pub data: bool,
+    /// What is planted.
+    pub mutant: Mutant,
+}
+
+impl Plan {
+    /// A run of the control plane alone.
+    pub fn of(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// A run with data.
+    pub fn with_data(seed: u64) -> Self {
+        Self { seed, data: true, ..Self::default() }
+    }
+
+    /// The same run with this planted.
+    #[must_use]
+    pub fn planted(self, mutant: Mutant) -> Self {
+        Self { mutant, ..self }
+    }
+}
+
 /// A run that broke an invariant.
 #[derive(Debug)]
 pub struct Failure {
-    /// Replays it.
-    pub seed: u64,
-    /// With how many founders, if that was given.
-    pub founders: Option<usize>,
-    /// What was planted.
-    pub mutant: Mutant,
+    /// Which.
+    pub plan: Plan,
     /// What broke.
     pub violation: Violation,
 }
@@ -56,12 +85,15 @@ pub struct Failure {
 impl Failure {
     /// The command that replays the run and prints all that happens.
     pub fn replay(&self) -> String {
-        let mut command = format!("cargo run -p quoit-cluster-tests --bin sim -- --replay {}", self.seed);
-        if let Some(founders) = self.founders {
+        let mut command = format!("cargo run -p quoit-cluster-tests --bin sim -- --replay {}", self.plan.seed);
+        if self.plan.data {
+            command.push_str(" --data");
+        }
+        if let Some(founders) = self.plan.founders {
             command.push_str(&format!(" --members {founders}"));
         }
-        if self.mutant != Mutant::None {
-            command.push_str(&format!(" --mutant {}", self.mutant));
+        if self.plan.mutant != Mutant::None {
+            command.push_str(&format!(" --mutant {}", self.plan.mutant));
         }
         command
     }
@@ -69,7 +101,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}: {}", self.seed, self.violation)?;
+        writeln!(f, "seed {}: {}", self.plan.seed, self.violation)?;
         write!(f, "replay: {}", self.replay())
     }
 }
@@ -83,21 +115,21 @@ pub struct Run {
     pub digest: u64,
 }
 
-/// Runs `seed` with `mutant`'s bug planted.
+/// Runs `plan`.
 ///
 /// # Errors
 /// The violation.
-pub fn run(seed: u64, founders: Option<usize>, mutant: Mutant) -> Result<Run, Box<Failure>> {
-    let mut cluster = Cluster::drawn(seed, founders, mutant, Trace::off());
+pub fn run(plan: Plan) -> Result<Run, Box<Failure>> {
+    let mut cluster = Cluster::drawn(plan, Trace::off());
     match cluster.run() {
         Ok(summary) => Ok(Run { summary, digest: cluster.into_trace().1 }),
-        Err(violation) => Err(Box::new(Failure { seed, founders, mutant, violation })),
+        Err(violation) => Err(Box::new(Failure { plan, violation })),
     }
 }
 
-/// Runs `seed` and returns all that happened, and how it ended.
-pub fn replay(seed: u64, founders: Option<usize>, mutant: Mutant) -> (Vec<String>, Result<Summary, Violation>) {
-    let mut cluster = Cluster::drawn(seed, founders, mutant, Trace::on());
+/// Runs `plan` and returns all that happened, and how it ended.
+pub fn replay(plan: Plan) -> (Vec<String>, Result<Summary, Violation>) {
+    let mut cluster = Cluster::drawn(plan, Trace::on());
     let ended = cluster.run();
     (cluster.into_trace().0, ended)
 }

@@ -11,7 +11,7 @@ use quoit_core::{cluster::Admission, time::Timestamp};
 use quoit_proto_types::message::{heartbeat::Heartbeat, peer::PeerMessage};
 use rand::{RngExt, rngs::StdRng};
 
-use super::{Event, EventQueue};
+use super::{DataFrame, Event, EventQueue};
 
 /// An end that heard nothing for this long takes the connection for broken.
 const IDLE: Duration = Duration::from_secs(5);
@@ -64,6 +64,10 @@ pub enum NetworkEvent {
     Refused(u64, usize, Admission),
     /// A message reaches an end.
     Message(u64, usize, Box<PeerMessage>),
+    /// A request about data, or an answer, reaches an end.
+    Data(u64, usize, Box<DataFrame>),
+    /// An end sends one again, for the so-manieth time.
+    DataAgain(u64, usize, Box<DataFrame>, u32),
     /// A datagram reaches an end.
     Datagram(u64, usize, Box<Heartbeat>),
     /// An end sends again what was lost.
@@ -349,6 +353,28 @@ impl Network {
             sender.retries = 0;
             queue.after(RETRANSMIT.0, NetworkEvent::Retransmit(id, end).into());
         }
+    }
+
+    /// Sends a request or an answer from `end`, on a stream of its own. It was lost so many times before.
+    pub fn send_data(
+        &mut self,
+        (id, end): (u64, usize),
+        frame: Box<DataFrame>,
+        losses: u32,
+        queue: &mut EventQueue<Event>,
+    ) {
+        let Some(connection) = self.connections.get(&id).filter(|connection| connection.ends[end].open) else { return };
+        let link = (connection.ends[end].host, connection.ends[1 - end].host);
+        // The dialler takes nothing in before it has heard that it was let in.
+        let is_early = !connection.ends[1 - end].open && end == 1;
+        self.carried.messages += 1;
+        if is_early || self.is_blocked(link.0, link.1) || self.is_lost() {
+            let delay = (RETRANSMIT.0 * (1 << losses.min(7))).min(RETRANSMIT.1);
+            queue.after(delay, NetworkEvent::DataAgain(id, end, frame, losses + 1).into());
+            return;
+        }
+        let delay = self.delay(link);
+        queue.after(delay, NetworkEvent::Data(id, 1 - end, frame).into());
     }
 
     /// Sends again what waits at `end`.

@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use quoit_proto_types::view::TimingProfile;
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
-use super::{DiskOptions, NetworkOptions, Plague};
+use super::{DataOptions, DiskOptions, NetworkOptions, Plague};
 
 /// The faults of one run. Each run has some of them only, so that no fault hides what another would show.
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ pub struct Options {
     pub dials_all: bool,
     /// Whether processes hold and lose connections as they would: without, all are connected at once and for good.
     pub prefers_one_connection: f64,
+    /// The data and its clients, if there are any.
+    pub data: Option<DataOptions>,
 }
 
 impl Options {
@@ -77,6 +79,7 @@ impl Options {
             superior_dies: false,
             dials_all: true,
             prefers_one_connection: 1.0,
+            data: None,
         }
     }
 
@@ -106,6 +109,7 @@ impl Options {
             superior_dies: rng.random_bool(0.2),
             dials_all: true,
             prefers_one_connection: [0.0, 0.9, 1.0][rng.random_range(0..3)],
+            data: None,
         }
     }
 

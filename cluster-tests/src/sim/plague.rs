@@ -57,10 +57,14 @@ pub enum Plague {
     Transfer,
     /// A host that has left is started again.
     Return,
+    /// Another number of copies is wanted.
+    Copies,
+    /// A member is given another weight.
+    Weight,
 }
 
 impl Plague {
-    /// Every kind.
+    /// Every kind that needs no data.
     pub const ALL: [Self; 27] = [
         Self::Crash,
         Self::CoordinatorCrash,
@@ -121,6 +125,8 @@ impl Plague {
             Self::ForceOut => "force out",
             Self::Transfer => "transfer",
             Self::Return => "return",
+            Self::Copies => "copies",
+            Self::Weight => "weight",
         }
     }
 }

@@ -12,7 +12,7 @@ use quoit_core::{
 };
 use quoit_proto_types::{Boot, Epoch, Instance, Label, Nonce, view::Address, view::ViewHash};
 
-use super::{Clock, Disk, Event};
+use super::{Clock, DataSide, Disk, Event};
 
 /// One process under one name, among all that a run starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub struct Process {
     pub counted: bool,
     /// What is safe on its disk.
     pub durable: Meta,
+    /// Its data, if the run has any.
+    pub data: Option<Box<DataSide>>,
 }
 
 /// The attempts to connect with one host.

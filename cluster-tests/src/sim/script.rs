@@ -76,6 +76,28 @@ impl Cluster {
         self.expect("settled", within, |cluster| cluster.settled().is_ok())
     }
 
+    /// Lets the clients stop, and runs until nothing is left to be done about the data and all that was promised is there.
+    ///
+    /// # Errors
+    /// The first violation of an invariant; or that it does not settle.
+    pub fn settle_data(&mut self, within: Duration) -> Result<(), Violation> {
+        let since = self.now();
+        self.healed.get_or_insert(since);
+        let end = since.saturating_add(within);
+        while !self.data_settled(since)? {
+            if self.now() >= end {
+                return Err(Violation::new("scenario", "the data does not settle"));
+            }
+            self.run_for(Duration::from_secs(1))?;
+        }
+        Ok(())
+    }
+
+    /// Sets by how much the time of day of the next process of `host` is ahead.
+    pub fn set_skew(&mut self, host: usize, ahead: Duration) {
+        self.hosts[host].skew_ms = u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX);
+    }
+
     /// What the scripts may change.
     pub fn options_mut(&mut self) -> &mut Options {
         &mut self.options

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, ops::AddAssign, time::Duration};
 
+use crate::invariants::data::Totals;
+
 /// Counts of one run, or of many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -25,6 +27,10 @@ pub struct Summary {
     pub frozen: u64,
     /// The longest time from the end of the faults until a cluster had settled.
     pub slowest_settling: Duration,
+    /// Operations of clients that were carried out.
+    pub operations: u64,
+    /// What became of their writes.
+    pub writes: Totals,
     /// How often each row of the state table was taken.
     pub rows: BTreeMap<&'static str, u64>,
 }
@@ -56,6 +62,8 @@ impl AddAssign<&Self> for Summary {
         self.elections += other.elections;
         self.adopted += other.adopted;
         self.frozen += other.frozen;
+        self.operations += other.operations;
+        self.writes += other.writes;
         self.slowest_settling = self.slowest_settling.max(other.slowest_settling);
         for (kind, count) in &other.faults {
             *self.faults.entry(kind).or_default() += count;

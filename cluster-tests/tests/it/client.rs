@@ -25,12 +25,12 @@ async fn what_is_set_is_read_back_touched_and_deleted() -> Result<()> {
     client.set(&binary, &binary).await?;
     assert_eq!(client.get(&binary).await?.as_deref(), Some(&binary[..]));
     assert_eq!(client.ttl("greeting").await?, TimeToLive::Forever);
-    assert!(client.touch("greeting", Some(Duration::from_secs(100))).await?);
+    assert!(client.touch("greeting", Some(Duration::from_secs(100))).await?.is_some());
     assert!(matches!(client.ttl("greeting").await?, TimeToLive::Expires(left) if left > Duration::from_secs(60)));
     assert_eq!(client.ttl("absent").await?, TimeToLive::NoSuchKey);
-    assert!(client.delete("greeting").await?);
-    assert!(!client.delete("greeting").await?);
-    assert!(!client.touch("greeting", None).await?);
+    assert!(client.delete("greeting").await?.existed);
+    assert!(!client.delete("greeting").await?.existed);
+    assert!(client.touch("greeting", None).await?.is_none());
     cluster.stop().await;
     Ok(())
 }
@@ -102,7 +102,7 @@ async fn batches_answer_key_by_key_in_order() -> Result<()> {
     assert!(matches!(mixed[2], Ok(None)));
     let spread: Vec<_> = cluster.nodes.iter().map(|node| node.stats().entries).collect();
     assert!(spread.iter().all(|entries| *entries > 1000), "{spread:?}");
-    assert!(client.delete_many(&keys).await.into_iter().all(|was_there| was_there.unwrap()));
+    assert!(client.delete_many(&keys).await.into_iter().all(|deleted| deleted.unwrap().existed));
     cluster.stop().await;
     Ok(())
 }
@@ -128,7 +128,7 @@ async fn all_parties_name_the_same_owner_for_every_key() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_node_fails_only_its_own_keys() -> Result<()> {
+async fn a_node_that_stops_takes_no_key_along() -> Result<()> {
     let mut cluster = LiveCluster::start(3).await?;
     let client = cluster.client().await?;
     let keys: Vec<String> = (0..300).map(|i| format!("key:{i}")).collect();
@@ -136,19 +136,11 @@ async fn a_stopped_node_fails_only_its_own_keys() -> Result<()> {
         client.set(key, "v").await?;
     }
     let gone = cluster.nodes.remove(1);
-    let name = gone.identity().name.to_string();
     gone.shutdown().await;
     for key in &keys {
-        let owned_by_gone = client.explain(key)?.owners[0] == name;
-        match client.get(key).await {
-            Ok(value) => assert!(value.is_some() && !owned_by_gone, "{key}"),
-            Err(error) => {
-                assert!(owned_by_gone, "{key}: {error}");
-                assert!(error.is_retryable() && error.has_no_side_effects(), "{error:?}");
-            }
-        }
+        assert_eq!(client.get(key).await?.as_deref(), Some(&b"v"[..]), "{key}: it has another copy");
     }
-    assert!(client.unreachable().iter().all(|(node, _)| node.starts_with(&name)));
+    assert!(client.unreachable().iter().all(|(node, _)| node.starts_with("n2")));
     cluster.stop().await;
     Ok(())
 }

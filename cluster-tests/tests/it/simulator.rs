@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use quoit_cluster_tests::{
     measure::{compare, failover, mutants, quiet},
-    scenarios::{corner_cases, gray, returns},
-    sim::{self, Mutant, Summary},
+    scenarios::{corner_cases, data, gray, returns},
+    sim::{self, Mutant, Plan, Summary},
 };
 use quoit_core::planted::Bug;
 
@@ -14,7 +14,7 @@ use quoit_core::planted::Bug;
 fn whatever_happens_the_invariants_hold() {
     let mut total = Summary::default();
     for seed in 0..400 {
-        total += &sim::run(seed, None, Mutant::None).unwrap_or_else(|failure| panic!("{failure}")).summary;
+        total += &sim::run(Plan::of(seed)).unwrap_or_else(|failure| panic!("{failure}")).summary;
     }
     // A simulator that never gets into trouble proves nothing.
     let untaken: Vec<_> = total.rows.iter().filter(|(_, taken)| **taken == 0).collect();
@@ -23,12 +23,29 @@ fn whatever_happens_the_invariants_hold() {
 }
 
 #[test]
+fn whatever_happens_the_data_is_as_promised() {
+    let mut total = Summary::default();
+    for seed in 0..120 {
+        total += &sim::run(Plan::with_data(seed)).unwrap_or_else(|failure| panic!("{failure}")).summary;
+    }
+    assert!(total.writes.acknowledged > 10_000 && total.writes.excused * 4 < total.writes.acknowledged, "{total:?}");
+    println!("{total:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_with_data() {
+    for seed in 0..10 {
+        let plan = Plan::with_data(seed);
+        assert_eq!(sim::replay(plan), sim::replay(plan), "seed {seed}");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in 0..20 {
-        let digest =
-            |seed| sim::run(seed, None, Mutant::None).map(|run| run.digest).map_err(|failure| failure.violation);
+        let digest = |seed| sim::run(Plan::of(seed)).map(|run| run.digest).map_err(|failure| failure.violation);
         assert_eq!(digest(seed), digest(seed), "seed {seed}");
-        let (first, second) = (sim::replay(seed, None, Mutant::None), sim::replay(seed, None, Mutant::None));
+        let (first, second) = (sim::replay(Plan::of(seed)), sim::replay(Plan::of(seed)));
         assert!(!first.0.is_empty());
         assert_eq!(first, second, "seed {seed}");
     }
@@ -44,7 +61,7 @@ fn planted_bugs_are_found() {
     for mutant in all {
         let search = mutants::search(mutant);
         let found = search.found.unwrap_or_else(|| panic!("{mutant} is not found in {} seeds", search.budget));
-        println!("{mutant}: seed {}: {}", found.seed, found.violation);
+        println!("{mutant}: seed {}: {}", found.plan.seed, found.violation);
         broken.insert(found.violation.invariant);
     }
     let missing: Vec<_> = BROKEN_BY_MUTANTS.iter().filter(|name| !broken.contains(**name)).collect();
@@ -133,4 +150,14 @@ scenarios! {
     gray::a_pause_degrades_nobody,
     gray::one_slow_link_degrades_nobody,
     gray::it_takes_two_to_degrade_a_member,
+    data::a_coordinator_dies_during_a_ring_change,
+    data::an_owner_dies_during_a_ring_change,
+    data::an_owner_to_be_dies_during_a_ring_change,
+    data::a_node_that_sleeps_through_a_ring_change_follows,
+    data::a_restarted_owner_is_filled_by_the_others,
+    data::what_was_deleted_stays_deleted_while_owners_come_and_go,
+    data::a_minority_comes_back_after_the_grace,
+    data::two_of_three_leave_one_after_the_other,
+    data::a_clock_a_day_ahead_is_not_obeyed,
+    data::copies_come_and_go,
 }

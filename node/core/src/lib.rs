@@ -13,10 +13,12 @@ pub mod genesis;
 mod membership;
 pub mod meta;
 pub mod planted;
+pub mod replication;
 pub mod routing;
 #[cfg(test)]
 mod stage;
 pub mod store;
 pub mod time;
 pub mod timing;
+pub mod upkeep;
 pub mod view_log;

@@ -3,6 +3,8 @@
 //! They exist in builds with debug assertions only. In a release build [`Planted`] is empty, and the question whether a bug
 //! is planted has one answer, which the compiler knows.
 
+pub mod data;
+
 /// One bug of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bug {
@@ -56,13 +58,19 @@ pub enum Bug {
     RetiresEarly,
     /// A ring change ends without waiting for those who are to own.
     GuardIgnored,
+    /// A ring change ends when one of those who are to own has its slots.
+    GuardCountsOneOwner,
+    /// A ring change takes two owners of a slot at once.
+    ShrinksByTwo,
+    /// The ring in force goes by a member's new weight or zone at once.
+    WeightNotStaged,
     /// Views are not pulled: who missed a commit stays behind.
     NoPull,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::NoQuorum,
         Self::MajorityOfTheReachable,
         Self::AcceptedIgnored,
@@ -88,6 +96,9 @@ impl Bug {
         Self::NameStolen,
         Self::RetiresEarly,
         Self::GuardIgnored,
+        Self::GuardCountsOneOwner,
+        Self::ShrinksByTwo,
+        Self::WeightNotStaged,
         Self::NoPull,
     ];
 }

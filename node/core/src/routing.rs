@@ -1,71 +1,77 @@
-//! Whether a node acts on a request: one request, one view, one answer. And what it must forget when the view changes.
+//! What a process goes by on the data path: its view, the rings that follow from it, and its own place in them.
+//!
+//! While a ring change is under way a slot has two sets of owners, those in force and those to be, and every write and every
+//! quorum needs both. The present owners answer plain reads, as the others may not hold everything yet.
 
 use std::sync::Arc;
 
 use quoit_proto_types::{
-    Boot, Epoch, ErrorCode, Fence, HashPoint, Instance, Ordinal, Ring, SlotCount, View, message::client::Refusal,
-    view::ViewHash,
+    Boot, Epoch, ErrorCode, Fence, HashPoint, Instance, Member, Ordinal, Ring, SlotCount, SlotIndex, SlotSet, View,
+    message::client::Refusal,
+    view::{Liveness, Owner, ViewHash},
 };
 
-/// What a process routes by: its installed view, the ring that follows from it, and its own place in both.
+/// A view, what follows from it, and the place of one process in it.
 #[derive(Debug)]
 pub struct Routing {
     view: Arc<View>,
     hash: ViewHash,
     ring: Ring,
-    place: Place,
+    /// The ring to be, while a ring change is under way.
+    target: Option<Ring>,
+    me: Option<Ordinal>,
+    /// Whether the ring, and the ring to be, name this life of the process. Slots of an earlier life are slots of another
+    /// memory.
+    owns: Lives,
 }
 
-/// What the process is in the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// Not a member: it owns nothing.
-    Outside,
-    /// A member, but the slots that the ring gives it, if any, are those of an earlier life with another memory.
-    EarlierLife(Ordinal),
-    /// An owner.
-    Owner(Ordinal),
+struct Lives {
+    now: bool,
+    then: bool,
 }
 
-/// The slots that a process owns under one routing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnedSlots {
-    slots: SlotCount,
-    owned: Vec<bool>,
+/// The owners of one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotOwners<'a> {
+    /// Those in force, the primary first.
+    pub now: &'a [Ordinal],
+    /// Those to be, while a ring change is under way.
+    pub then: Option<&'a [Ordinal]>,
 }
 
-/// What the store must forget when one routing follows another, so that a value that others have replaced in the meantime
-/// is never read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Succession {
-    /// Nothing: the process owns what it owned.
-    Same,
-    /// What is outside of `before` goes before the new routing is in force, and what is outside of `after` once it is.
-    Moved {
-        /// The slots owned until then.
-        before: OwnedSlots,
-        /// The slots owned from then on.
-        after: OwnedSlots,
-    },
-    /// Everything, while no routing is in force: the views between the two are not known, and others may have owned any
-    /// slot under one of them.
-    Gap,
+impl<'a> SlotOwners<'a> {
+    /// Every owner once: those in force, then those to be.
+    pub fn all(self) -> impl Iterator<Item = Ordinal> + 'a {
+        let then = self.then.unwrap_or_default().iter().filter(move |owner| !self.now.contains(owner));
+        self.now.iter().chain(then).copied()
+    }
+
+    /// Whether `ordinal` is one.
+    pub fn contains(self, ordinal: Ordinal) -> bool {
+        self.now.contains(&ordinal) || self.then.is_some_and(|then| then.contains(&ordinal))
+    }
+}
+
+/// What a process is to a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing: others hold it.
+    Stranger,
+    /// It is to hold it, and is fetching it: it takes writes and answers quorums, but its misses say nothing.
+    Pending,
+    /// It holds it.
+    Owner,
 }
 
 impl Routing {
     /// Routes for the process `instance` in its life `boot`.
     pub fn new(view: Arc<View>, instance: Instance, boot: Boot) -> Self {
-        let place = match view.member_of_instance(instance) {
-            None => Place::Outside,
-            Some(member) => {
-                let is_this = |owner: &&quoit_proto_types::view::Owner| owner.ordinal == member.ordinal;
-                match view.fields().ring.iter().find(is_this) {
-                    Some(owner) if owner.boot == boot => Place::Owner(member.ordinal),
-                    Some(_) | None => Place::EarlierLife(member.ordinal),
-                }
-            }
-        };
-        Self { ring: view.ring(), hash: view.hash(), view, place }
+        let me = view.member_of_instance(instance).map(|member| member.ordinal);
+        let names = |owners: &[Owner]| owners.iter().any(|owner| Some(owner.ordinal) == me && owner.boot == boot);
+        let fields = view.fields();
+        let owns = Lives { now: names(&fields.ring), then: fields.target.as_deref().is_some_and(names) };
+        Self { ring: view.ring(), target: view.target_ring(), hash: view.hash(), me, owns, view }
     }
 
     /// The installed view.
@@ -78,12 +84,17 @@ impl Routing {
         self.hash
     }
 
-    /// Its ring.
+    /// The ring in force.
     pub fn ring(&self) -> &Ring {
         &self.ring
     }
 
-    /// The fence that a request must carry.
+    /// The ring to be, while a ring change is under way.
+    pub fn target(&self) -> Option<&Ring> {
+        self.target.as_ref()
+    }
+
+    /// The fence that a request between nodes must carry.
     pub fn fence(&self) -> Fence {
         self.view.fence()
     }
@@ -93,67 +104,96 @@ impl Routing {
         self.view.epoch()
     }
 
-    /// Admits a request that goes by exactly this node's placement, for a key of one of its slots.
+    /// How many slots there are.
+    pub fn slots(&self) -> SlotCount {
+        self.ring.slots()
+    }
+
+    /// The slot that holds `point`.
+    pub fn slot_of(&self, point: HashPoint) -> SlotIndex {
+        self.slots().slot_of(point)
+    }
+
+    /// This process's member, if it is one.
+    pub fn me(&self) -> Option<Ordinal> {
+        self.me
+    }
+
+    /// Whether the ring in force names this life of the process.
+    pub fn is_owner(&self) -> bool {
+        self.owns.now
+    }
+
+    /// Whether the ring to be names this life of the process.
+    pub fn is_to_own(&self) -> bool {
+        self.owns.then
+    }
+
+    /// The owners of `slot`.
+    pub fn owners(&self, slot: SlotIndex) -> SlotOwners<'_> {
+        SlotOwners { now: self.ring.owners(slot), then: self.target.as_ref().map(|target| target.owners(slot)) }
+    }
+
+    /// What this process is to `slot`.
+    pub fn standing(&self, slot: SlotIndex) -> Standing {
+        let Some(me) = self.me else { return Standing::Stranger };
+        let owners = self.owners(slot);
+        if self.owns.now && owners.now.contains(&me) {
+            Standing::Owner
+        } else if self.owns.then && owners.then.is_some_and(|then| then.contains(&me)) {
+            Standing::Pending
+        } else {
+            Standing::Stranger
+        }
+    }
+
+    /// The slots to which this process is `standing`.
+    pub fn slots_with(&self, standing: Standing) -> SlotSet {
+        SlotSet::of(self.slots(), |slot| self.standing(slot) == standing)
+    }
+
+    /// Whether `ordinal` is a member that is up.
+    pub fn is_up(&self, ordinal: Ordinal) -> bool {
+        self.view.member(ordinal).is_some_and(is_up)
+    }
+
+    /// Whether the owner of that name in the ring in force is the memory that lives: it is up, and has not restarted since.
+    pub fn lives(&self, ordinal: Ordinal) -> bool {
+        let owner = self.view.fields().ring.iter().find(|owner| owner.ordinal == ordinal);
+        let member = self.view.member(ordinal).filter(|member| is_up(member));
+        owner.zip(member).is_some_and(|(owner, member)| owner.boot == member.boot)
+    }
+
+    /// The members that keep entries of `slot` for owners out of reach: those who are up and no owners, in an order that
+    /// differs from slot to slot and changes little with the members (rendezvous hashing, Thaler and Ravishankar, 1998).
+    pub fn substitutes(&self, slot: SlotIndex) -> Vec<Ordinal> {
+        let owners = self.owners(slot);
+        let fit = |member: &&Member| is_up(member) && !owners.contains(member.ordinal);
+        let weight = |member: &Member| {
+            let index = u32::try_from(slot.index()).unwrap_or(u32::MAX);
+            HashPoint::of_vnode(member.node_id, index)
+        };
+        let mut fit: Vec<_> = self.view.members().iter().filter(fit).map(|m| (weight(m), m.ordinal)).collect();
+        fit.sort_unstable();
+        fit.into_iter().map(|(_, ordinal)| ordinal).collect()
+    }
+
+    /// Admits a request between nodes, which must go by exactly this node's placement.
     ///
     /// # Errors
-    /// `StaleView` for an older fence, `NodeBehind` for a newer one, `NotOwner` for a key of others, `NotReady` for a key
-    /// of a slot that this node owned in an earlier life.
-    pub fn admit(&self, fence: Fence, point: HashPoint) -> Result<(), Refusal> {
+    /// `StaleView` for an older fence, `NodeBehind` for a newer one.
+    pub fn admit(&self, fence: Fence) -> Result<(), Refusal> {
         let epoch = self.epoch().value();
         match fence.cmp(&self.fence()) {
             std::cmp::Ordering::Less => Err(Refusal::new(ErrorCode::StaleView, epoch)),
             std::cmp::Ordering::Greater => Err(Refusal::new(ErrorCode::NodeBehind, epoch)),
-            std::cmp::Ordering::Equal => {
-                let owners = self.ring.owners(self.ring.slots().slot_of(point));
-                match self.place {
-                    Place::Owner(me) if owners.contains(&me) => Ok(()),
-                    Place::EarlierLife(me) if owners.contains(&me) => {
-                        let text = "this node was started again and waits for a view that gives it its slots".into();
-                        Err(Refusal { code: ErrorCode::NotReady, argument: 0, text })
-                    }
-                    Place::Outside | Place::EarlierLife(_) | Place::Owner(_) => {
-                        let owner = owners.first().copied().unwrap_or_default();
-                        Err(Refusal::new(ErrorCode::NotOwner, owner.value().into()))
-                    }
-                }
-            }
+            std::cmp::Ordering::Equal => Ok(()),
         }
-    }
-
-    /// The slots that the process owns.
-    pub fn owned(&self) -> OwnedSlots {
-        let slots = self.ring.slots();
-        let owns = |slot| matches!(self.place, Place::Owner(me) if self.ring.owners(slot).contains(&me));
-        OwnedSlots { slots, owned: slots.slots().map(owns).collect() }
-    }
-
-    /// What the store must forget when `self` follows `old`.
-    pub fn follows(&self, old: &Self) -> Succession {
-        let same_cluster = self.view.fields().cluster_id == old.view.fields().cluster_id;
-        if same_cluster && self.fence() == old.fence() {
-            return Succession::Same;
-        }
-        if !same_cluster || self.view.fields().previous != old.hash {
-            return Succession::Gap;
-        }
-        let (before, after) = (old.owned(), self.owned());
-        if before == after { Succession::Same } else { Succession::Moved { before, after } }
-    }
-
-    /// The fence of the ring change under way, if it makes the process the owner of slots, which it must first fetch.
-    pub fn awaits(&self, instance: Instance, boot: Boot) -> Option<Fence> {
-        let me = self.view.member_of_instance(instance)?.ordinal;
-        let target = self.view.fields().target.as_ref()?;
-        let is_this = |owner: &quoit_proto_types::view::Owner| owner.ordinal == me && owner.boot == boot;
-        target.iter().any(is_this).then(|| self.fence())
     }
 }
 
-impl OwnedSlots {
-    /// Whether the slot that holds `point` is one of them.
-    pub fn holds(&self, point: HashPoint) -> bool {
-        self.owned.get(self.slots.slot_of(point).index()).copied().unwrap_or_default()
-    }
+fn is_up(member: &Member) -> bool {
+    member.live == Liveness::Up
 }
 
 #[cfg(test)]

@@ -78,9 +78,11 @@ pub(crate) async fn recover(client: &Client, survivor: &Label) -> Result<Epoch, 
         AdminReply::NotRecovered { reason } => {
             Err(CliError::new(Exit::Cluster, format!("{survivor} refused to recover")).why(printable(&reason)))
         }
-        AdminReply::Status(_) | AdminReply::ViewLog(_) | AdminReply::ViewAt(_) | AdminReply::Command(_) => {
-            Err(answered_otherwise(survivor))
-        }
+        AdminReply::Status(_)
+        | AdminReply::ViewLog(_)
+        | AdminReply::ViewAt(_)
+        | AdminReply::Command(_)
+        | AdminReply::Handoff(_) => Err(answered_otherwise(survivor)),
     }
 }
 
@@ -194,7 +196,8 @@ fn answered_otherwise(node: &Label) -> CliError {
         .advice("quoit status, which shows the versions of nodes that differ")
 }
 
-fn with_causes(error: &RequestError) -> String {
+/// An error with what caused it, in one line.
+pub(crate) fn with_causes(error: &RequestError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

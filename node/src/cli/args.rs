@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use quoit_client::Address;
 
 use super::{
-    completions, config, context, demo, dev, drain, explain, force_out, keys, load, node, output::Format, recover,
-    status, transfer, view,
+    completions, config, context, demo, dev, drain, explain, force_out, handoff, keys, load, node, output::Format,
+    recover, replication, safe_to_stop, status, transfer, view,
 };
 use crate::config::{Sources, Span};
 
@@ -25,7 +25,21 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Try it", &["demo", "dev"]),
     ("Keys", &["set", "get", "del", "ttl", "touch", "explain", "load"]),
-    ("Cluster, for administrators", &["status", "view", "drain", "force-out", "transfer", "recover"]),
+    (
+        "Cluster, for administrators",
+        &[
+            "status",
+            "view",
+            "replication",
+            "weight",
+            "handoff",
+            "safe-to-stop",
+            "drain",
+            "force-out",
+            "transfer",
+            "recover",
+        ],
+    ),
     ("Nodes", &["node", "config"]),
     ("This command line", &["context", "completions", "man", "help"]),
 ];
@@ -39,6 +53,7 @@ Examples:
   quoit load cities.csv --key id                many keys from a file, or from standard input
   quoit node --certs certs/n1                   a cluster of one, on 127.0.0.1:7750
   quoit status --watch                          members, coordinator, quorum, and what to do
+  quoit safe-to-stop n2 && systemctl stop quoit whether anything would be lost, before it is
   quoit view diff 4 9                           who changed what, when and why
   quoit context add prod --nodes a:7750 --certs ~/prod/client
 
@@ -178,6 +193,14 @@ pub(crate) enum Command {
     /// Show the views of the cluster: the latest, the past, and what changed
     #[command(subcommand)]
     View(view::ViewCommand),
+    /// Show how many copies there are of each key, or have so many
+    Replication(replication::ReplicationArgs),
+    /// Give a node another share of the keys
+    Weight(replication::WeightArgs),
+    /// Show keys on their way to new owners, and set their pace
+    Handoff(handoff::HandoffArgs),
+    /// Say whether a node can be stopped without anything being lost
+    SafeToStop(safe_to_stop::SafeToStopArgs),
     /// Let a node give up its keys and leave
     Drain(drain::DrainArgs),
     /// Remove a node that is down

@@ -92,7 +92,7 @@ async fn load(dataset: Dataset, client: &Client, output: &Output) -> Result<(Vec
             let results = client.set_many(entries.iter().map(|(key, value)| (key, value)), SetOptions::new()).await;
             let record =
                 |(key, value): (String, Vec<u8>)| Record { value_bytes: value.len(), value_hash: xxh3_64(&value), key };
-            results.into_iter().collect::<Result<Vec<()>, _>>()?;
+            results.into_iter().collect::<Result<Vec<_>, _>>()?;
             Ok::<_, CliError>(entries.into_iter().map(record).collect::<Vec<_>>())
         })
     });

@@ -11,7 +11,7 @@ use super::{
     args::GlobalArgs,
     connect::Connected,
     error::CliError,
-    local_cluster::LocalCluster,
+    local_cluster::{LocalCluster, REPLICATION},
     output::{Format, Output},
     shell::{self, EmptyLine},
 };
@@ -65,7 +65,10 @@ async fn serve(cluster: &LocalCluster, global: &GlobalArgs, output: &Output) -> 
 
 fn welcome(cluster: &LocalCluster, output: &Output) -> String {
     let count = cluster.nodes().len();
-    let mut text = format!("{count} nodes up, with certificates in a temporary folder; nothing else is touched.\n\n");
+    let copies = REPLICATION.min(u8::try_from(count).unwrap_or(REPLICATION));
+    let mut text = format!(
+        "{count} nodes up, {copies} copies of each key, with certificates in a temporary folder; nothing else is touched.\n\n"
+    );
     for node in cluster.nodes() {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {}  {}", node.identity().name, node.local_address());

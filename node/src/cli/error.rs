@@ -80,6 +80,11 @@ impl CliError {
         self
     }
 
+    /// What it is to a script.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// The exit code that stands for it.
     pub(crate) fn exit_code(&self) -> ExitCode {
         self.exit.into()
@@ -255,13 +260,19 @@ fn advice_on_request(error: &RequestError) -> Option<String> {
         RequestError::Timeout { .. } => "again, or give it longer: --timeout 30s".into(),
         RequestError::ValueTooLarge { .. } => "raise max_value on every node: quoit config sample".into(),
         RequestError::Busy { .. } | RequestError::ConnectionLost { .. } => "again, a little later".into(),
-        RequestError::NoOwner { .. } => "give a node vnodes, so that it owns keys: quoit config sample".into(),
-        RequestError::KeyInvalid { .. }
-        | RequestError::Refused { .. }
-        | RequestError::Protocol { .. }
-        | RequestError::Closed
-        | _ => return None,
+        RequestError::NoOwner { .. } => "give a node vnodes, so that it owns keys: quoit weight NODE 128".into(),
+        RequestError::Refused { refusal, .. } => return advice_on_refusal(refusal.code).map(Into::into),
+        RequestError::KeyInvalid { .. } | RequestError::Protocol { .. } | RequestError::Closed | _ => return None,
     })
+}
+
+fn advice_on_refusal(code: ErrorCode) -> Option<&'static str> {
+    const ADVICE: [(ErrorCode, &str); 3] = [
+        (ErrorCode::Unavailable, "--level one, or quoit status, which shows who is down"),
+        (ErrorCode::ClockSkew, "set the clocks of the nodes right"),
+        (ErrorCode::TooOld, "again: it is stamped anew"),
+    ];
+    ADVICE.into_iter().find(|(known, _)| *known == code).map(|(_, advice)| advice)
 }
 
 #[cfg(test)]

@@ -3,16 +3,18 @@
 use std::{ffi::OsString, fmt::Write as _, os::unix::ffi::OsStrExt};
 
 use clap::Args;
-use quoit_client::{Client, Epoch, Placement, Role, SlotIndex, View};
+use quoit_client::{Client, Epoch, Label, Placement, Role, View};
 use serde_json::{Value, json};
 
 use super::{
     admin::{self, ago, moment, now_ms},
     args::GlobalArgs,
     connect::{Connected, Purpose, connect},
+    copies::owner_state,
     error::CliError,
     output::{Format, Output},
 };
+use crate::config;
 
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
@@ -58,16 +60,12 @@ struct Placed {
     key: Vec<u8>,
     placement: Placement,
     view: View,
-    /// The owners-to-be, while a ring change is under way.
-    target: Option<Vec<String>>,
 }
 
 impl Placed {
     fn find(client: &Client, key: &[u8]) -> Result<Self, CliError> {
         let placement = client.explain(key)?;
-        let view = client.view().clone();
-        let target = target_owners(&view, placement.slot);
-        Ok(Self { key: key.to_vec(), placement, view, target })
+        Ok(Self { key: key.to_vec(), placement, view: client.view() })
     }
 
     /// When the placement last changed, if with the view itself.
@@ -100,7 +98,11 @@ impl Placed {
             "slot": self.placement.slot.index(),
             "slots": self.placement.slots,
             "owners": self.placement.owners,
-            "target_owners": self.target,
+            "owner_states": self.states(&self.placement.owners),
+            "target_owners": self.placement.target_owners,
+            "target_owner_states": self.placement.target_owners.as_ref().map(|target| self.states(target)),
+            "copies": self.placement.owners.len(),
+            "copies_wanted": config::Copies(self.view.fields().config.replication),
             "epoch": self.placement.epoch.value(),
             "fence": self.placement.fence.value(),
             "since": since_ms.map(moment),
@@ -118,12 +120,15 @@ impl Placed {
             placement.slots
         );
         self.list(&mut text, "owner ", &placement.owners);
-        if let Some(target) = &self.target {
+        if let Some(target) = &self.placement.target_owners {
             self.list(&mut text, "target", target);
         }
         if placement.owners.is_empty() {
             text.push_str("owner  none: no member takes keys\n");
         }
+        let (copies, wanted) = (placement.owners.len(), config::Copies(self.view.fields().config.replication));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "copies {copies}, {wanted} wanted");
         let (epoch, fence) = (placement.epoch.value(), placement.fence.value());
         // Writing to a string cannot fail.
         let _ = write!(text, "view   epoch {epoch}, fence {fence}\nsince  epoch {fence}");
@@ -133,28 +138,27 @@ impl Placed {
         text
     }
 
-    /// Each of `owners` with its address, the primary first.
+    /// How each of `owners` does.
+    fn states(&self, owners: &[String]) -> Vec<&'static str> {
+        let state = |owner: &String| owner.parse::<Label>().map_or("gone", |owner| owner_state(&self.view, &owner));
+        owners.iter().map(state).collect()
+    }
+
+    /// Each of `owners` with its address and how it does, the primary first.
     fn list(&self, text: &mut String, what: &str, owners: &[String]) {
-        for (index, owner) in owners.iter().enumerate() {
+        for (index, (owner, state)) in owners.iter().zip(self.states(owners)).enumerate() {
             let member = self.view.members().iter().find(|member| member.name.as_str() == owner);
             let address = member.map_or("an unknown address", |member| member.address.as_str());
             let part = if index == 0 { "primary" } else { "replica" };
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{what} {owner} at {address}, {part}");
+            let _ = writeln!(text, "{what} {owner} at {address}, {part}, {state}");
         }
     }
 }
 
-/// Who is to own `slot` when the ring change that is under way has ended.
-fn target_owners(view: &View, slot: SlotIndex) -> Option<Vec<String>> {
-    let ring = view.ring_of(view.fields().target.as_ref()?);
-    let name = |ordinal| view.member(ordinal).map(|member| member.name.to_string());
-    Some(ring.owners(slot).iter().copied().filter_map(name).collect())
-}
-
 #[cfg(test)]
 mod tests {
-    use quoit_client::HashPoint;
+    use quoit_client::{HashPoint, Ordinal};
     use quoit_proto_types::KeyspaceId;
 
     use super::*;
@@ -166,8 +170,10 @@ mod tests {
         let slot = slots.slot_of(point);
         let owners = vec!["n1".to_owned()];
         let (epoch, fence) = (view.epoch(), view.fence());
-        let placement = Placement { point, slot, slots: slots.count(), owners, epoch, fence };
-        Placed { key: b"k".to_vec(), target: target_owners(&view, slot), placement, view }
+        let name = |ordinal: &Ordinal| view.member(*ordinal).unwrap().name.to_string();
+        let target_owners = view.target_ring().map(|ring| ring.owners(slot).iter().map(name).collect());
+        let placement = Placement { point, slot, slots: slots.count(), owners, target_owners, epoch, fence };
+        Placed { key: b"k".to_vec(), placement, view }
     }
 
     #[test]
@@ -181,14 +187,16 @@ mod tests {
         );
         let text = placed.text(Some(ms), ms + 60_000);
         assert!(text.ends_with("since  epoch 4, 2023-11-14T22:13:20Z (1m ago)"), "{text}");
-        assert!(text.contains("owner  n1 at 10.0.0.1:7750, primary") && !text.contains("target"), "{text}");
+        assert!(text.contains("owner  n1 at 10.0.0.1:7750, primary, up") && !text.contains("target"), "{text}");
+        assert!(text.contains("copies 1, 2 wanted"), "{text}");
     }
 
     #[test]
     fn owners_to_be_are_told_while_the_ring_changes() {
         let placed = placed(stage::view(|fields| fields.target = Some(vec![stage::owner(3)])));
         let text = placed.text(None, 0);
-        assert!(text.contains("target n3 at 10.0.0.3:7750, primary"), "{text}");
-        assert_eq!(placed.document(None)["target_owners"], json!(["n3"]));
+        assert!(text.contains("target n3 at 10.0.0.3:7750, primary, up"), "{text}");
+        let document = placed.document(None);
+        assert_eq!((&document["target_owners"], &document["target_owner_states"]), (&json!(["n3"]), &json!(["up"])));
     }
 }

@@ -17,6 +17,7 @@ use super::{
     error::{CliError, Exit},
     keys::brief,
     output::{Format, Output},
+    safe_to_stop,
 };
 
 /// How often the nodes are asked for their view.
@@ -152,6 +153,8 @@ fn is_missing(order: &Command, view: &View) -> bool {
         Command::Drain { name } | Command::ForceOut { name } => {
             view.member_named(name).is_some_and(|member| member.intent == Intent::Stay)
         }
+        Command::SetCopies { copies } => view.fields().config.replication != *copies,
+        Command::SetWeight { name, vnodes } => view.member_named(name).is_some_and(|member| member.vnodes != *vnodes),
         Command::Transfer { .. } => false,
     }
 }
@@ -186,6 +189,9 @@ fn refusal(command: &Command, answer: &CommandAnswer) -> CliError {
             refused(format!("{name} cannot coordinate: it does not vote, or is not heard"))
                 .advice("quoit transfer, which picks the next in rank; quoit status shows who votes")
         }
+        CommandAnswer::OutOfRange { reason } => refused("there can be no such number".into())
+            .why(admin::printable(reason))
+            .advice("one within these limits"),
         CommandAnswer::Accepted { epoch } => refused(format!("{command:?} was accepted at epoch {}", epoch.value())),
     }
 }
@@ -203,7 +209,8 @@ pub(crate) fn removal(name: &Label, before: &View, view: &View) -> Progress {
             Progress::Pending(format!("epoch {epoch}: accepted, and waits for the next view"))
         }
         Some(_) if view.fields().target.is_some() => {
-            Progress::Pending(format!("epoch {epoch}: others take over what {name} holds"))
+            let alone = safe_to_stop::while_draining(view, name).map(|alone| format!("; {alone}")).unwrap_or_default();
+            Progress::Pending(format!("epoch {epoch}: others take over what {name} holds{alone}"))
         }
         Some(_) => Progress::Pending(format!("epoch {epoch}: {name} is to leave, and is not yet removed")),
     }
@@ -236,6 +243,7 @@ mod tests {
         check(CommandAnswer::LastOne { name: name.clone() }, "n2 is needed");
         check(CommandAnswer::IsUp { name: name.clone() }, "quoit drain n2");
         check(CommandAnswer::CannotPreside { name }, "quoit transfer");
+        check(CommandAnswer::OutOfRange { reason: "7 copies at most".into() }, "why: 7 copies at most");
     }
 
     #[test]

@@ -12,8 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use clap::Args;
-use quoit_client::{Client, SetOptions, TimeToLive};
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use quoit_client::{Client, Found, GetOptions, ReadLevel, SetOptions, TimeToLive, WriteLevel, WriteOptions};
 use serde_json::{Value, json};
 
 use super::{
@@ -45,6 +48,27 @@ pub(crate) struct SetArgs {
     /// How long the key lives, as in 90s or 1h 30m; without it, until deleted or evicted
     #[arg(long, value_name = "DURATION", value_parser = time_to_live)]
     ttl: Option<Duration>,
+    #[command(flatten)]
+    write: WriteArgs,
+}
+
+/// How writes are acknowledged, and what is said of them.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct WriteArgs {
+    /// How many copies to wait for: any, one, two, quorum or all [default: two]
+    #[arg(long, value_name = "LEVEL", value_parser = write_level(), hide_possible_values = true)]
+    level: Option<WriteLevel>,
+    /// Say which version it got
+    #[arg(long)]
+    with_version: bool,
+}
+
+/// How keys are read, and what is said of them.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct ReadArgs {
+    /// Whose answer to wait for: one, quorum or all owners' [default: one]
+    #[arg(long, value_name = "LEVEL", value_parser = read_level(), hide_possible_values = true)]
+    level: Option<ReadLevel>,
 }
 
 #[derive(Args, Debug)]
@@ -52,6 +76,11 @@ pub(crate) struct GetArgs {
     /// The keys; with standard output no terminal, their values follow each other without anything between
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<OsString>,
+    #[command(flatten)]
+    read: ReadArgs,
+    /// A line for each key: its version, a tab, and its value in printable form
+    #[arg(long)]
+    with_version: bool,
 }
 
 #[derive(Args, Debug)]
@@ -59,12 +88,16 @@ pub(crate) struct DelArgs {
     /// The keys
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<OsString>,
+    #[command(flatten)]
+    write: WriteArgs,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct TtlArgs {
     /// The key
     key: OsString,
+    #[command(flatten)]
+    read: ReadArgs,
 }
 
 #[derive(Args, Debug)]
@@ -77,6 +110,8 @@ pub(crate) struct TouchArgs {
     /// It lives until deleted or evicted
     #[arg(long, conflicts_with = "ttl")]
     no_ttl: bool,
+    #[command(flatten)]
+    write: WriteArgs,
 }
 
 pub(crate) async fn set(args: SetArgs, global: &GlobalArgs, output: &Output) -> Result<(), CliError> {
@@ -122,13 +157,16 @@ impl SetArgs {
             _ => standard_input().await?,
         };
         let options = self.ttl.map_or(SetOptions::new(), |ttl| SetOptions::new().ttl(ttl));
-        client.set_with(self.key.as_bytes(), &value, options).await?;
+        let options = self.write.level.map_or(options, |level| options.level(level));
+        let version = client.set_with(self.key.as_bytes(), &value, options).await?;
         match output.chosen() {
             Some(Format::Json | Format::Jsonl) => output.json(&json!({
                 "key": self.key.to_string_lossy(),
                 "bytes": value.len(),
                 "ttl_ms": self.ttl.map(milliseconds),
+                "version": version.to_string(),
             }))?,
+            _ if self.write.with_version => output.line(version)?,
             chosen if speaks(chosen, output) => output.line("OK")?,
             _ => {}
         }
@@ -138,32 +176,39 @@ impl SetArgs {
 
 impl GetArgs {
     pub(crate) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
-        let answers = client.get_many(self.keys.iter().map(|key| key.as_bytes())).await;
-        let values = answers.into_iter().collect::<Result<Vec<Option<Bytes>>, _>>()?;
+        let answers = client.get_many_with(self.keys.iter().map(|key| key.as_bytes()), self.read.options()).await;
+        let answers = answers.into_iter().collect::<Result<Vec<Option<Found>>, _>>()?;
         match output.chosen() {
-            Some(Format::Json) if values.len() == 1 => {
-                output.json(&show::object(&self.keys[0].to_string_lossy(), values[0].as_deref()))?
+            Some(Format::Json) if answers.len() == 1 => {
+                output.json(&show::object(&self.keys[0].to_string_lossy(), answers[0].as_ref()))?
             }
-            Some(Format::Json | Format::Jsonl | Format::Csv) => output.table(&show::COLUMNS, &self.rows(&values))?,
-            Some(Format::Table) => write_printable(&values, output)?,
-            None if output.is_terminal() => write_printable(&values, output)?,
-            None | Some(Format::Raw) => values.iter().flatten().try_for_each(|value| output.bytes(value))?,
+            Some(Format::Json | Format::Jsonl | Format::Csv) => output.table(&show::COLUMNS, &self.rows(&answers))?,
+            _ if self.with_version => {
+                answers.iter().try_for_each(|found| output.line(show::with_version(found.as_ref())))?
+            }
+            Some(Format::Table) => write_printable(&answers, output)?,
+            None if output.is_terminal() => write_printable(&answers, output)?,
+            None | Some(Format::Raw) => answers.iter().flatten().try_for_each(|found| output.bytes(&found.value))?,
         }
-        if values.iter().all(Option::is_some) { Ok(()) } else { Err(CliError::no()) }
+        if answers.iter().all(Option::is_some) { Ok(()) } else { Err(CliError::no()) }
     }
 
-    fn rows(&self, values: &[Option<Bytes>]) -> Vec<Vec<Value>> {
-        let rows = self.keys.iter().zip(values);
-        rows.map(|(key, value)| show::row(&key.to_string_lossy(), value.as_deref())).collect()
+    fn rows(&self, answers: &[Option<Found>]) -> Vec<Vec<Value>> {
+        let rows = self.keys.iter().zip(answers);
+        rows.map(|(key, found)| show::row(&key.to_string_lossy(), found.as_ref())).collect()
     }
 }
 
 impl DelArgs {
     pub(crate) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
-        let answers = client.delete_many(self.keys.iter().map(|key| key.as_bytes())).await;
-        let deleted = answers.into_iter().collect::<Result<Vec<bool>, _>>()?.into_iter().filter(|was| *was).count();
+        let keys = self.keys.iter().map(|key| key.as_bytes());
+        let answers = client.delete_many_with(keys, self.write.options()).await;
+        let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let deleted = answers.iter().filter(|written| written.existed).count();
+        let versions: Vec<_> = answers.iter().map(|written| written.version.to_string()).collect();
         match output.format() {
-            Format::Json | Format::Jsonl => output.json(&json!({ "deleted": deleted }))?,
+            Format::Json | Format::Jsonl => output.json(&json!({ "deleted": deleted, "versions": versions }))?,
+            _ if self.write.with_version => versions.iter().try_for_each(|version| output.line(version))?,
             Format::Table | Format::Csv | Format::Raw => output.line(deleted)?,
         }
         if deleted > 0 { Ok(()) } else { Err(CliError::no()) }
@@ -172,7 +217,7 @@ impl DelArgs {
 
 impl TtlArgs {
     pub(crate) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
-        let ttl = client.ttl(self.key.as_bytes()).await?;
+        let ttl = client.ttl_with(self.key.as_bytes(), self.read.options()).await?;
         let (text, left) = match ttl {
             TimeToLive::NoSuchKey => (NO_SUCH_KEY.to_owned(), None),
             TimeToLive::Forever => ("no expiry".to_owned(), None),
@@ -192,18 +237,42 @@ impl TtlArgs {
 
 impl TouchArgs {
     pub(crate) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
-        let exists = client.touch(self.key.as_bytes(), self.ttl).await?;
+        let version = client.touch_with(self.key.as_bytes(), self.ttl, self.write.options()).await?;
+        let exists = version.is_some();
         match output.chosen() {
             Some(Format::Json | Format::Jsonl) => {
                 let (key, left) = (self.key.to_string_lossy(), self.ttl.filter(|_| exists).map(milliseconds));
-                output.json(&json!({ "key": key, "exists": exists, "ttl_ms": left }))?;
+                let version = version.map(|version| version.to_string());
+                output.json(&json!({ "key": key, "exists": exists, "ttl_ms": left, "version": version }))?;
             }
             _ if !exists => output.line(NO_SUCH_KEY)?,
+            _ if self.write.with_version => version.iter().try_for_each(|version| output.line(version))?,
             chosen if speaks(chosen, output) => output.line("OK")?,
             _ => {}
         }
         if exists { Ok(()) } else { Err(CliError::no()) }
     }
+}
+
+impl WriteArgs {
+    fn options(self) -> WriteOptions {
+        self.level.map_or(WriteOptions::new(), |level| WriteOptions::new().level(level))
+    }
+}
+
+impl ReadArgs {
+    fn options(self) -> GetOptions {
+        self.level.map_or(GetOptions::new(), |level| GetOptions::new().level(level))
+    }
+}
+
+/// Reads the level of a write. Shells complete it.
+pub(crate) fn write_level() -> impl TypedValueParser<Value = WriteLevel> {
+    PossibleValuesParser::new(WriteLevel::ALL.map(WriteLevel::name)).try_map(|level| level.parse::<WriteLevel>())
+}
+
+fn read_level() -> impl TypedValueParser<Value = ReadLevel> {
+    PossibleValuesParser::new(ReadLevel::ALL.map(ReadLevel::name)).try_map(|level| level.parse::<ReadLevel>())
 }
 
 /// Reads a time to live of at least a millisecond.
@@ -217,8 +286,9 @@ fn speaks(chosen: Option<Format>, output: &Output) -> bool {
     !output.is_quiet() && (chosen == Some(Format::Table) || chosen.is_none() && output.is_terminal())
 }
 
-fn write_printable(values: &[Option<Bytes>], output: &Output) -> io::Result<()> {
-    values.iter().try_for_each(|value| output.line(show::printable(value.as_deref())))
+fn write_printable(answers: &[Option<Found>], output: &Output) -> io::Result<()> {
+    let value = |found: &Option<Found>| show::printable(found.as_ref().map(|found| &*found.value));
+    answers.iter().try_for_each(|found| output.line(value(found)))
 }
 
 /// Reads standard input to its end, off the threads that the connections need.

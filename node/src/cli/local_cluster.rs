@@ -21,6 +21,8 @@ use crate::{
 const FORMING_MAX: Duration = Duration::from_secs(10);
 /// How long one request may take: a machine that runs everything at once may well be busy.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Copies of each key: with fewer, a node that is stopped takes what it alone has with it, and there is less to see.
+pub(crate) const REPLICATION: u8 = 2;
 /// The names of the certificates for those who connect, and of their folders.
 const CLIENT: &str = "client";
 const ADMIN: &str = "admin";
@@ -51,7 +53,12 @@ impl LocalCluster {
         let seeds: Vec<Address> = networks.iter().map(|(_, address)| Address::from(*address)).collect();
         let mut nodes = Vec::new();
         for (name, (network, listen)) in names.iter().zip(networks) {
-            let settings = Settings { listen, seeds: seeds.clone(), ..Settings::new(certs.path().join(name)) };
+            let settings = Settings {
+                listen,
+                seeds: seeds.clone(),
+                replication: REPLICATION,
+                ..Settings::new(certs.path().join(name))
+            };
             nodes.push(NodeHandle::start_on(Config::try_from(settings)?, network).await?);
         }
         for state in join_all(nodes.iter_mut().map(|node| node.formed(FORMING_MAX))).await {
@@ -135,7 +142,7 @@ mod tests {
         let client = cluster.connect().await.unwrap();
         client.set("k", "v").await.unwrap();
         assert_eq!(client.get("k").await.unwrap().as_deref(), Some(&b"v"[..]));
-        assert_eq!(cluster.nodes().iter().map(|node| node.stats().entries).sum::<usize>(), 1);
+        assert_eq!(cluster.nodes().iter().map(|node| node.stats().entries).sum::<usize>(), usize::from(REPLICATION));
 
         let folder = cluster.client_folder();
         assert!(folder.join("tls.key").exists());

@@ -20,6 +20,7 @@ mod completions;
 mod config;
 mod connect;
 mod context;
+mod copies;
 mod data;
 mod dataset;
 mod demo;
@@ -29,6 +30,7 @@ mod error;
 mod explain;
 mod follow;
 mod force_out;
+mod handoff;
 mod keys;
 mod load;
 mod local_cluster;
@@ -37,6 +39,8 @@ mod node;
 mod output;
 mod progress;
 mod recover;
+mod replication;
+mod safe_to_stop;
 mod shell;
 #[cfg(test)]
 mod stage;
@@ -78,6 +82,10 @@ fn dispatch(command: Option<Command>, global: &GlobalArgs, output: &Output) -> R
         Command::Explain(args) => block_on(global, interruptible(explain::run(args, global, output))),
         Command::Status(args) => block_on(global, interruptible(status::run(args, global, output))),
         Command::View(command) => block_on(global, interruptible(view::run(command, global, output))),
+        Command::Handoff(args) => block_on(global, interruptible(handoff::run(args, global, output))),
+        Command::Replication(args) => block_on(global, interruptible(replication::replication(args, global, output))),
+        Command::Weight(args) => block_on(global, interruptible(replication::weight(args, global, output))),
+        Command::SafeToStop(args) => block_on(global, interruptible(safe_to_stop::run(args, global, output))),
         Command::Drain(args) => block_on(global, interruptible(drain::run(args, global, output))),
         Command::ForceOut(args) => block_on(global, interruptible(force_out::run(args, global, output))),
         Command::Transfer(args) => block_on(global, interruptible(transfer::run(args, global, output))),

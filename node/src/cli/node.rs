@@ -16,8 +16,8 @@ use super::{
     output::Output,
 };
 use crate::{
-    NodeHandle, NodeState, StopReason,
-    config::{Config, Effective, Origin, Size},
+    Leave, LeaveProgress, LeftBehind, NodeHandle, NodeState, StopReason,
+    config::{Config, Effective, OnStop, Origin, Size},
 };
 
 /// Arguments of `quoit node`.
@@ -27,9 +27,11 @@ A node needs a certificate: --certs, QUOIT_CERTS, or `certs` in the file. Its na
 Without seeds it is a cluster of one. A node that is behind one of the seeds founds the cluster with
 the others; any other joins it through them.
 
-SIGTERM and SIGINT stop it within --drain-timeout, a second one at once. SIGHUP reads the
-certificates again, as happens by itself when they change.
-Exit codes: 0 stopped, or drained (quoit drain); 1 failed; 2 the configuration or the certificates cannot be used.")]
+SIGTERM and SIGINT stop it within --drain-timeout, a second one at once. Unless it is to stay
+(--on-stop stay, for a node that is started again soon), it hands its keys over first and leaves
+the cluster. SIGHUP reads the certificates again, as happens by itself when they change.
+Exit codes: 0 stopped, or drained (quoit drain); 1 failed, or stopped with keys that nobody else has;
+2 the configuration or the certificates cannot be used.")]
 pub(crate) struct NodeArgs {
     #[command(flatten)]
     settings: SettingsArgs,
@@ -60,12 +62,14 @@ async fn serve(config: Config, effective: &Effective, output: &Output) -> Result
     let mut node = NodeHandle::start(config.clone()).await?;
     introduce(&node, &config, effective, output);
     let mut ready = false;
+    let mut leaves = false;
     let stopped = loop {
         tokio::select! {
             biased;
             request = signals.next() => match request {
                 Request::Stop(name) => {
                     info!(event = "stopping", signal = name, "stopping");
+                    leaves = config.settings().on_stop == OnStop::Drain;
                     break Ok(());
                 }
                 Request::Reload => node.reload(),
@@ -75,9 +79,14 @@ async fn serve(config: Config, effective: &Effective, output: &Output) -> Result
             },
         }
     };
+    let ending = async {
+        let left = if leaves { last_word(&node.leave(report_leaving).await) } else { Ok(()) };
+        node.shutdown().await;
+        stopped.and(left)
+    };
     tokio::select! {
         biased;
-        () = node.shutdown() => {
+        stopped = ending => {
             info!(event = "stopped", "stopped");
             stopped
         }
@@ -86,6 +95,46 @@ async fn serve(config: Config, effective: &Effective, output: &Output) -> Result
             Err(CliError::new(Exit::No, ""))
         }
     }
+}
+
+/// How far the slots have come, now and then.
+fn report_leaving(progress: &LeaveProgress) {
+    let LeaveProgress { slots, slots_left, bytes, bytes_per_s, remaining } = progress;
+    let (moved, pace) = (bytesize::ByteSize(*bytes), bytesize::ByteSize(*bytes_per_s));
+    let about = remaining.map(|left| format!(", about {} s to go", left.as_secs() + 1)).unwrap_or_default();
+    info!(
+        event = "leaving",
+        slots,
+        slots_left,
+        bytes,
+        bytes_per_s,
+        "handing over: {slots_left} of {slots} slots left, {moved} at {pace}/s{about}"
+    );
+}
+
+/// What a node that stops leaves behind.
+fn last_word(left: &Leave) -> Result<(), CliError> {
+    match left {
+        Leave::Left { epoch } => info!(event = "left", %epoch, "left the cluster: everything is with others"),
+        Leave::NotMember => {}
+        Leave::LastOne => info!(event = "last_one", "nobody is there to take its keys: they end with it"),
+        Leave::Unfinished(LeftBehind { reason, slots_lost: 0, slots_thinned, .. }) => {
+            let slots = slots_thinned;
+            warn!(
+                event = "drain_timeout",
+                slots, "time is up, {reason}: no key is lost, and {slots} slots have a copy less until others make it"
+            );
+        }
+        Leave::Unfinished(LeftBehind { reason, slots_lost, entries_lost, slots_thinned }) => {
+            let lost = format!(
+                "time was up, and {reason}: {entries_lost} entries in {slots_lost} slots had no other copy; {slots_thinned} \
+                 slots have a copy less"
+            );
+            let failed = CliError::new(Exit::No, "stopped with keys that nobody else has").why(lost);
+            return Err(failed.advice("a longer --drain-timeout, a higher --handoff-rate, or quoit replication 2"));
+        }
+    }
+    Ok(())
 }
 
 /// Says who starts: to people a banner, to programs one event.

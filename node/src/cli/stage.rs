@@ -2,7 +2,7 @@
 
 use quoit_client::{Epoch, Member, View};
 use quoit_proto_types::{
-    message::admin::{ElectionRole, NodeStatus, Quorum},
+    message::admin::{ElectionRole, NodeStatus, Quorum, UpkeepStatus},
     view::{Change, ViewHash, ViewRecord},
 };
 
@@ -29,6 +29,7 @@ pub(crate) fn status(view: &View, member: &Member) -> NodeStatus {
         bytes: 1 << 20,
         bytes_max: 64 << 20,
         clients: 2,
+        upkeep: Some(UpkeepStatus::default()),
         alarms: Vec::new(),
     }
 }

@@ -11,8 +11,8 @@ use quoit_proto_types::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Settings,
-    units::{Size, Span},
+    OnStop, Settings,
+    units::{Copies, Pace, Size, Span},
 };
 
 /// Settings, each given or left open. A field's name is the key in a file; flag and variable are the same name in their
@@ -80,6 +80,13 @@ pub(crate) struct Layer {
     #[arg(long, env = "QUOIT_OUT_AFTER", value_name = "DURATION")]
     pub(crate) out_after: Option<Span>,
 
+    /// Copies of each key, each on another node, 1 to 7 or `all`; the same on all founders [default: 2]
+    ///
+    /// 2 survive the loss of any one node, 3 of any two, 1 of none; each costs its share of the memory. The founders agree on
+    /// it when they form the cluster: later it is changed by `quoit replication N`, and what stands here is passed over.
+    #[arg(long, env = "QUOIT_REPLICATION", value_name = "N")]
+    pub(crate) replication: Option<Copies>,
+
     /// Points of this node on the ring [default: 128]
     ///
     /// More spread keys more evenly and make each change of the cluster dearer; twice as many take twice the share. A node
@@ -117,9 +124,35 @@ pub(crate) struct Layer {
     #[arg(long, env = "QUOIT_CLIENTS_MAX", value_name = "N")]
     pub(crate) clients_max: Option<usize>,
 
+    /// Bytes per second that this node fetches when keys move to it, or `unlimited` [default: 64MiB]
+    ///
+    /// A quarter of it serves to compare and mend copies. More ends a change of the cluster sooner, and makes requests beside
+    /// it slower. `quoit handoff pace` changes it while the node runs.
+    #[arg(long, env = "QUOIT_HANDOFF_RATE", value_name = "SIZE")]
+    pub(crate) handoff_rate: Option<Pace>,
+
+    /// How long a deletion is remembered at least, 1m to 30days [default: 1h]
+    ///
+    /// What a node wrote that was removed from the cluster counts when it returns within this time. More remembers for
+    /// longer, and costs memory for each key that was deleted or has expired, up to an eighth of `memory`.
+    #[arg(long, env = "QUOIT_GC_GRACE", value_name = "DURATION")]
+    pub(crate) gc_grace: Option<Span>,
+
+    /// Memory for writes that are kept for nodes out of reach, beside `memory` [default: 256MiB]
+    ///
+    /// A quarter of it for each of those nodes, and none for longer than 10 min. What does not fit is brought to them by
+    /// comparing copies, which takes longer.
+    #[arg(long, env = "QUOIT_HINT_MEMORY", value_name = "SIZE")]
+    pub(crate) hint_memory: Option<Size>,
+
+    /// What a node does before it stops [default: drain]
+    #[arg(long, env = "QUOIT_ON_STOP", value_name = "WHAT", value_enum)]
+    pub(crate) on_stop: Option<Stop>,
+
     /// How long a stop may take, at most 1h [default: 30s]
     ///
-    /// Requests under way may finish within it. A second signal stops at once.
+    /// Keys are handed over and requests under way finish within it. Give it what lies on a node, divided by `handoff_rate`,
+    /// and give whoever stops the node (systemd, Kubernetes) more than that. A second signal stops at once.
     #[arg(long, env = "QUOIT_DRAIN_TIMEOUT", value_name = "DURATION")]
     pub(crate) drain_timeout: Option<Span>,
 
@@ -146,6 +179,35 @@ pub(crate) enum Eviction {
     Slru,
     /// The least recently used first
     Lru,
+}
+
+/// What comes before the end, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stop {
+    /// Hand its keys over to others and leave the cluster. No key is lost that way, also of one copy
+    Drain,
+    /// Stay a member, for a node that is started again soon: its keys have their other copies meanwhile, if there are any,
+    /// and it fetches them anew
+    Stay,
+}
+
+impl From<OnStop> for Stop {
+    fn from(on_stop: OnStop) -> Self {
+        match on_stop {
+            OnStop::Drain => Self::Drain,
+            OnStop::Stay => Self::Stay,
+        }
+    }
+}
+
+impl From<Stop> for OnStop {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Drain => Self::Drain,
+            Stop::Stay => Self::Stay,
+        }
+    }
 }
 
 /// A timing profile by its name.
@@ -208,6 +270,7 @@ impl Layer {
             priority: Some(settings.priority),
             timing: Some(settings.timing.into()),
             out_after: Some(Span(settings.out_after)),
+            replication: Some(Copies(settings.replication)),
             vnodes: Some(settings.vnodes),
             slots_log2: Some(settings.slots),
             memory: Some(Size(settings.memory_bytes)),
@@ -217,6 +280,10 @@ impl Layer {
                 EvictionPolicy::Lru => Eviction::Lru,
             }),
             clients_max: Some(settings.clients_max),
+            handoff_rate: Some(Pace(settings.handoff_rate)),
+            gc_grace: Some(Span(settings.gc_grace)),
+            hint_memory: Some(Size(settings.hint_memory_bytes)),
+            on_stop: Some(settings.on_stop.into()),
             drain_timeout: Some(Span(settings.drain_timeout)),
             threads: None,
             log: Some("info".into()),
@@ -237,6 +304,7 @@ impl Layer {
             priority: self.priority.unwrap_or(default.priority),
             timing: self.timing.map_or(default.timing, Into::into),
             out_after: self.out_after.map_or(default.out_after, |span| span.0),
+            replication: self.replication.map_or(default.replication, |copies| copies.0),
             vnodes: self.vnodes.unwrap_or(default.vnodes),
             slots: self.slots_log2.unwrap_or(default.slots),
             memory_bytes: self.memory.map_or(default.memory_bytes, |size| size.0),
@@ -246,6 +314,10 @@ impl Layer {
                 Eviction::Lru => EvictionPolicy::Lru,
             }),
             clients_max: self.clients_max.unwrap_or(default.clients_max),
+            handoff_rate: self.handoff_rate.map_or(default.handoff_rate, |pace| pace.0),
+            gc_grace: self.gc_grace.map_or(default.gc_grace, |span| span.0),
+            hint_memory_bytes: self.hint_memory.map_or(default.hint_memory_bytes, |size| size.0),
+            on_stop: self.on_stop.map_or(default.on_stop, Into::into),
             drain_timeout: self.drain_timeout.map_or(default.drain_timeout, |span| span.0),
             certs: default.certs,
             random_seed: default.random_seed,

@@ -1,12 +1,12 @@
 //! A node's settings, validated. Whoever holds a [`Config`] need not check it again.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroU64, path::PathBuf, time::Duration};
 
 use quoit_client::CertificateFiles;
-use quoit_core::store::EvictionPolicy;
+use quoit_core::{store::EvictionPolicy, upkeep::UpkeepConfig};
 use quoit_proto_types::{
     Label, SlotCount, limits,
-    view::{Address, OUT_AFTER_S_DEFAULT, TimingProfile, VNODES_DEFAULT},
+    view::{Address, OUT_AFTER_S_DEFAULT, REPLICATION_DEFAULT, TimingProfile, VNODES_DEFAULT},
 };
 
 mod file;
@@ -19,7 +19,7 @@ pub(crate) use file::ConfigFile;
 pub(crate) use layer::{Layer, LogFormat};
 pub(crate) use layers::{Effective, LoadError, Origin, Sources};
 pub(crate) use sample::sample;
-pub(crate) use units::{Size, Span};
+pub(crate) use units::{Copies, Pace, Size, Span};
 
 /// Where a node listens unless told otherwise.
 pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7750);
@@ -30,6 +30,25 @@ pub const MEMORY_BYTES_DEFAULT: usize = 512 * 1024 * 1024;
 /// How long a stop may take unless told otherwise.
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
+/// What comes before a stop unless told otherwise.
+pub const ON_STOP_DEFAULT: OnStop = OnStop::Drain;
+
+/// Bytes per second that a node fetches when keys move to it, unless told otherwise.
+pub const HANDOFF_RATE_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// How long deletions are remembered at least, unless told otherwise.
+pub const GC_GRACE_DEFAULT: Duration = Duration::from_secs(3600);
+
+/// Memory for writes that are kept for others, unless told otherwise, in bytes.
+pub const HINT_MEMORY_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
+
+/// Of the memory for hints, each node they are kept for may have one of so many parts.
+const HINT_TARGETS: u64 = 4;
+
+/// The shortest and the longest that deletions can be set to be remembered.
+const GC_GRACE_MIN: Duration = Duration::from_secs(60);
+const GC_GRACE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Connections of clients a node takes unless told otherwise.
 pub const CLIENTS_MAX_DEFAULT: usize = 4096;
 
@@ -38,6 +57,15 @@ pub const OUT_AFTER_DEFAULT: Duration = Duration::from_secs(OUT_AFTER_S_DEFAULT 
 
 /// The longest that a member can be set to keep its place while it is down.
 const OUT_AFTER_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What a node does before it stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStop {
+    /// It hands its slots over and leaves the cluster.
+    Drain,
+    /// It stays a member, and is missed until it is started again.
+    Stay,
+}
 
 /// A node's settings, as they were asked for. Every field but the first has a default.
 #[derive(Clone, Debug)]
@@ -67,6 +95,10 @@ pub struct Settings {
     /// How long a member may be down before it loses its place on the ring, in whole seconds, which all founders must agree
     /// on. Default 10 min. Less refills a lost cache sooner; more spares two ring changes where nodes come back.
     pub out_after: Duration,
+    /// Copies of each key: 1 to [`limits::REPLICATION_MAX`], or [`limits::REPLICATION_ALL`]. All founders must agree on it; once
+    /// the cluster is formed, a command changes it. Default 2. More survive more losses, and each costs its share of the
+    /// memory of all.
+    pub replication: u8,
     /// Points on the ring. Default 128. More balances better and costs memory for the ring; 0 owns nothing.
     pub vnodes: u32,
     /// Slots of the cluster, which all founders must agree on. Default 2^14.
@@ -79,6 +111,18 @@ pub struct Settings {
     pub eviction: EvictionPolicy,
     /// Connections of clients at once. Default 4,096; each costs some 50 KiB when busy.
     pub clients_max: usize,
+    /// Bytes per second that handoff may fetch, or as many as there are; repair goes by a quarter of it. Default 64 MiB. More
+    /// ends a ring change sooner and makes the requests beside it slower.
+    pub handoff_rate: Option<NonZeroU64>,
+    /// How long tombstones are kept at least. Default 1 h. More lets a node that was removed return later without losing
+    /// what it had taken, and costs memory for tombstones.
+    pub gc_grace: Duration,
+    /// Memory for entries kept for owners out of reach, in bytes; a quarter of it for each. Default 256 MiB. With less, more is
+    /// left to repair.
+    pub hint_memory_bytes: usize,
+    /// What comes before a stop by a signal. Default to drain, which loses no key; to stay is cheaper where the node is soon
+    /// back and its keys have other copies.
+    pub on_stop: OnStop,
     /// How long a stop may take. Default 30 s.
     pub drain_timeout: Duration,
     /// Seeds everything random in the node. Default: drawn by the operating system.
@@ -99,14 +143,36 @@ impl Settings {
             priority: 0,
             timing: TimingProfile::default(),
             out_after: OUT_AFTER_DEFAULT,
+            replication: REPLICATION_DEFAULT,
             vnodes: VNODES_DEFAULT,
             slots: SlotCount::DEFAULT,
             memory_bytes: MEMORY_BYTES_DEFAULT,
             value_bytes_max: limits::VALUE_BYTES_DEFAULT,
             eviction: EvictionPolicy::default(),
             clients_max: CLIENTS_MAX_DEFAULT,
+            handoff_rate: NonZeroU64::new(HANDOFF_RATE_DEFAULT),
+            gc_grace: GC_GRACE_DEFAULT,
+            hint_memory_bytes: HINT_MEMORY_BYTES_DEFAULT,
+            on_stop: ON_STOP_DEFAULT,
             drain_timeout: DRAIN_TIMEOUT_DEFAULT,
             random_seed: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Those of the background work.
+    pub(crate) fn upkeep(&self) -> UpkeepConfig {
+        let default = UpkeepConfig::default();
+        let hint_bytes = u64::try_from(self.hint_memory_bytes).unwrap_or(u64::MAX);
+        UpkeepConfig {
+            pace: self.handoff_rate,
+            gc_grace: self.gc_grace,
+            // No hint may outlive the tombstone of what it would write.
+            hint_age: default.hint_age.min(self.gc_grace / 4),
+            hint_bytes,
+            hint_target_bytes: hint_bytes / HINT_TARGETS,
+            ..default
         }
     }
 }
@@ -149,6 +215,13 @@ impl TryFrom<Settings> for Config {
         let whole = settings.out_after.subsec_nanos() == 0;
         if !whole || !(Duration::from_secs(1)..=OUT_AFTER_MAX).contains(&settings.out_after) {
             return broken("out_after", "1 second to 30 days, in whole seconds".into());
+        }
+        let is_number = (1..=limits::REPLICATION_MAX).contains(&settings.replication);
+        if !is_number && settings.replication != limits::REPLICATION_ALL {
+            return broken("replication", format!("1 to {}, or all", limits::REPLICATION_MAX));
+        }
+        if !(GC_GRACE_MIN..=GC_GRACE_MAX).contains(&settings.gc_grace) {
+            return broken("gc_grace", "1 minute to 30 days".into());
         }
         if settings.data.as_ref().is_some_and(|data| data.as_os_str().is_empty()) {
             return broken("data", "a folder is needed".into());

@@ -20,6 +20,10 @@ fn settings_out_of_range_are_refused() {
     check(|it| it.out_after = Duration::from_millis(1500), "out_after", out_after);
     check(|it| it.out_after = Duration::from_secs(30 * 24 * 3600 + 1), "out_after", out_after);
     check(|it| it.data = Some("".into()), "data", "a folder is needed");
+    check(|it| it.replication = 0, "replication", "1 to 7, or all");
+    check(|it| it.replication = 8, "replication", "1 to 7, or all");
+    check(|it| it.gc_grace = Duration::from_secs(59), "gc_grace", "1 minute to 30 days");
+    check(|it| it.gc_grace = Duration::from_secs(30 * 24 * 3600 + 1), "gc_grace", "1 minute to 30 days");
 }
 
 #[test]
@@ -37,7 +41,9 @@ fn limits_themselves_are_allowed() {
     settings.memory_bytes = 256 << 20;
     settings.drain_timeout = Duration::from_secs(3600);
     settings.out_after = Duration::from_secs(1);
+    (settings.replication, settings.gc_grace) = (limits::REPLICATION_ALL, Duration::from_secs(60));
     Config::try_from(settings.clone()).unwrap();
+    settings.replication = limits::REPLICATION_MAX;
     settings.out_after = Duration::from_secs(30 * 24 * 3600);
     Config::try_from(settings).unwrap();
 }

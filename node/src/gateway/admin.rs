@@ -13,14 +13,21 @@ use quoit_proto_types::{
         client::Refusal,
     },
 };
+use tracing::{info, warn};
 
-use crate::{driver::control::DriverHandle, status::StatusSource, views::Views};
+use crate::{
+    data::upkeep::{UpkeepHandle, UpkeepReport},
+    driver::control::DriverHandle,
+    status::{StatusSource, upkeep_status},
+    views::Views,
+};
 
 /// Answers administrators.
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) status: StatusSource,
     pub(crate) driver: DriverHandle,
+    pub(crate) upkeep: UpkeepHandle,
     pub(crate) views: Arc<Views>,
 }
 
@@ -65,6 +72,23 @@ impl Admin {
                 Ok(epoch) => AdminReply::Recovered { epoch },
                 Err(reason) => AdminReply::NotRecovered { reason },
             },
+            AdminRequest::Handoff => handoff(self.upkeep.report().await),
+            AdminRequest::HandoffPace { bytes_per_s } => {
+                info!(event = "handoff_pace", by = %by.name, bytes_per_s, "an administrator sets the pace of handoff");
+                handoff(self.upkeep.set_pace(bytes_per_s).await)
+            }
+            AdminRequest::HandoffPause => {
+                warn!(event = "handoff_paused", by = %by.name, "an administrator pauses handoff: no ring change ends before it goes on");
+                handoff(self.upkeep.pause().await)
+            }
+            AdminRequest::HandoffResume => {
+                info!(event = "handoff_resumed", by = %by.name, "an administrator has handoff go on");
+                handoff(self.upkeep.resume().await)
+            }
         }
     }
+}
+
+fn handoff(report: Option<UpkeepReport>) -> AdminReply {
+    AdminReply::Handoff(report.as_ref().and_then(upkeep_status).map(Box::new))
 }

@@ -8,20 +8,19 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use quoit_client::{ErrorCode, Role};
 use quoit_core::{
+    replication::{ClientOperation, ClientReply},
     routing::Routing,
-    store::{self, Entry, Record},
-    time::Timestamp,
+    store::Record,
+    time::{Timestamp, Wall},
 };
 use quoit_proto_types::{
-    Epoch, Fence, HashPoint, KeyspaceId, RequestId,
-    codec::{self, DecodeError},
+    Hlc, Stamp, WriteLevel,
     frame::{FrameHeader, FrameType, TRACE_BYTES},
     limits,
-    message::client::{Expiry, KeyHeader, Refusal, WriteHeader},
+    message::client::{Expiry, Refusal, WriteHeader},
 };
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::task::TaskTracker;
@@ -30,59 +29,87 @@ use tracing::debug;
 use super::{
     admin::Admin,
     news::{self, Pauses},
+    requests::{Alone, Place, bad_key, check_keyspace, expires_at},
 };
 use crate::{
     clock::Clock,
+    data::{
+        DataPlane, answer,
+        session::{ClientSession, ExitId},
+    },
     node::NodeState,
-    store::Store,
     transport::{
-        counters::Counters,
+        deferred::Deferred,
         session::{LargeReplies, Session},
         streams::{ByteBudget, LargeRequest, Opened, RequestStream, StreamError},
     },
-    views::Views,
 };
 
 /// The share of all bytes on their way in that one connection may have, but always one value of the longest.
 const RECEIVING_SHARE_PER_CONNECTION: usize = 8;
 /// What a busy node asks its clients to wait, in milliseconds.
 const BUSY_RETRY_MS: u64 = 10;
+/// How long a request may take that does not say.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(1);
 
 /// Answers clients.
 #[derive(Debug)]
 pub(crate) struct Gateway {
-    pub(crate) store: Arc<Store>,
-    /// Absent until the cluster has formed, and while the store forgets what others may have changed.
-    pub(crate) routing: Arc<ArcSwapOption<Routing>>,
+    pub(crate) plane: Arc<DataPlane>,
     pub(crate) state: watch::Receiver<NodeState>,
     pub(crate) clock: Clock,
-    pub(crate) value_bytes_max: usize,
-    pub(crate) counters: Arc<Counters>,
-    /// Bytes of large values that all connections together may have on their way, in and out.
-    pub(crate) values_under_way: ByteBudget,
     /// Owns the replies that are on streams of their own.
     pub(crate) replies: TaskTracker,
-    pub(crate) views: Arc<Views>,
     pub(crate) admin: Arc<Admin>,
     /// Sessions so far, begun at a random number: spreads the moments at which clients are told of views.
     pub(crate) sessions: AtomicU64,
 }
 
 /// What the requests share that are handled without a wait between them.
-struct Batch {
-    now: Timestamp,
-    /// Absent until the cluster has formed, and while the store forgets what others may have changed.
+pub(super) struct Batch {
+    pub(super) wall: Wall,
+    /// Absent until the cluster has formed.
     routing: Option<Arc<Routing>>,
 }
 
-/// What became of a request whose reply is not yet encoded.
-enum Outcome {
-    Done,
-    Miss,
-    Remaining(store::Expiry),
-    Large(Bytes),
-    /// The reply is encoded.
-    Encoded,
+/// Whose requests they are.
+struct Client {
+    session: Session,
+    /// Its operations that need other nodes.
+    data: Arc<ClientSession>,
+    budget: ByteBudget,
+}
+
+/// Where a request came from, and where its answer goes.
+#[derive(Clone, Copy)]
+pub(super) struct From<'c> {
+    client: &'c Client,
+    exit: ExitId,
+}
+
+/// Closes a session's lane, and its operations with the client, wherever their task ends.
+struct OpenLane<'c>(&'c ClientSession, ExitId);
+
+impl Drop for OpenLane<'_> {
+    fn drop(&mut self) {
+        self.0.close_lane(self.1);
+    }
+}
+
+struct OpenSession(Arc<ClientSession>);
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// A large value that has come in.
+struct Received {
+    level: WriteLevel,
+    after: Hlc,
+    expiry: Expiry,
+    record: Record,
 }
 
 impl Gateway {
@@ -90,91 +117,93 @@ impl Gateway {
     pub(crate) async fn serve(self: Arc<Self>, mut session: Session) {
         let mut streams = JoinSet::new();
         let control = session.take_control();
-        let session = Arc::new(session);
-        let longest = self.value_bytes_max + limits::REQUEST_HEADER_BYTES_MAX + TRACE_BYTES;
-        let share = self.values_under_way.receiving_bytes() / RECEIVING_SHARE_PER_CONNECTION;
+        let longest = self.plane.value_bytes_max + limits::REQUEST_HEADER_BYTES_MAX + TRACE_BYTES;
+        let share = self.plane.values_under_way.receiving_bytes() / RECEIVING_SHARE_PER_CONNECTION;
         let budget = ByteBudget::new(share.max(longest));
+        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let (large, replies) = (session.large_replies().clone(), self.replies.clone());
+        let data = ClientSession::new(Arc::clone(&self.plane), number, large, replies);
+        let _open = OpenSession(Arc::clone(&data));
+        let client = Arc::new(Client { session, data, budget });
         if let Some(control) = control {
-            let (gateway, session) = (Arc::clone(&self), Arc::clone(&session));
-            let pauses = Pauses::of_session(self.sessions.fetch_add(1, Ordering::Relaxed));
+            let (gateway, client) = (Arc::clone(&self), Arc::clone(&client));
+            let pauses = Pauses::of_session(number);
             streams.spawn(async move {
-                let ended = news::serve(&session, control, &gateway.views, pauses).await;
-                gateway.end_if_at_fault(&session, &ended);
+                let ended = news::serve(&client.session, control, &gateway.plane.views, pauses).await;
+                gateway.end_if_at_fault(&client.session, &ended);
             });
         }
         loop {
             tokio::select! {
                 biased;
                 Some(_) = streams.join_next() => {}
-                stream = session.next_stream() => {
+                stream = client.session.next_stream() => {
                     let Some(stream) = stream else {
                         return;
                     };
-                    let (gateway, session, budget) = (Arc::clone(&self), Arc::clone(&session), budget.clone());
-                    streams.spawn(async move { gateway.serve_stream(&session, stream, &budget).await });
+                    let (gateway, client) = (Arc::clone(&self), Arc::clone(&client));
+                    streams.spawn(async move { gateway.serve_stream(&client, stream).await });
                 }
             }
         }
     }
 
-    async fn serve_stream(&self, session: &Session, mut stream: RequestStream, budget: &ByteBudget) {
-        if let Err(error) = self.answer(session, &mut stream, budget).await {
+    async fn serve_stream(&self, client: &Client, mut stream: RequestStream) {
+        if let Err(error) = self.answer(client, &mut stream).await {
             // While the stream lives: dropped, it ends as if all were well, and the client would not learn the reason.
-            self.end_if_at_fault(session, &error);
+            self.end_if_at_fault(&client.session, &error);
         }
     }
 
     fn end_if_at_fault(&self, session: &Session, error: &StreamError) {
-        if let Some(code) = error.fault(&self.counters) {
+        if let Some(code) = error.fault(&self.plane.counters) {
             debug!(peer = %session.identity, remote = %session.remote(), %error, "session ended");
             session.close(code, &error.to_string());
         }
     }
 
-    async fn answer(
-        &self,
-        session: &Session,
-        stream: &mut RequestStream,
-        budget: &ByteBudget,
-    ) -> Result<(), StreamError> {
+    async fn answer(&self, client: &Client, stream: &mut RequestStream) -> Result<(), StreamError> {
         match stream.open().await? {
             Opened::Lane(lane) => {
+                let deferred = Arc::<Deferred>::default();
+                let exit = client.data.open_lane(&deferred);
+                let _open = OpenLane(&client.data, exit);
+                let from = From { client, exit };
                 lane.serve(
+                    &deferred,
                     || self.begin(),
-                    |batch, header, body, replies| self.handle(batch, header, body, replies, session),
+                    |batch, header, body, replies| self.handle(batch, header, body, replies, from),
                 )
                 .await
             }
-            Opened::Large(request) => self.handle_large(request, budget).await,
+            Opened::Large(request) => self.handle_large(request, client).await,
         }
     }
 
     fn begin(&self) -> Batch {
-        Batch { now: self.clock.now(), routing: self.routing.load_full() }
+        Batch { wall: self.clock.wall(), routing: self.plane.routing.load_full() }
     }
 
-    /// Answers one small request into `replies`, or on a stream of its own if the value is large.
-    fn handle(&self, batch: &Batch, header: FrameHeader, body: &[u8], replies: &mut BytesMut, session: &Session) {
+    /// Answers one small request into `replies`, or on a stream of its own if the value is large, or later if other nodes
+    /// must be asked.
+    fn handle(&self, batch: &Batch, header: FrameHeader, body: &[u8], replies: &mut BytesMut, from: From<'_>) {
         if header.kind == FrameType::Admin {
-            return self.handle_admin(batch, header, body, replies, session);
+            return self.handle_admin(batch, header, body, replies, &from.client.session);
         }
         let Some(routing) = batch.routing.as_deref() else {
-            return refuse(replies, header.request, None, &self.not_ready());
+            return answer::refuse(replies, header.request, None, &self.not_ready());
         };
-        let large = session.large_replies();
+        if routing.me().is_none() && header.kind != FrameType::ViewGet {
+            // It has left, or is not admitted yet: another node coordinates what it would have to ask others for.
+            return answer::refuse(replies, header.request, Some(routing), &self.not_ready());
+        }
         let outcome = match header.kind {
-            FrameType::ViewGet => {
-                let Some(update) = self.views.update_from(header.epoch) else {
-                    return refuse(replies, header.request, Some(routing), &self.not_ready());
-                };
-                let (reply, view) = news::frame(update, header.request);
-                return self.reply_large(reply, view, replies, large);
-            }
-            FrameType::Get => self.get(batch.now, routing, header, body, replies),
-            FrameType::Set => self.set(batch.now, routing, header, body),
-            FrameType::Delete => self.delete(batch.now, routing, header, body),
-            FrameType::Touch => self.touch(batch.now, routing, header, body),
-            FrameType::TimeToLive => self.ttl(batch.now, routing, header, body),
+            FrameType::Get => self.get(batch.wall, routing, header, body, replies, from),
+            FrameType::Set => self.set(batch.wall, routing, header, body, replies, from),
+            FrameType::Delete => self.delete(batch.wall, routing, header, body, replies, from),
+            FrameType::Touch => self.touch(batch.wall, routing, header, body, replies, from),
+            FrameType::TimeToLive => self.ttl(batch.wall, routing, header, body, replies, from),
+            FrameType::ViewGet => self.view(header, replies, from),
             FrameType::Hello
             | FrameType::HelloAck
             | FrameType::View
@@ -185,127 +214,122 @@ impl Gateway {
             | FrameType::Miss
             | FrameType::Remaining
             | FrameType::Refusal
+            | FrameType::ReplicaPut
+            | FrameType::ReplicaGet
+            | FrameType::Stored
+            | FrameType::Entry
+            | FrameType::Absent
+            | FrameType::Transfer
+            | FrameType::TransferReply
             | FrameType::Peer
             | FrameType::Admin
             | FrameType::AdminReply => Err(Refusal::new(ErrorCode::Protocol, 0)),
         };
-        match outcome {
-            Ok(Outcome::Large(value)) => {
-                self.reply_large(reply_header(FrameType::Value, header.request, Some(routing)), value, replies, large);
-            }
-            Ok(outcome) => encode(replies, header.request, routing, &outcome),
-            Err(refusal) => refuse(replies, header.request, Some(routing), &refusal),
+        if let Err(refusal) = outcome {
+            answer::refuse(replies, header.request, Some(routing), &refusal);
         }
     }
 
-    fn get(
-        &self,
-        now: Timestamp,
-        routing: &Routing,
-        header: FrameHeader,
-        body: &[u8],
-        replies: &mut BytesMut,
-    ) -> Result<Outcome, Refusal> {
-        let KeyHeader { keyspace, key } = KeyHeader::decode(body).map_err(bad_key)?;
-        admit(routing, header, keyspace, key)?;
-        let answer = |entry: &Entry| {
-            if entry.value().len() > limits::LANE_VALUE_BYTES_MAX {
-                return Outcome::Large(entry.to_bytes());
-            }
-            // Copied under the lock, straight into the buffer that goes to the network.
-            reply_header(FrameType::Value, header.request, Some(routing))
-                .encode_with(replies, 0, |out| out.extend_from_slice(entry.value()));
-            Outcome::Encoded
-        };
-        Ok(self.store.get_with(now, key, answer).unwrap_or(Outcome::Miss))
+    fn view(&self, header: FrameHeader, replies: &mut BytesMut, from: From<'_>) -> Result<(), Refusal> {
+        let update = self.plane.views.update_from(header.epoch).ok_or_else(|| self.not_ready())?;
+        let (reply, view) = news::frame(update, header.request);
+        self.reply_large(reply, &[], view, replies, from.large())
     }
 
-    fn set(&self, now: Timestamp, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
-        let (WriteHeader { keyspace, expiry, key }, value) = WriteHeader::decode(body).map_err(bad_key)?;
-        admit(routing, header, keyspace, key)?;
-        self.check_value(value.len())?;
-        self.store.set(now, key, value, lifetime(expiry)).map(|_| Outcome::Done).map_err(|_| self.too_large())
-    }
-
-    fn delete(&self, now: Timestamp, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
-        let KeyHeader { keyspace, key } = KeyHeader::decode(body).map_err(bad_key)?;
-        admit(routing, header, keyspace, key)?;
-        Ok(done_if(self.store.delete(now, key)))
-    }
-
-    fn touch(&self, now: Timestamp, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
-        let (WriteHeader { keyspace, expiry, key }, _) = WriteHeader::decode(body).map_err(bad_key)?;
-        admit(routing, header, keyspace, key)?;
-        Ok(done_if(self.store.touch(now, key, lifetime(expiry))))
-    }
-
-    fn ttl(&self, now: Timestamp, routing: &Routing, header: FrameHeader, body: &[u8]) -> Result<Outcome, Refusal> {
-        let KeyHeader { keyspace, key } = KeyHeader::decode(body).map_err(bad_key)?;
-        admit(routing, header, keyspace, key)?;
-        Ok(self.store.ttl(now, key).map_or(Outcome::Miss, Outcome::Remaining))
+    /// Has other nodes asked. The answer comes by the deadline that the request brought.
+    pub(super) fn ask_others(&self, header: FrameHeader, from: From<'_>, operation: ClientOperation) {
+        let deadline = deadline(self.clock.now(), header);
+        from.client.data.begin(from.exit, header.request, deadline, operation);
     }
 
     /// Receives a large value straight into the memory it is stored in. Nothing of it is read, and nothing allocated,
     /// before it is certain that it is wanted.
-    async fn handle_large(&self, mut request: LargeRequest<'_>, budget: &ByteBudget) -> Result<(), StreamError> {
+    async fn handle_large(&self, mut request: LargeRequest<'_>, client: &Client) -> Result<(), StreamError> {
         let mut replies = BytesMut::new();
         let header = request.header;
-        let began = self.clock.now();
-        let outcome = self.receive(&mut request, budget).await?;
-        let now = self.clock.now();
-        let patience = Duration::from_millis(header.deadline_ms.into());
-        let is_late = header.deadline_ms > 0 && now >= began.saturating_add(patience);
-        // As late as possible: the view may have changed while the value came in.
-        let routing = self.routing.load_full();
-        match (outcome, routing.as_deref()) {
-            (Ok((record, expiry)), Some(routing)) => {
-                let point = HashPoint::of_key(KeyspaceId::DEFAULT, record.key());
-                let stored = routing.admit(header.fence, point).and_then(|()| {
-                    if is_late {
-                        // Its caller has given up, and may have written something newer since.
-                        return Err(Refusal::new(ErrorCode::DeadlinePassed, 0));
-                    }
-                    self.store.set_record(now, record, lifetime(expiry)).map_err(|_| self.too_large())
-                });
-                match stored {
-                    Ok(_) => encode(&mut replies, header.request, routing, &Outcome::Done),
-                    Err(refusal) => refuse(&mut replies, header.request, Some(routing), &refusal),
-                }
+        let deadline = deadline(self.clock.now(), header);
+        let outcome = match self.receive(&mut request, &client.budget).await? {
+            Ok(received) => self.set_large(received, header, deadline, client).await,
+            Err(refusal) => ClientReply::Refused(refusal),
+        };
+        let routing = self.plane.routing.load_full();
+        let (out, id, routing) = (&mut replies, header.request, routing.as_deref());
+        match outcome {
+            ClientReply::Done(written) => answer::done(out, id, routing, written),
+            ClientReply::Refused(refusal) => answer::refuse(out, id, routing, &refusal),
+            // A write is not answered so.
+            ClientReply::Value { .. } | ClientReply::TimeToLive { .. } | ClientReply::Miss => {
+                answer::refuse(out, id, routing, &Refusal::new(ErrorCode::Internal, 0));
             }
-            (Ok(_), None) => refuse(&mut replies, header.request, None, &self.not_ready()),
-            (Err(refusal), routing) => refuse(&mut replies, header.request, routing, &refusal),
         }
         request.reply(replies).await
+    }
+
+    /// Stores a large value, with other nodes or without them.
+    async fn set_large(
+        &self,
+        received: Received,
+        header: FrameHeader,
+        deadline: Timestamp,
+        client: &Client,
+    ) -> ClientReply {
+        let Received { level, after, expiry, record } = received;
+        let stamp = |version| Stamp::value(version, expires_at(version, expiry));
+        let begin = || {
+            if header.deadline_ms > 0 && self.clock.now() >= deadline {
+                // Its caller has given up, and may have written something newer since.
+                return Err(Refusal::new(ErrorCode::DeadlinePassed, 0));
+            }
+            // As late as possible: the view may have changed while the value came in.
+            let Batch { wall, routing } = self.begin();
+            let routing = routing.ok_or_else(|| self.not_ready())?;
+            if Place::of(&routing, record.key()) == Place::Sole {
+                let write = |version| (stamp(version), record.clone());
+                return self.write_alone(wall, &routing, after, write);
+            }
+            Ok(Alone::Moved(self.version(wall, &routing, after)?))
+        };
+        match begin() {
+            Ok(Alone::Written(written)) => ClientReply::Done(written),
+            Ok(Alone::Moved(version)) => {
+                let operation = ClientOperation::Set { level, stamp: stamp(version), record };
+                let deadline = deadline.max(self.clock.now().saturating_add(Duration::from_millis(1)));
+                let answer = client.data.begin_alone(deadline, operation);
+                // Dropped only with the session.
+                answer.await.unwrap_or_else(|_| ClientReply::Refused(Refusal::new(ErrorCode::ShuttingDown, 0)))
+            }
+            Err(refusal) => ClientReply::Refused(refusal),
+        }
     }
 
     async fn receive(
         &self,
         request: &mut LargeRequest<'_>,
         budget: &ByteBudget,
-    ) -> Result<Result<(Record, Expiry), Refusal>, StreamError> {
+    ) -> Result<Result<Received, Refusal>, StreamError> {
+        if request.header.kind != FrameType::Set {
+            return Ok(Err(Refusal::new(ErrorCode::Protocol, 0)));
+        }
         if let Err(refusal) = self.check_value(request.value_bytes_at_least()) {
             return Ok(Err(refusal));
         }
+        if self.plane.routing.load().is_none() {
+            return Ok(Err(self.not_ready()));
+        }
         let bytes = request.header.body_bytes as usize;
-        let (Some(_own), Some(_shared)) = (budget.take_receiving(bytes), self.values_under_way.take_receiving(bytes))
-        else {
-            self.counters.busy.add();
-            return Ok(Err(Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS)));
+        let shared = &self.plane.values_under_way;
+        let (Some(_own), Some(_shared)) = (budget.take_receiving(bytes), shared.take_receiving(bytes)) else {
+            return Ok(Err(self.busy()));
         };
         let head = request.head().await?;
         let (write, value) = match WriteHeader::decode(&head) {
             Ok(decoded) => decoded,
             Err(error) => return Ok(Err(bad_key(error))),
         };
-        let WriteHeader { keyspace, expiry, key } = write;
+        let WriteHeader { keyspace, level, after, expiry, key } = write;
         let front = head.len() - value.len() + request.header.trace.bytes();
         let value_bytes = bytes - front;
-        let routing = self.routing.load_full();
-        let admitted = match routing.as_deref() {
-            Some(routing) => admit(routing, request.header, keyspace, key),
-            None => Err(self.not_ready()),
-        };
-        if let Err(refusal) = admitted.and_then(|()| self.check_value(value_bytes)) {
+        if let Err(refusal) = check_keyspace(keyspace).and_then(|()| self.check_value(value_bytes)) {
             return Ok(Err(refusal));
         }
         let mut record = Record::builder(key, value_bytes);
@@ -314,7 +338,7 @@ impl Gateway {
             record.extend(&chunk);
         }
         let record = record.finish().map_err(|_| StreamError::Gone)?;
-        Ok(Ok((record, expiry)))
+        Ok(Ok(Received { level, after, expiry, record }))
     }
 
     /// Answers an administrator, beside the lane: some answers take a while.
@@ -323,92 +347,71 @@ impl Gateway {
         if session.role != Role::Admin {
             let text = "only a certificate of the role admin may do this: make-certs list shows them".into();
             let refusal = Refusal { code: ErrorCode::WrongRole, argument: 0, text };
-            return refuse(replies, header.request, routing, &refusal);
+            return answer::refuse(replies, header.request, routing, &refusal);
         }
         let answer = Arc::clone(&self.admin).answer(session.identity.clone(), header, Bytes::copy_from_slice(body));
         match session.large_replies().reply_later(answer) {
             Ok(sending) => drop(self.replies.spawn(sending)),
-            Err(_) => {
-                self.counters.busy.add();
-                refuse(replies, header.request, routing, &Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS));
-            }
+            Err(_) => answer::refuse(replies, header.request, routing, &self.busy()),
         }
     }
 
-    fn reply_large(&self, reply: FrameHeader, value: Bytes, replies: &mut BytesMut, large: &LargeReplies) {
+    /// Sends a reply of `front` and `value`, on a stream of its own if that is large.
+    pub(super) fn reply_large(
+        &self,
+        reply: FrameHeader,
+        front: &[u8],
+        value: Bytes,
+        replies: &mut BytesMut,
+        large: &LargeReplies,
+    ) -> Result<(), Refusal> {
         if value.len() <= limits::LANE_VALUE_BYTES_MAX {
-            return reply.encode_with(replies, 0, |out| out.extend_from_slice(&value));
+            reply.encode_with(replies, 0, |out| {
+                out.extend_from_slice(front);
+                out.extend_from_slice(&value);
+            });
+            return Ok(());
         }
-        match large.reply(reply, value, &self.values_under_way) {
-            Ok(sending) => drop(self.replies.spawn(sending)),
-            Err(_) => {
-                self.counters.busy.add();
-                let busy = Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS);
-                let refused = FrameHeader { kind: FrameType::Refusal, ..reply };
-                refused.encode_with(replies, 0, |out| busy.encode(out));
-            }
+        let sending = large.reply(reply, front, value, &self.plane.values_under_way).map_err(|_| self.busy())?;
+        self.replies.spawn(sending);
+        Ok(())
+    }
+
+    pub(super) fn check_value(&self, bytes: usize) -> Result<(), Refusal> {
+        if bytes <= self.plane.value_bytes_max {
+            return Ok(());
         }
+        self.plane.counters.values_too_large.add();
+        Err(Refusal::new(ErrorCode::ValueTooLarge, self.plane.value_bytes_max as u64))
     }
 
-    fn check_value(&self, bytes: usize) -> Result<(), Refusal> {
-        if bytes <= self.value_bytes_max { Ok(()) } else { Err(self.too_large()) }
+    fn busy(&self) -> Refusal {
+        self.plane.counters.busy.add();
+        Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS)
     }
 
-    fn too_large(&self) -> Refusal {
-        self.counters.values_too_large.add();
-        Refusal::new(ErrorCode::ValueTooLarge, self.value_bytes_max as u64)
-    }
-
-    fn not_ready(&self) -> Refusal {
+    pub(super) fn not_ready(&self) -> Refusal {
         let text = match &*self.state.borrow() {
             NodeState::Waiting(text) | NodeState::Failed(text) => text.clone(),
-            NodeState::Member(_) => "this node goes over to another view".into(),
+            NodeState::Member(_) => "this node is no member, or goes over to another view".into(),
             NodeState::Stopped { reason } => reason.to_string(),
         };
         Refusal { code: ErrorCode::NotReady, argument: 0, text }
     }
 }
 
-fn admit(routing: &Routing, header: FrameHeader, keyspace: KeyspaceId, key: &[u8]) -> Result<(), Refusal> {
-    if keyspace != KeyspaceId::DEFAULT {
-        return Err(Refusal::new(ErrorCode::UnknownKeyspace, keyspace.value().into()));
-    }
-    routing.admit(header.fence, HashPoint::of_key(keyspace, key))
-}
-
-fn bad_key(error: DecodeError) -> Refusal {
-    Refusal { code: ErrorCode::KeyInvalid, argument: limits::KEY_BYTES_MAX as u64, text: error.to_string() }
-}
-
-fn done_if(found: bool) -> Outcome {
-    if found { Outcome::Done } else { Outcome::Miss }
-}
-
-fn lifetime(expiry: Expiry) -> store::Expiry {
-    expiry.duration().map_or(store::Expiry::Never, store::Expiry::After)
-}
-
-fn reply_header(kind: FrameType, request: RequestId, routing: Option<&Routing>) -> FrameHeader {
-    let (fence, epoch) = routing.map_or((Fence::default(), Epoch::GENESIS), |r| (r.fence(), r.epoch()));
-    FrameHeader::new(kind, request, fence, epoch)
-}
-
-fn encode(replies: &mut BytesMut, request: RequestId, routing: &Routing, outcome: &Outcome) {
-    let header = |kind| reply_header(kind, request, Some(routing));
-    match outcome {
-        Outcome::Done => header(FrameType::Done).encode(replies),
-        Outcome::Miss => header(FrameType::Miss).encode(replies),
-        Outcome::Remaining(expiry) => {
-            let expiry = match expiry {
-                store::Expiry::Never => Expiry::Never,
-                store::Expiry::After(left) => Expiry::after(*left),
-            };
-            header(FrameType::Remaining).encode_with(replies, 0, |out| codec::encode(&expiry, out));
-        }
-        Outcome::Encoded | Outcome::Large(_) => {}
+impl<'c> From<'c> {
+    /// What sends the client replies that are too large for a lane.
+    pub(super) fn large(self) -> &'c LargeReplies {
+        self.client.session.large_replies()
     }
 }
 
-fn refuse(replies: &mut BytesMut, request: RequestId, routing: Option<&Routing>, refusal: &Refusal) {
-    reply_header(FrameType::Refusal, request, routing).encode_with(replies, 0, |out| refusal.encode(out));
+/// Until when a request that came at `now` is to be answered.
+fn deadline(now: Timestamp, header: FrameHeader) -> Timestamp {
+    let patience = match header.deadline_ms {
+        0 => DEADLINE_DEFAULT,
+        ms => Duration::from_millis(ms.into()),
+    };
+    now.saturating_add(patience)
 }

@@ -8,6 +8,7 @@ pub(crate) struct Counters {
     pub(crate) handshakes_refused: Counter,
     pub(crate) connections_refused: Counter,
     pub(crate) busy: Counter,
+    pub(crate) unsent: Counter,
     pub(crate) values_too_large: Counter,
     pub(crate) slow_frames: Counter,
     pub(crate) stalled_readers: Counter,
@@ -23,6 +24,8 @@ pub struct LimitsHit {
     pub connections_refused: u64,
     /// Requests answered `Busy`.
     pub busy: u64,
+    /// Requests to other nodes that were not sent: there was no connection, or too much under way on it.
+    pub unsent: u64,
     /// Values refused for their size.
     pub values_too_large: u64,
     /// Connections closed because a frame took too long to arrive.
@@ -53,6 +56,7 @@ impl Counters {
             handshakes_refused: self.handshakes_refused.value(),
             connections_refused: self.connections_refused.value(),
             busy: self.busy.value(),
+            unsent: self.unsent.value(),
             values_too_large: self.values_too_large.value(),
             slow_frames: self.slow_frames.value(),
             stalled_readers: self.stalled_readers.value(),

@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::session::WRITE_TIMEOUT;
+use super::{peer_streams::PeerStreams, session::WRITE_TIMEOUT};
 
 /// Messages that may wait for a peer. More are dropped; the protocol above repeats what matters.
 const OUTBOX_MESSAGES: usize = 64;
@@ -130,6 +130,11 @@ impl PeerLink {
         heartbeat.encode(&mut datagram);
         // A connection that is gone is reported elsewhere.
         let _ = self.quic.send_datagram(datagram.freeze());
+    }
+
+    /// The connection's streams for data, in both directions. They end with the connection and do not keep it.
+    pub(crate) fn streams(&self) -> PeerStreams {
+        PeerStreams::new(self.quic.clone())
     }
 
     /// Ends the connection with a reason for the other side.

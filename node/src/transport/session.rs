@@ -79,12 +79,7 @@ impl Session {
         connection: Connection,
         control: (SendStream, RecvStream),
     ) -> Self {
-        let large_replies = LargeReplies {
-            connection: connection.clone(),
-            slots: Arc::new(Semaphore::new(LARGE_REPLIES_MAX)),
-            turns: Arc::new(Semaphore::new(LARGE_REPLIES_AT_ONCE)),
-            budget: ByteBudget::new(LARGE_REPLIES_BYTES_MAX),
-        };
+        let large_replies = LargeReplies::new(connection.clone());
         let lanes = Arc::new(Semaphore::new(LANES_MAX));
         Self { identity, role, hello, connection, control: Some(control), large_replies, lanes }
     }
@@ -128,8 +123,8 @@ impl Session {
     }
 }
 
-/// Sends replies that are too large for a lane, each on a stream of its own.
-#[derive(Debug)]
+/// Sends replies that are too large for a lane, each on a stream of its own. Clones share the limits.
+#[derive(Clone, Debug)]
 pub(crate) struct LargeReplies {
     connection: Connection,
     slots: Arc<Semaphore>,
@@ -142,6 +137,15 @@ pub(crate) struct LargeReplies {
 pub(crate) struct NoSlot;
 
 impl LargeReplies {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            slots: Arc::new(Semaphore::new(LARGE_REPLIES_MAX)),
+            turns: Arc::new(Semaphore::new(LARGE_REPLIES_AT_ONCE)),
+            budget: ByteBudget::new(LARGE_REPLIES_BYTES_MAX),
+        }
+    }
+
     /// A reply that `answer` makes first, to be sent by awaiting the future. For answers that take a while and are few.
     pub(crate) fn reply_later<A>(&self, answer: A) -> Result<impl Future<Output = ()> + Send + use<A>, NoSlot>
     where
@@ -151,7 +155,7 @@ impl LargeReplies {
         let connection = self.connection.clone();
         Ok(async move {
             let (header, value) = answer.await;
-            let sent = timeout(WRITE_TIMEOUT, send(&connection, header, value)).await;
+            let sent = timeout(WRITE_TIMEOUT, send(&connection, head_of(header, &[], &value), value)).await;
             if sent.is_err() {
                 dial::close(&connection, ErrorCode::Protocol, "a reply was not read in time");
             }
@@ -159,11 +163,13 @@ impl LargeReplies {
         })
     }
 
-    /// A reply to be sent by awaiting the future, which ends within [`WRITE_TIMEOUT`]. Replies wait for their turn in order.
-    /// The bytes count against this connection and against `node`, the budget of all, until the reply is sent.
+    /// A reply to be sent by awaiting the future, which ends within [`WRITE_TIMEOUT`]: `front`, then `value`.
+    /// Replies wait for their turn in order. The bytes count against this connection and against `node`, the budget of all,
+    /// until the reply is sent.
     pub(crate) fn reply(
         &self,
         header: FrameHeader,
+        front: &[u8],
         value: Bytes,
         node: &ByteBudget,
     ) -> Result<impl Future<Output = ()> + Send + use<>, NoSlot> {
@@ -173,11 +179,12 @@ impl LargeReplies {
             return Err(NoSlot);
         };
         let (connection, turns) = (self.connection.clone(), Arc::clone(&self.turns));
+        let head = head_of(header, front, &value);
         Ok(async move {
             let sending = async {
                 // The semaphore is never closed; without a turn there would be one reply more at once, no harm.
                 let _turn = turns.acquire().await;
-                send(&connection, header, value).await
+                send(&connection, head, value).await
             };
             let sent = timeout(WRITE_TIMEOUT, sending).await;
             if sent.is_err() {
@@ -188,11 +195,16 @@ impl LargeReplies {
     }
 }
 
-async fn send(connection: &Connection, header: FrameHeader, value: Bytes) -> Result<(), quinn::WriteError> {
-    let mut stream = connection.open_uni().await?;
+/// The frame in front of `value`.
+fn head_of(header: FrameHeader, front: &[u8], value: &Bytes) -> Bytes {
     let mut head = BytesMut::new();
-    header.encode_with(&mut head, value.len(), |_| {});
-    stream.write_all_chunks(&mut [head.freeze(), value]).await?;
+    header.encode_with(&mut head, value.len(), |out| out.extend_from_slice(front));
+    head.freeze()
+}
+
+async fn send(connection: &Connection, head: Bytes, value: Bytes) -> Result<(), quinn::WriteError> {
+    let mut stream = connection.open_uni().await?;
+    stream.write_all_chunks(&mut [head, value]).await?;
     // The only failure is that the reader wanted no more.
     let _ = stream.finish();
     Ok(())

@@ -1,4 +1,4 @@
-//! Streams on which requests come: a lane carries many small ones, any other stream one with a large value.
+//! Streams on which requests come: a lane carries many small ones, any other stream one that is large.
 
 use std::{
     pin::{Pin, pin},
@@ -19,7 +19,7 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
-use super::{counters::Counters, session::WRITE_TIMEOUT};
+use super::{counters::Counters, deferred::Deferred, session::WRITE_TIMEOUT};
 
 /// Lanes of one connection: each may hold [`FLUSH_BYTES`] of replies. A client of this project opens two.
 pub(super) const LANES_MAX: usize = 8;
@@ -34,7 +34,7 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 const BODY_WINDOW: Duration = Duration::from_secs(5);
 const BODY_WINDOW_BYTES_MIN: usize = 5 * 16 * 1024;
 
-/// A stream that a client opened.
+/// A stream that a client, or a peer, opened.
 #[derive(Debug)]
 pub(crate) struct RequestStream {
     send: SendStream,
@@ -43,12 +43,12 @@ pub(crate) struct RequestStream {
     lanes: Arc<Semaphore>,
 }
 
-/// What a client opened a stream for.
+/// What a stream was opened for.
 #[derive(Debug)]
 pub(crate) enum Opened<'s> {
     /// Many small requests.
     Lane(Lane<'s>),
-    /// One with a large value.
+    /// One with a large value, or one of a peer's in the background.
     Large(LargeRequest<'s>),
 }
 
@@ -122,7 +122,9 @@ impl RequestStream {
         }
         let decoded = FrameHeader::decode(&header)?;
         let body_bytes = decoded.body_bytes as usize;
-        if decoded.kind == FrameType::Set && body_bytes - decoded.trace.bytes() > limits::LANE_BODY_BYTES_MAX {
+        let is_write = matches!(decoded.kind, FrameType::Set | FrameType::ReplicaPut);
+        let is_large = is_write && body_bytes - decoded.trace.bytes() > limits::LANE_BODY_BYTES_MAX;
+        if is_large || decoded.kind == FrameType::Transfer {
             return Ok(Opened::Large(LargeRequest {
                 stream: self,
                 header: decoded,
@@ -149,10 +151,11 @@ impl Lane<'_> {
     /// Calls `handle` for every request, with the buffer for its reply, until the client closes the lane.
     ///
     /// Requests that have arrived are answered before anything is sent, and then all replies go out in one piece, unless
-    /// they are many. While a client does not read its replies, its lane takes no more requests: that is the bound on its
+    /// they are many, and those with them that were `deferred` and have been given meanwhile. While a client does not read its replies, its lane takes no more requests: that is the bound on its
     /// memory. `begin` is called after every wait, for what all requests handled until the next one share.
     pub(crate) async fn serve<B>(
         self,
+        deferred: &Deferred,
         begin: impl Fn() -> B,
         handle: impl Fn(&B, FrameHeader, &[u8], &mut BytesMut),
     ) -> Result<(), StreamError> {
@@ -178,24 +181,45 @@ impl Lane<'_> {
                 }
             }
             drop(batch);
+            deferred.take(&mut replies);
             self.stream.write(&mut replies).await?;
             if !frames.is_between_frames() && too_late.is_none() {
                 too_late.set(Some(sleep(FRAME_TIMEOUT)));
             }
-            let reading = self.stream.recv.read_chunks(&mut chunks);
-            let read = match too_late.as_mut().as_pin_mut() {
-                None => reading.await?,
-                Some(too_late) => tokio::select! {
+            let read = loop {
+                tokio::select! {
                     biased;
-                    read = reading => read?,
-                    () = too_late => return Err(StreamError::SlowFrame),
-                },
+                    read = self.stream.recv.read_chunks(&mut chunks) => break read?,
+                    () = deferred.filled() => {}
+                    () = until(too_late.as_mut().as_pin_mut()) => return Err(StreamError::SlowFrame),
+                }
+                deferred.take(&mut replies);
+                self.stream.write(&mut replies).await?;
             };
             let Some(read) = read else {
-                return Ok(());
+                return self.finish(deferred, replies).await;
             };
             count = read;
         }
+    }
+
+    /// Gives the replies that are owed on a lane on which nothing more is asked.
+    async fn finish(self, deferred: &Deferred, mut replies: BytesMut) -> Result<(), StreamError> {
+        while !deferred.is_settled() {
+            deferred.filled().await;
+            deferred.take(&mut replies);
+            self.stream.write(&mut replies).await?;
+        }
+        deferred.take(&mut replies);
+        self.stream.write(&mut replies).await
+    }
+}
+
+/// Returns when `sleep` is over, and never if there is none.
+async fn until(sleep: Option<Pin<&mut Sleep>>) {
+    match sleep {
+        Some(sleep) => sleep.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -209,7 +233,7 @@ impl RequestStream {
     }
 }
 
-/// A request with a large value, whose body has not been read.
+/// A request on a stream of its own, whose body has not been read.
 #[derive(Debug)]
 pub(crate) struct LargeRequest<'s> {
     stream: &'s mut RequestStream,
@@ -267,6 +291,16 @@ impl LargeRequest<'_> {
                 None => Err(StreamError::Gone),
             };
         }
+    }
+
+    /// The whole body, of a request that may be short. Its length is bounded by its type.
+    pub(crate) async fn body(&mut self) -> Result<Bytes, StreamError> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            body.extend_from_slice(&chunk);
+        }
+        let trace_bytes = self.header.trace.bytes();
+        Ok(body.freeze().slice(trace_bytes..))
     }
 
     /// Answers, and tells the client to send no more of a body that was not read to its end.

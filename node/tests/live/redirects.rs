@@ -1,6 +1,6 @@
 //! What it costs a client that its view is old.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quoit_client::Client;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
@@ -20,18 +20,14 @@ fn value(key: &str) -> String {
 }
 
 /// Reads one key after the other until `ended`, one request at a time, none of which is redirected more than once for each
-/// view. Returns how many redirects that took. A value is the one that was written, or has moved away for good.
+/// view. Returns how many redirects that took. Every value is there, wherever it moves.
 async fn read_on(client: Client, ended: watch::Receiver<bool>) -> u64 {
-    let mut gone = BTreeSet::new();
     let first = client.redirects();
     while !*ended.borrow() {
         for key in (0..KEYS).map(key) {
             let (epoch, redirects) = (client.view().epoch(), client.redirects());
             let read = timeout(PATIENCE, client.get(&key)).await.expect("no request is sent to and fro").unwrap();
-            match read {
-                Some(read) => assert!(read == value(&key) && !gone.contains(&key), "{key}: {read:?}"),
-                None => drop(gone.insert(key.clone())),
-            }
+            assert_eq!(read.as_deref(), Some(value(&key).as_bytes()), "{key}");
             let installed = client.view().epoch().value() - epoch.value();
             let most = installed.max(1);
             assert!(client.redirects() - redirects <= most, "{key}: redirected, with {installed} views installed");
@@ -51,7 +47,7 @@ async fn read_on_at_once(client: Client, ended: watch::Receiver<bool>) -> u64 {
                 index = (index + 1) % KEYS;
                 let key = key(index);
                 let read = timeout(PATIENCE, client.get(&key)).await.expect("no request is sent to and fro").unwrap();
-                assert!(read.is_none_or(|read| read == value(&key)), "{key}");
+                assert_eq!(read.as_deref(), Some(value(&key).as_bytes()), "{key}");
             }
         });
     }
@@ -88,15 +84,15 @@ async fn a_stale_client_is_redirected_at_most_once_for_each_view_and_reads_right
     let redirects_at_once = timeout(PATIENCE, reading_at_once).await.unwrap().unwrap();
 
     let changes = client.view().epoch().value() - first.value();
-    assert!((1..=changes).contains(&redirects), "{redirects} redirects in {changes} changes of the view");
+    // Any node coordinates any request: only one that was caught between two views may have sent the client for its view.
+    assert!(redirects <= changes, "{redirects} redirects in {changes} changes of the view");
     let changes = busier.view().epoch().value() - first_of_busier.value();
     let most = CALLERS * changes;
-    assert!((1..=most).contains(&redirects_at_once), "{redirects_at_once} redirects in {changes} changes of the view");
+    assert!(redirects_at_once <= most, "{redirects_at_once} redirects in {changes} changes of the view");
 
     let after = owners(&client);
-    for (key, owner) in &after {
-        let expected = (before[key] == *owner).then(|| value(key));
-        assert_eq!(client.get(key).await.unwrap().as_deref(), expected.as_deref().map(str::as_bytes), "{key}");
+    for key in after.keys() {
+        assert_eq!(client.get(key).await.unwrap().as_deref(), Some(value(key).as_bytes()), "{key}");
     }
     assert!(before != after && before.iter().any(|(key, owner)| after[key] == *owner));
     cluster.stop().await;

@@ -9,10 +9,12 @@ use crate::{
     codec::{self, DecodeError},
     error_code::ErrorCode,
     id::KeyspaceId,
+    level::{ReadLevel, WriteLevel},
     limits,
+    version::{Hlc, Version},
 };
 
-/// Which key: the body of `Get`, `Delete` and `TimeToLive`.
+/// Which key: the body of `ReplicaGet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyHeader<'a> {
     /// The keyspace.
@@ -39,12 +41,65 @@ impl<'a> KeyHeader<'a> {
     }
 }
 
-/// Which key and until when: the body of `Touch`, and in front of the value that of `Set`.
+/// Which key, and whose answer is enough: the body of `Get` and `TimeToLive`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadHeader<'a> {
+    /// The keyspace.
+    pub keyspace: KeyspaceId,
+    /// Whose answer is waited for.
+    pub level: ReadLevel,
+    /// An older version than this one is not good enough, if another owner has a later one: the client has seen it.
+    pub at_least: Option<Version>,
+    /// The key: 1 byte to [`limits::KEY_BYTES_MAX`].
+    #[serde(serialize_with = "codec::whole_slice")]
+    pub key: &'a [u8],
+}
+
+impl<'a> ReadHeader<'a> {
+    /// Reads the header, which fills `body`.
+    ///
+    /// # Errors
+    /// [`DecodeError`], also for a key that is empty or too long.
+    pub fn decode(body: &'a [u8]) -> Result<Self, DecodeError> {
+        let (header, rest): (Self, _) = codec::decode_prefix(body, "read")?;
+        check_key(header.key)?;
+        if rest.is_empty() { Ok(header) } else { Err(DecodeError::Trailing { what: "read", bytes: rest.len() }) }
+    }
+
+    /// Appends the header to `out`.
+    pub fn encode(&self, out: &mut BytesMut) {
+        codec::encode(self, out);
+    }
+}
+
+/// What was found: in front of the value, the body of `Value`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValueHeader {
+    /// Which write it is of.
+    pub version: Version,
+    /// Whether it is older than what the client asked for at least, and nobody within reach has a later one.
+    pub stale: bool,
+}
+
+/// What was written: the body of `Done`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Which write it is. That of the value, if only its expiry was changed.
+    pub version: Version,
+    /// Whether the key had a value before, as far as the nodes that were asked know.
+    pub existed: bool,
+}
+
+/// Which key, until when, and how many copies: the body of `Touch` and `Delete`, and in front of the value that of `Set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteHeader<'a> {
     /// The keyspace.
     pub keyspace: KeyspaceId,
-    /// How long the entry lives from when the node acts.
+    /// How many copies are waited for.
+    pub level: WriteLevel,
+    /// The latest moment the client has seen in an answer: what it writes is later.
+    pub after: Hlc,
+    /// How long the entry lives from when the node acts; says nothing in `Delete`.
     pub expiry: Expiry,
     /// The key: 1 byte to [`limits::KEY_BYTES_MAX`].
     #[serde(serialize_with = "codec::whole_slice")]

@@ -78,10 +78,13 @@ pub enum MembershipMessage {
         /// What became of it.
         answer: JoinAnswer,
     },
-    /// The sender holds every slot that it is to own under the target of the view with this fence.
+    /// How far the sender, which is to own slots under the target of the view with this fence, is with fetching them. Said
+    /// again at every heartbeat, as the coordinator may be another by then.
     Synced {
         /// The fence.
         fence: Fence,
+        /// Slots that it has yet to fetch; 0 if it holds all.
+        left: u32,
     },
     /// A member passes a command on to the coordinator.
     Command {
@@ -173,6 +176,20 @@ pub enum Command {
         /// To whom; the highest-ranked other voter if not said.
         to: Option<Label>,
     },
+    /// Have so many copies of each slot. The ring follows: more come with one change of it, of fewer one goes with each.
+    SetCopies {
+        /// 1 to [`limits::REPLICATION_MAX`](crate::limits::REPLICATION_MAX), or
+        /// [`limits::REPLICATION_ALL`](crate::limits::REPLICATION_ALL).
+        copies: u8,
+    },
+    /// Give a member another weight on the ring. It counts until the member is started again: then its own configuration does.
+    SetWeight {
+        /// Who.
+        name: Label,
+        /// Its points on the ring, at most [`limits::VNODES_MAX`](crate::limits::VNODES_MAX). With none it gives up its slots
+        /// and is a witness.
+        vnodes: u32,
+    },
 }
 
 /// What became of a command.
@@ -204,5 +221,10 @@ pub enum CommandAnswer {
     CannotPreside {
         /// The member.
         name: Label,
+    },
+    /// There can be no such number.
+    OutOfRange {
+        /// Which limit would be broken.
+        reason: String,
     },
 }

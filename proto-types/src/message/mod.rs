@@ -7,4 +7,6 @@ pub mod genesis;
 pub mod heartbeat;
 pub mod membership;
 pub mod peer;
+pub mod replica;
 pub mod session;
+pub mod transfer;

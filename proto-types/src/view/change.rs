@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{epoch::Epoch, identity::Label, view::Address};
+use crate::{epoch::Epoch, identity::Label, limits, view::Address};
 
 /// One reason for a view. Members are named, because they may be gone when somebody reads this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,15 @@ pub enum Change {
     RingChangeAborted,
     /// An administrator made a new cluster from what this survivor knew at this epoch.
     Recovered(Label, Epoch),
+    /// So many copies of each slot are wanted, as this administrator says.
+    CopiesWanted(u8, Label),
+    /// The ring that is in force has so many.
+    CopiesInForce(u8),
+    /// It is to have so many vnodes, as this administrator wants.
+    Weighed(Label, u32, Label),
+    /// So many slots have no living owner, and none that may come back: the ring change that begins gives them to owners who
+    /// start empty.
+    SlotsLost(u32),
 }
 
 impl fmt::Display for Change {
@@ -77,6 +86,15 @@ impl fmt::Display for Change {
             Self::RingChangeDone => f.write_str("ring change done"),
             Self::RingChangeAborted => f.write_str("ring change given up"),
             Self::Recovered(name, epoch) => write!(f, "recovered from {name}, which knew epoch {}", epoch.value()),
+            Self::CopiesWanted(limits::REPLICATION_ALL, by) => write!(f, "a copy on every node wanted, set by {by}"),
+            Self::CopiesWanted(1, by) => write!(f, "1 copy wanted, set by {by}"),
+            Self::CopiesWanted(copies, by) => write!(f, "{copies} copies wanted, set by {by}"),
+            Self::CopiesInForce(limits::REPLICATION_ALL) => f.write_str("every node holds a copy"),
+            Self::CopiesInForce(1) => f.write_str("each key has 1 copy"),
+            Self::CopiesInForce(copies) => write!(f, "each key has {copies} copies"),
+            Self::Weighed(name, vnodes, by) => write!(f, "{name} to have {vnodes} vnodes, set by {by}"),
+            Self::SlotsLost(1) => f.write_str("1 slot begins empty, none of its owners is left"),
+            Self::SlotsLost(slots) => write!(f, "{slots} slots begin empty, none of their owners is left"),
         }
     }
 }

@@ -12,7 +12,8 @@ use crate::hash::SlotCount;
 pub struct ViewConfig {
     /// How many slots.
     pub slots: SlotCount,
-    /// How many owners a slot has.
+    /// How many owners a slot is to have: 1 to [`limits::REPLICATION_MAX`](crate::limits::REPLICATION_MAX), or
+    /// [`limits::REPLICATION_ALL`](crate::limits::REPLICATION_ALL). The ring follows step by step.
     pub replication: u8,
     /// Which algorithm maps slots to owners.
     pub ring_algorithm: u8,
@@ -22,6 +23,12 @@ pub struct ViewConfig {
     pub out_after_s: u32,
 }
 
+/// How many copies there are of each key, unless founders say otherwise.
+///
+/// Two survive any one crash. Three survive any two, and decide by majority with one of them down, but cost half as much memory
+/// again: the same nodes hold two thirds as many keys.
+pub const REPLICATION_DEFAULT: u8 = 2;
+
 /// After how many seconds a member that is down loses its place, unless founders say otherwise.
 pub const OUT_AFTER_S_DEFAULT: u32 = 600;
 
@@ -29,7 +36,7 @@ impl Default for ViewConfig {
     fn default() -> Self {
         Self {
             slots: SlotCount::DEFAULT,
-            replication: 1,
+            replication: REPLICATION_DEFAULT,
             ring_algorithm: RING_ALGORITHM,
             timing: TimingProfile::default(),
             out_after_s: OUT_AFTER_S_DEFAULT,

@@ -35,6 +35,8 @@ pub struct ViewDelta {
     pub voters: Vec<Ordinal>,
     /// See [`ViewFields::config`].
     pub config: ViewConfig,
+    /// See [`ViewFields::copies`].
+    pub copies: u8,
     /// See [`ViewFields::fence`].
     pub fence: Fence,
     /// See [`ViewFields::next_ordinal`].
@@ -147,6 +149,7 @@ impl ViewDelta {
             coordinator: to.coordinator,
             voters: to.voters.clone(),
             config: to.config,
+            copies: to.copies,
             fence: to.fence,
             next_ordinal: to.next_ordinal,
             proposed_at_ms: to.proposed_at_ms,
@@ -185,6 +188,7 @@ impl ViewDelta {
             coordinator: self.coordinator,
             voters: self.voters.clone(),
             config: self.config,
+            copies: self.copies,
             members: merged(&from.members, &self.members, &self.removed, |member| member.ordinal),
             ring,
             target,

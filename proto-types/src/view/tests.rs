@@ -16,6 +16,7 @@ fn member(index: u32) -> Member {
         vnodes: 128,
         priority: 0,
         versions: VersionRange { min: 1, max: 1 },
+        placed: None,
         live: Liveness::Up,
         degraded: false,
         intent: Intent::Stay,
@@ -37,7 +38,8 @@ fn valid() -> ViewFields {
         ballot: Ballot { term: Term::new(2), ordinal: Ordinal::new(1), boot: Boot::new(1) },
         coordinator: Ordinal::new(1),
         voters: [1, 2, 3].map(Ordinal::new).to_vec(),
-        config: ViewConfig::default(),
+        config: ViewConfig { replication: 1, ..ViewConfig::default() },
+        copies: 1,
         members: [1, 2, 3].map(member).to_vec(),
         ring: [1, 2].map(owner).to_vec(),
         target: Some([1, 2, 3].map(owner).to_vec()),
@@ -79,6 +81,10 @@ fn valid_views() {
     allows(|fields| fields.next_ordinal = Ordinal::new(u32::MAX));
     allows(|fields| fields.voters.truncate(1));
     allows(|fields| fields.config.replication = limits::REPLICATION_MAX);
+    allows(|fields| fields.config.replication = limits::REPLICATION_ALL);
+    // On the way from a copy on every node to few, every number is passed.
+    allows(|fields| fields.copies = 100);
+    allows(|fields| fields.members[0].placed = Some(Placed { zone: None, vnodes: limits::VNODES_MAX }));
     // An owner of an earlier life is replaced by a ring change of its own.
     allows(|fields| fields.ring[0].boot = Boot::new(0));
     // Those who leave may be called like the one who takes their place, and like each other.
@@ -188,6 +194,17 @@ fn vnodes() {
 }
 
 #[test]
+fn vnodes_in_force() {
+    let heavy = |vnodes| Some(Placed { zone: None, vnodes });
+    breaks("too many vnodes on the ring in force", |f| f.members[0].placed = heavy(limits::VNODES_MAX + 1));
+    breaks("too many vnodes on the ring in force in all", |fields| {
+        let member = |i| Member { placed: heavy(4096), address: "a:1".parse().unwrap(), ..member(i) };
+        fields.members = (1..=1025).map(member).collect();
+        fields.next_ordinal = Ordinal::new(2000);
+    });
+}
+
+#[test]
 fn node_ids() {
     let broken = "a node id does not follow from its name";
     breaks(broken, |fields| fields.members[0].node_id = fields.members[1].node_id);
@@ -216,6 +233,8 @@ fn coordinator() {
 fn configuration() {
     breaks("replication is out of range", |fields| fields.config.replication = 0);
     breaks("replication is out of range", |fields| fields.config.replication = limits::REPLICATION_MAX + 1);
+    breaks("replication is out of range", |fields| fields.config.replication = limits::REPLICATION_ALL - 1);
+    breaks("there are no copies", |fields| fields.copies = 0);
     breaks("the ring algorithm is unknown", |fields| fields.config.ring_algorithm = RING_ALGORITHM + 1);
 }
 
@@ -250,9 +269,100 @@ fn ring_of_those_in_force() {
 #[test]
 fn ring_of_those_to_be() {
     let view = View::new(valid()).unwrap();
-    let (ring, target) = (view.ring(), view.ring_of(view.fields().target.as_ref().unwrap()));
+    let (ring, target) = (view.ring(), view.target_ring().unwrap());
     let owned = |ring: &Ring| [1, 2, 3].map(|ordinal| ring.primary_slots(Ordinal::new(ordinal)) > 0);
     assert_eq!((owned(&ring), owned(&target)), ([true, true, false], [true; 3]));
+    let mut fields = valid();
+    fields.target = None;
+    assert_eq!(View::new(fields).unwrap().target_ring(), None);
+}
+
+/// How many slots `n1` is the primary of, of a ring in force and of the one to be.
+fn primary(fields: ViewFields) -> [usize; 2] {
+    let view = View::new(fields).unwrap();
+    [view.ring(), view.target_ring().unwrap()].map(|ring| ring.primary_slots(Ordinal::new(1)))
+}
+
+#[test]
+fn the_ring_in_force_goes_by_what_was_and_the_one_to_be_by_what_is() {
+    let mut fields = valid();
+    fields.target = Some(fields.ring.clone());
+    let [even, same] = primary(fields.clone());
+    assert_eq!(even, same);
+    fields.members[0].placed = Some(Placed { zone: None, vnodes: 128 });
+    fields.members[0].vnodes = 512;
+    let [now, then] = primary(fields.clone());
+    assert!(now == even && then > even + even / 4, "{now} {then}");
+    // In another life it has its former place.
+    fields.target.as_mut().unwrap()[0].boot = Boot::new(2);
+    assert_eq!(primary(fields.clone()), [even, even]);
+    // With others it goes by what it is.
+    fields.target.as_mut().unwrap().push(owner(3));
+    assert!(primary(fields.clone())[1] > even);
+    // Without weight it keeps its former place, if it is named.
+    (fields.members[0].vnodes, fields.target) = (0, Some([1, 2].map(owner).to_vec()));
+    assert_eq!(primary(fields.clone()), [even, even]);
+    fields.target = Some(vec![owner(2)]);
+    assert_eq!(primary(fields), [even, 0]);
+}
+
+#[test]
+fn a_change_of_lives_alone_keeps_the_number_of_copies() {
+    let mut fields = valid();
+    (fields.copies, fields.config.replication) = (1, 3);
+    let view = View::new(fields).unwrap();
+    let copies = |target: &[Owner]| (view.replaces_lives(target), view.copies_towards(target));
+    let restarted = Owner { boot: Boot::new(2), ..owner(2) };
+    assert_eq!(copies(&[owner(1), restarted]), (true, 1));
+    assert_eq!(copies(&[owner(1), owner(2)]), (false, 3));
+    assert_eq!(copies(&[owner(1), restarted, owner(3)]), (false, 3));
+    assert_eq!(copies(&[restarted]), (false, 3));
+}
+
+#[test]
+fn copies_grow_at_once_and_shrink_one_by_one() {
+    let all = limits::REPLICATION_ALL;
+    for ((copies, wanted, owners), next) in [
+        ((1, 3, 5), 3),
+        ((1, all, 5), all),
+        ((3, 3, 5), 3),
+        ((3, 1, 5), 2),
+        ((2, 1, 5), 1),
+        ((7, 2, 3), 2),
+        ((7, 1, 3), 2),
+        // One of four leaves, and two copies are wanted of one on every node: three are left first.
+        ((all, 2, 4), 3),
+        ((all, 7, 4), 7),
+        ((all, 1, 1), 1),
+        ((all, 1, 0), 1),
+        ((all, 3, 1_000), 254),
+        ((1, 1, 0), 1),
+    ] {
+        assert_eq!(next_copies(copies, wanted, owners), next, "{copies} to {wanted} with {owners}");
+    }
+    for (copies, wanted, owners) in
+        (1..=9).flat_map(|copies| (1..=9).flat_map(move |wanted| (0..=9).map(move |owners| (copies, wanted, owners))))
+    {
+        let next = next_copies(copies, wanted, owners);
+        let held = usize::from(copies).min(owners);
+        assert!(usize::from(next) + 1 >= held && next >= wanted && (next == wanted || next < copies));
+    }
+}
+
+#[test]
+fn a_member_that_resettles_is_placed_where_it_was_until_the_ring_follows() {
+    let zone = |name: &str| Some(name.parse::<Label>().unwrap());
+    let mut member = member(1);
+    member.resettle(zone("a"), 128, true);
+    assert_eq!((member.placed(), member.to_be_placed()), ((&None, 128), (&zone("a"), 128)));
+    member.resettle(zone("b"), 64, true);
+    assert_eq!((member.placed(), member.to_be_placed()), ((&None, 128), (&zone("b"), 64)));
+    member.resettle(None, 0, true);
+    assert_eq!((member.placed(), member.to_be_placed()), ((&None, 128), (&None, 128)));
+    member.resettle(None, 128, true);
+    assert_eq!(member.placed, None, "as it was");
+    member.resettle(zone("a"), 64, false);
+    assert_eq!((member.placed.as_ref(), member.placed()), (None, (&zone("a"), 64)), "it does not own");
 }
 
 #[test]
@@ -304,6 +414,24 @@ fn a_record_tells_who_when_and_why() {
     assert_eq!((record.coordinator.as_str(), record.proposed_at_ms), ("n1", 77));
     let told: Vec<String> = record.changes.iter().map(Change::to_string).collect();
     assert_eq!(told, ["n1 elected coordinator", "n2 down"]);
+}
+
+#[test]
+fn changes_of_the_ring_read_well() {
+    let [n1, ops] = ["n1", "ops"].map(|name| name.parse::<Label>().unwrap());
+    for (change, text) in [
+        (Change::CopiesWanted(1, ops.clone()), "1 copy wanted, set by ops"),
+        (Change::CopiesWanted(3, ops.clone()), "3 copies wanted, set by ops"),
+        (Change::CopiesWanted(255, ops.clone()), "a copy on every node wanted, set by ops"),
+        (Change::CopiesInForce(1), "each key has 1 copy"),
+        (Change::CopiesInForce(2), "each key has 2 copies"),
+        (Change::CopiesInForce(255), "every node holds a copy"),
+        (Change::Weighed(n1, 0, ops), "n1 to have 0 vnodes, set by ops"),
+        (Change::SlotsLost(1), "1 slot begins empty, none of its owners is left"),
+        (Change::SlotsLost(9), "9 slots begin empty, none of their owners is left"),
+    ] {
+        assert_eq!(change.to_string(), text);
+    }
 }
 
 #[test]

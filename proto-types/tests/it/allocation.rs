@@ -5,18 +5,22 @@
 //! length and two small allocations, in a list that was doubled on the way). Everything ever allocated counts, also what
 //! was freed at once.
 
+use bytes::Bytes;
 use quoit_proto_types::{
-    View, codec,
+    View,
+    codec::{self, DecodeError},
     frame::{FrameError, FrameType, TraceContext},
     frame_reader::FrameReader,
     limits,
     message::{
         admin::{AdminReply, AdminRequest},
-        client::{KeyHeader, Refusal, WriteHeader},
+        client::{KeyHeader, ReadHeader, Refusal, WriteHeader},
         genesis::GenesisMessage,
         heartbeat::Heartbeat,
         peer::PeerMessage,
+        replica::PutHeader,
         session::{Hello, HelloAck},
+        transfer::{EntryBlock, TransferReply, TransferRequest},
     },
     view::{Change, OwnersDelta, TargetDelta, ViewDelta, ViewFields, ViewRecord},
 };
@@ -28,6 +32,8 @@ use crate::samples::{self, encoded};
 const FACTOR: u64 = 48;
 /// Bytes that may be allocated whatever arrived: the first, smallest list of members.
 const CONSTANT: u64 = 1024;
+/// Bytes of the largest set of slots: one bit for each of 2^20. A few bytes can name all of them.
+const SLOT_SET: u64 = 1 << 17;
 
 /// Bytes that this thread allocates while `run` runs.
 fn allocated_by<T>(run: impl FnOnce() -> T) -> u64 {
@@ -47,6 +53,12 @@ fn check(what: &str, bytes: &[u8]) {
     check("HelloAck", allocated_by(|| HelloAck::decode(bytes)));
     check("KeyHeader", allocated_by(|| KeyHeader::decode(bytes)));
     check("WriteHeader", allocated_by(|| WriteHeader::decode(bytes)));
+    check("ReadHeader", allocated_by(|| ReadHeader::decode(bytes)));
+    check("PutHeader", allocated_by(|| PutHeader::decode(bytes)));
+    let body = Bytes::copy_from_slice(bytes);
+    check("TransferReply", allocated_by(|| entries(TransferReply::decode(&body))));
+    let request = allocated_by(|| entries(TransferRequest::decode(&body)));
+    assert!(request <= bound + SLOT_SET, "request of {what}: {request} bytes for {}", bytes.len());
     check("Refusal", allocated_by(|| Refusal::decode(bytes)));
     check("PeerMessage", allocated_by(|| PeerMessage::decode(bytes)));
     check("View", allocated_by(|| View::decode(bytes)));
@@ -55,6 +67,11 @@ fn check(what: &str, bytes: &[u8]) {
     check("AdminReply", allocated_by(|| AdminReply::decode(bytes)));
     check("Heartbeat", allocated_by(|| Heartbeat::decode(bytes)));
     check("FrameReader", allocated_by(|| read_frames(bytes)));
+}
+
+/// Reads all entries behind a message.
+fn entries<M>(decoded: Result<(M, EntryBlock), DecodeError>) -> usize {
+    decoded.map_or(0, |(_, block)| block.entries().count())
 }
 
 /// Feeds all of `bytes`, then one more, which a reader that waits for a frame's end makes room for.
@@ -176,6 +193,30 @@ fn the_shortest_changes_cost_no_more_than_three_times_their_size() {
         let log = encoded(|out| AdminReply::ViewLog(vec![record; limits::VIEW_LOG_MAX]).encode(out));
         assert!(AdminReply::decode(&log).is_ok());
         assert!(allocated_by(|| AdminReply::decode(&log)) <= bound(&log), "{count}");
+    }
+}
+
+/// Lists of what is held of slots and entries, as long as a frame may be.
+#[test]
+fn long_lists_of_the_background_cost_what_their_bytes_justify() {
+    let longest = [(vec![0, 0, 0, 0], vec![0], 4096), (vec![0; 8], vec![2], 4096), (vec![0], vec![5], 4096)];
+    for (element, message, most) in longest {
+        for count in [most, most + 1, 1_000_000] {
+            let length = encoded(|out| codec::encode(&count, out));
+            let hostile = Bytes::from([&message[..], &length, &element.repeat(count), &[0]].concat());
+            assert_eq!(TransferReply::decode(&hostile).is_ok(), count == most, "{message:?}, {count}");
+            check(&format!("reply {message:?} of {count}"), &hostile);
+        }
+    }
+    for count in [4096_usize, 4097, 1_000_000] {
+        let length = encoded(|out| codec::encode(&count, out));
+        let fetch = Bytes::from([&[3][..], &length, &vec![0; count]].concat());
+        assert_eq!(TransferRequest::decode(&fetch).is_ok(), count == 4096, "{count}");
+        check(&format!("{count} handles"), &fetch);
+        // Runs of one slot of 2^20, each behind one that is passed over.
+        let runs = Bytes::from([&[0, 20][..], &length, &[1, 1].repeat(count)].concat());
+        assert_eq!(TransferRequest::decode(&runs).is_ok(), count <= 1 << 19, "{count}");
+        check(&format!("{count} runs"), &runs);
     }
 }
 

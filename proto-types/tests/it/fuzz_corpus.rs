@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, env, fs, path::PathBuf};
 
 use quoit_proto_types::{
+    codec,
     frame::{FrameType, TraceContext},
     limits,
 };
@@ -63,15 +64,24 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let kinds: &[FrameType] = match target {
         "frame_header" => {
             let (absent, present) = (TraceContext::Absent, TraceContext::Present);
-            let [done, miss] = [FrameType::Done, FrameType::Miss].map(|kind| samples::frame(kind, absent, b""));
+            let [absence, miss] = [FrameType::Absent, FrameType::Miss].map(|kind| samples::frame(kind, absent, b""));
             let get = samples::frame(FrameType::Get, present, b"\0\x01k");
             let value = samples::frame(FrameType::Value, absent, b"hello");
-            let frames = [("Done", done), ("Get with trace", get), ("Miss and Value", [miss, value].concat())];
+            let frames = [("Absent", absence), ("Get with trace", get), ("Miss and Value", [miss, value].concat())];
             seeds.extend(frames.map(named));
             &[]
         }
         "hello" => &[FrameType::Hello, FrameType::HelloAck],
-        "client_messages" => &[FrameType::Get, FrameType::Set, FrameType::Remaining, FrameType::Refusal],
+        "client_messages" => &[
+            FrameType::Get,
+            FrameType::Set,
+            FrameType::Value,
+            FrameType::Done,
+            FrameType::Remaining,
+            FrameType::Refusal,
+        ],
+        "replica" => &[FrameType::ReplicaPut, FrameType::ReplicaGet, FrameType::Stored, FrameType::Entry],
+        "transfer" => &[FrameType::Transfer, FrameType::TransferReply],
         "peer_message" => &[FrameType::Peer],
         "view" => &[FrameType::View],
         "view_delta" => {
@@ -110,6 +120,15 @@ fn hostile(target: &str) -> Vec<(&'static str, Vec<u8>)> {
         "peer_message" => {
             let founders = b"\x01a".repeat(255);
             vec![("hostile founders", [&[0, 0, 0xff, 0x01][..], &founders, &[14, 1, 1, 1, 0]].concat())]
+        }
+        "transfer" => {
+            let run = |passed: u32, length: u32| samples::encoded(|out| codec::encode(&(passed, length), out));
+            let summarise = |runs: Vec<u8>| [&[0, 14, 1][..], &runs].concat();
+            vec![
+                ("hostile run", summarise(run(0, u32::MAX))),
+                ("hostile gap", summarise(run(u32::MAX, 1))),
+                ("hostile nowhere", summarise(run(7, 0))),
+            ]
         }
         "heartbeat" => {
             let suspects = samples::longest_ping(limits::SUSPECTS_MAX + 1);

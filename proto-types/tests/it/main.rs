@@ -17,3 +17,5 @@ mod hello;
 mod ring;
 mod samples;
 mod strategies;
+mod transfer;
+mod version;

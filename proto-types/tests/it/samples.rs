@@ -4,24 +4,28 @@ use std::num::NonZeroU64;
 
 use bytes::BytesMut;
 use quoit_proto_types::{
-    Ballot, Boot, ClusterId, Epoch, ErrorCode, Fence, Identity, Instance, KeyspaceId, Label, Member, NodeId, Nonce,
-    Ordinal, RequestId, Role, SlotCount, Term, View, codec,
+    Ballot, Boot, ClusterId, Epoch, ErrorCode, Fence, Hlc, Identity, Instance, KeyspaceId, Label, Member, NodeId,
+    Nonce, Ordinal, ReadLevel, RequestId, Role, SlotCount, Stamp, Term, Version, View, WriteLevel, codec,
     frame::{FrameHeader, FrameType, TraceContext},
     message::{
-        client::{Expiry, KeyHeader, Refusal, WriteHeader},
+        client::{Expiry, KeyHeader, ReadHeader, Refusal, ValueHeader, WriteHeader, Written},
+        replica::{EntryHeader, PutHeader, Stored},
         session::{FEATURES, Hello, HelloAck, NodeHello, Session, VERSIONS, VersionRange},
     },
     view::{
-        Address, Change, Intent, Liveness, Owner, RING_ALGORITHM, TimingProfile, ViewConfig, ViewDelta, ViewFields,
-        ViewHash,
+        Address, Change, Intent, Liveness, Owner, Placed, RING_ALGORITHM, TimingProfile, ViewConfig, ViewDelta,
+        ViewFields, ViewHash,
     },
 };
+
+pub(crate) use transfer::{block, every_other_slot, transfer_replies, transfer_requests};
 
 pub(crate) use messages::{
     admin_replies, admin_requests, applicant, changes, genesis, heartbeats, longest_ping, peer_messages,
 };
 
 mod messages;
+mod transfer;
 
 pub(crate) fn label(text: &str) -> Label {
     text.parse().unwrap()
@@ -48,6 +52,7 @@ pub(crate) fn member(index: u32) -> Member {
         vnodes: 128,
         priority: u8::from(index == 1),
         versions: VersionRange { min: 1, max: 2 },
+        placed: (index == 1).then_some(Placed { zone: None, vnodes: 64 }),
         live: if index == 2 { Liveness::Down } else { Liveness::Up },
         degraded: index == 3,
         intent: if index == 0 { Intent::Leave } else { Intent::Stay },
@@ -82,6 +87,7 @@ pub(crate) fn view_fields() -> ViewFields {
         coordinator: Ordinal::new(1),
         voters: vec![Ordinal::new(0), Ordinal::new(1), Ordinal::new(2)],
         config: config(),
+        copies: 3,
         members,
         ring: owners[..3].to_vec(),
         target: Some(owners),
@@ -139,6 +145,20 @@ pub(crate) fn hello_ack() -> HelloAck {
     HelloAck { session, epoch: Epoch::new(9), value_bytes_max: 1 << 20, node: Some(node_hello()) }
 }
 
+/// A write of the year 2027.
+pub(crate) fn version() -> Version {
+    Version {
+        hlc: Hlc::new(Hlc::from_millis(1_800_000_000_000).value() + 3),
+        ordinal: Ordinal::new(1),
+        boot: Boot::new(301),
+    }
+}
+
+/// That of a value that expires, and was touched.
+pub(crate) fn stamp() -> Stamp {
+    Stamp { touched: Hlc::from_millis(1_800_000_000_500), ..Stamp::value(version(), 1_800_000_060_000) }
+}
+
 /// The bytes that `encode` appends.
 pub(crate) fn encoded(encode: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
     let mut out = BytesMut::new();
@@ -151,7 +171,12 @@ pub(crate) fn bodies(kind: FrameType) -> Vec<(&'static str, Vec<u8>)> {
     let keyspace = KeyspaceId::DEFAULT;
     let key = b"greeting".as_slice();
     let in_a_minute = Expiry::After(NonZeroU64::new(60_000).unwrap());
-    let write = |expiry| encoded(|out| WriteHeader { keyspace, expiry, key }.encode(out));
+    let write = |expiry| {
+        let (level, after) = (WriteLevel::Quorum, version().hlc);
+        encoded(|out| WriteHeader { keyspace, level, after, expiry, key }.encode(out))
+    };
+    let read = |level, at_least| encoded(|out| ReadHeader { keyspace, level, at_least, key }.encode(out));
+    let put = |stamp, hint_for| encoded(|out| PutHeader { keyspace, stamp, hint_for, key }.encode(out));
     match kind {
         FrameType::Hello => vec![
             ("of a client", encoded(|out| Hello { node: None }.encode(out))),
@@ -163,15 +188,34 @@ pub(crate) fn bodies(kind: FrameType) -> Vec<(&'static str, Vec<u8>)> {
         ],
         FrameType::View => vec![("", encoded(|out| view().encode(out)))],
         FrameType::ViewDelta => vec![("", encoded(|out| delta().encode(out)))],
-        FrameType::Get | FrameType::Delete | FrameType::TimeToLive => {
-            vec![("", encoded(|out| KeyHeader { keyspace, key }.encode(out)))]
+        FrameType::Get | FrameType::TimeToLive => {
+            vec![("one", read(ReadLevel::One, None)), ("all at least", read(ReadLevel::All, Some(version())))]
         }
+        FrameType::Delete => vec![("", write(Expiry::Never))],
+        FrameType::ReplicaGet => vec![("", encoded(|out| KeyHeader { keyspace, key }.encode(out)))],
+        FrameType::ReplicaPut => vec![
+            ("a value", [put(stamp(), None), b"hello".to_vec()].concat()),
+            ("a tombstone to keep", put(Stamp::tombstone(version()), Some(Ordinal::new(2)))),
+        ],
+        FrameType::Stored => vec![("", encoded(|out| codec::encode(&Stored { was_live: true }, out)))],
+        FrameType::Entry => {
+            let header = encoded(|out| codec::encode(&EntryHeader { stamp: stamp() }, out));
+            vec![("", [header, b"hello".to_vec()].concat())]
+        }
+        FrameType::Transfer => transfer_requests(),
+        FrameType::TransferReply => transfer_replies(),
         FrameType::Set => vec![
             ("for ever", [write(Expiry::Never), b"hello".to_vec()].concat()),
             ("for a minute", [write(in_a_minute), b"hello".to_vec()].concat()),
         ],
         FrameType::Touch => vec![("", write(in_a_minute))],
-        FrameType::Value => vec![("", b"hello".to_vec())],
+        FrameType::Value => {
+            let header = encoded(|out| codec::encode(&ValueHeader { version: version(), stale: true }, out));
+            vec![("", [header, b"hello".to_vec()].concat())]
+        }
+        FrameType::Done => {
+            vec![("", encoded(|out| codec::encode(&Written { version: version(), existed: true }, out)))]
+        }
         FrameType::Remaining => vec![
             ("for ever", encoded(|out| codec::encode(&Expiry::Never, out))),
             ("for a minute", encoded(|out| codec::encode(&in_a_minute, out))),
@@ -183,7 +227,7 @@ pub(crate) fn bodies(kind: FrameType) -> Vec<(&'static str, Vec<u8>)> {
         FrameType::Peer => named(peer_messages(), |message, out| message.encode(out)),
         FrameType::Admin => named(admin_requests(), |request, out| request.encode(out)),
         FrameType::AdminReply => named(admin_replies(), |reply, out| reply.encode(out)),
-        FrameType::ViewGet | FrameType::ViewWatch | FrameType::Done | FrameType::Miss => vec![("", Vec::new())],
+        FrameType::ViewGet | FrameType::ViewWatch | FrameType::Miss | FrameType::Absent => vec![("", Vec::new())],
     }
 }
 

@@ -12,18 +12,21 @@ use quoit_proto_types::{
     SlotCount, Term, View, codec,
     frame::{FrameHeader, FrameType, TraceContext},
     id::RequestId,
+    limits,
     message::{
         client::{Expiry, Refusal},
         session::{Hello, HelloAck, NodeHello, Session, VersionRange},
     },
     view::{
-        Address, Change, Intent, Liveness, Owner, RING_ALGORITHM, TimingProfile, ViewConfig, ViewDelta, ViewFields,
-        ViewHash,
+        Address, Change, Intent, Liveness, Owner, Placed, RING_ALGORITHM, TimingProfile, ViewConfig, ViewDelta,
+        ViewFields, ViewHash,
     },
 };
 
+pub(crate) use data::{entry_header, slot_set, stamp, transfer_reply, transfer_request, version};
 pub(crate) use messages::{admin_reply, admin_request, heartbeat, peer_message};
 
+mod data;
 mod messages;
 
 /// `cases` cases, the same in every run unless `PROPTEST_RNG_SEED` says otherwise.
@@ -80,7 +83,8 @@ fn view_hash() -> impl Strategy<Value = ViewHash> {
 
 fn config() -> impl Strategy<Value = ViewConfig> {
     let timing = prop::sample::select(&TimingProfile::ALL[..]);
-    (4_u8..=20, 1_u8..=7, timing, short_integer()).prop_map(|(log2, replication, timing, out_after_s)| ViewConfig {
+    let replication = prop_oneof![1_u8..=limits::REPLICATION_MAX, Just(limits::REPLICATION_ALL)];
+    (4_u8..=20, replication, timing, short_integer()).prop_map(|(log2, replication, timing, out_after_s)| ViewConfig {
         slots: SlotCount::from_log2(log2).unwrap(),
         replication,
         ring_algorithm: RING_ALGORITHM,
@@ -120,16 +124,21 @@ fn change() -> impl Strategy<Value = Change> {
         (label(), label()).prop_map(|(name, by)| Change::Draining(name, by)),
         (label(), label()).prop_map(|(name, by)| Change::ForcedOut(name, by)),
         (label(), integer()).prop_map(|(name, epoch)| Change::Recovered(name, Epoch::new(epoch))),
+        (any::<u8>(), label()).prop_map(|(copies, by)| Change::CopiesWanted(copies, by)),
+        any::<u8>().prop_map(Change::CopiesInForce),
+        (label(), short_integer(), label()).prop_map(|(name, vnodes, by)| Change::Weighed(name, vnodes, by)),
+        short_integer().prop_map(Change::SlotsLost),
     ]
 }
 
 /// A member of cluster `prod`; ordinal and, where a name is there twice, intent are replaced by those of its place.
 fn member() -> impl Strategy<Value = Member> {
     let life = (instance(), boot(), any::<[bool; 3]>());
-    let place = (address(), option::of(label()), 0..=4096_u32);
+    let placed = (option::of(label()), 0..=4096_u32).prop_map(|(zone, vnodes)| Placed { zone, vnodes });
+    let place = (address(), option::of(label()), 0..=4096_u32, option::weighted(0.2, placed));
     (label(), life, place, any::<u8>(), versions()).prop_map(|(name, life, place, priority, versions)| {
         let (instance, boot, [up, degraded, stays]) = life;
-        let (address, zone, vnodes) = place;
+        let (address, zone, vnodes, placed) = place;
         let identity = Identity { role: Role::Node, name, cluster: "prod".parse().unwrap() };
         let live = if up { Liveness::Up } else { Liveness::Down };
         let intent = if stays { Intent::Stay } else { Intent::Leave };
@@ -145,6 +154,7 @@ fn member() -> impl Strategy<Value = Member> {
             vnodes,
             priority,
             versions,
+            placed,
             live,
             degraded,
             intent,
@@ -178,6 +188,7 @@ struct Draw {
     fence: u64,
     ballot: Ballot,
     config: ViewConfig,
+    copies: u8,
     previous: ViewHash,
     cluster_id: ClusterId,
     recovered_from: Option<ClusterId>,
@@ -188,14 +199,26 @@ struct Draw {
 
 fn draw() -> impl Strategy<Value = Draw> {
     let numbers = (integer(), integer(), integer(), any::<[u16; 4]>());
-    let about = (ballot(), config(), view_hash(), cluster_id(), option::of(cluster_id()));
+    let about = (ballot(), (config(), 1..=u8::MAX), view_hash(), cluster_id(), option::of(cluster_id()));
     (numbers, about, vec(change(), 0..5)).prop_map(|(numbers, about, changes)| {
         let (epoch, fence, proposed_at_ms, chosen) = numbers;
-        let (ballot, config, previous, cluster_id, recovered_from) = about;
+        let (ballot, (config, copies), previous, cluster_id, recovered_from) = about;
         let epoch = epoch.clamp(1, 1 << 61);
         let fence = fence.min(epoch);
         let previous = if epoch == 1 { ViewHash::default() } else { previous };
-        Draw { epoch, fence, ballot, config, previous, cluster_id, recovered_from, proposed_at_ms, changes, chosen }
+        Draw {
+            epoch,
+            fence,
+            ballot,
+            config,
+            copies,
+            previous,
+            cluster_id,
+            recovered_from,
+            proposed_at_ms,
+            changes,
+            chosen,
+        }
     })
 }
 
@@ -217,6 +240,7 @@ fn view_of(members: Vec<Member>, draw: Draw) -> View {
         coordinator: members[usize::from(coordinator) % members.len()].ordinal,
         voters,
         config: draw.config,
+        copies: draw.copies,
         ring: owners(ring),
         target: (coordinator & 1 == 1).then(|| owners(target)),
         fence: Fence::new(draw.fence),

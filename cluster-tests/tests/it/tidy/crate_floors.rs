@@ -20,7 +20,17 @@ const FLOORS: [(&str, Allowed); 7] = [
     ("proto-types/Cargo.toml", Only(&["bytes", "postcard", "serde", "sha2", "thiserror", "xxhash-rust"])),
     (
         "node/core/Cargo.toml",
-        Only(&["bytes", "clru", "hashbrown", "quoit-proto-types", "rand", "serde", "thiserror", "tracing"]),
+        Only(&[
+            "bytes",
+            "clru",
+            "hashbrown",
+            "quoit-proto-types",
+            "rand",
+            "serde",
+            "thiserror",
+            "tracing",
+            "xxhash-rust",
+        ]),
     ),
     ("certs/Cargo.toml", Ours(&[])),
     ("client/Cargo.toml", Ours(&["quoit-proto-types"])),

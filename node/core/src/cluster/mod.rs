@@ -32,7 +32,9 @@ use quoit_proto_types::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use lives::Lives;
-pub use output::{Admission, ClusterConfig, CommandId, Finding, Fork, Life, Output, Reached, Standing, StopReason};
+pub use output::{
+    Admission, ClusterConfig, CommandId, Finding, Fork, Life, Output, Reached, Standing, StopReason, WaitingChange,
+};
 use outside::Outside;
 
 use crate::{
@@ -289,9 +291,11 @@ impl Cluster {
         Ok(epoch)
     }
 
-    /// This node holds every slot that it is to own under the target of the view with this fence.
-    pub fn handle_synced(&mut self, now: Timestamp, fence: Fence) {
-        self.with_member(now, |member, context| member.handle_synced(context, fence));
+    /// Of the slots that this node is to own under the target of the view with this fence, it has yet to fetch `left`.
+    ///
+    /// Every node that the target names must be told so, also one that has nothing to fetch, or the ring never changes.
+    pub fn handle_synced(&mut self, now: Timestamp, fence: Fence, left: u32) {
+        self.with_member(now, |member, context| member.handle_synced(context, fence, left));
     }
 
     /// The store has been stepped so many times. Heartbeats carry it.
@@ -378,6 +382,11 @@ impl Cluster {
     /// How many voters have been heard lately.
     pub fn quorum(&self, now: Timestamp) -> Quorum {
         self.member().map_or(Quorum { heard: 0, needed: 0 }, |member| member.quorum(now))
+    }
+
+    /// Why the ring should change and does not begin to. Only the coordinator knows.
+    pub fn waiting_change(&self) -> Option<WaitingChange> {
+        self.member().and_then(Participant::waiting_change)
     }
 
     /// How long the node has been cut off from a majority of the voters, in all.

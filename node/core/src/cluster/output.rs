@@ -189,6 +189,25 @@ pub enum Standing {
     Stopped(StopReason),
 }
 
+/// Why the ring should change and does not begin to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitingChange {
+    /// These members are down, and would have to take slots: it begins when they are up, or are given up.
+    Down(Vec<Label>),
+    /// These members are all who own, they are all to go, and nobody could take their slots: it begins when another joins.
+    NobodyElse(Vec<Label>),
+}
+
+impl fmt::Display for WaitingChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[Label]| names.iter().map(Label::as_str).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Down(names) => write!(f, "{} down, and would have to take slots", list(names)),
+            Self::NobodyElse(names) => write!(f, "nobody could take the slots of {}", list(names)),
+        }
+    }
+}
+
 /// What an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {

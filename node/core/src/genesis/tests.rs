@@ -204,7 +204,7 @@ fn a_promise_in_another_name_does_not_count() {
 #[test]
 fn founders_whose_settings_differ_form_nothing() {
     let others = [
-        ViewConfig { replication: 2, ..ViewConfig::default() },
+        ViewConfig { replication: 3, ..ViewConfig::default() },
         ViewConfig { timing: TimingProfile::Wan, ..ViewConfig::default() },
         ViewConfig { out_after_s: 60, ..ViewConfig::default() },
     ];

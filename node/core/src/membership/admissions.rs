@@ -128,10 +128,11 @@ impl Admissions {
 }
 
 /// Whether the view has a member as it describes itself.
+///
+/// Its weight is not asked for: that of one life changes only because an administrator wants it so.
 pub(super) fn is_same(member: &Member, applicant: &Applicant) -> bool {
-    let of_member = (member.boot, &member.address, &member.zone, member.vnodes, member.priority, member.versions);
-    let of_applicant =
-        (applicant.boot, &applicant.address, &applicant.zone, applicant.vnodes, applicant.priority, applicant.versions);
+    let of_member = (member.boot, &member.address, &member.zone, member.priority, member.versions);
+    let of_applicant = (applicant.boot, &applicant.address, &applicant.zone, applicant.priority, applicant.versions);
     of_member == of_applicant
 }
 

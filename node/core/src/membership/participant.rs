@@ -29,7 +29,7 @@ use super::{
     verdict::Opinions,
 };
 use crate::{
-    cluster::{CommandId, Finding, Fork, Life},
+    cluster::{CommandId, Finding, Fork, Life, WaitingChange},
     election::{Action, Election, Row, Rows},
     meta::Meta,
     planted::{Bug, Planted},
@@ -112,8 +112,8 @@ pub(crate) struct Participant {
     next_join: Timestamp,
     join_attempts: usize,
     answers: BTreeMap<Label, JoinAnswer>,
-    /// The fence under whose target this node holds all its slots.
-    synced: Option<Fence>,
+    /// How many slots this node has yet to fetch, of those that it is to own under the target of a fence.
+    left: Option<(Fence, u32)>,
     /// Whether something has happened since the next view was last thought about. At a coordinator every heartbeat of every
     /// member is an event, and a plan costs as much as the view is long.
     plan_is_due: bool,
@@ -168,7 +168,7 @@ impl Participant {
             next_join: now,
             join_attempts: 0,
             answers: BTreeMap::new(),
-            synced: None,
+            left: None,
             plan_is_due: true,
             next_pull: now,
             strangers: BTreeSet::new(),
@@ -259,10 +259,7 @@ impl Participant {
             MembershipMessage::Installed { epoch, promised } => self.on_installed(member, epoch, promised),
             MembershipMessage::ForwardedJoin(applicant) => self.on_forwarded_join(context, from, &applicant),
             MembershipMessage::JoinAnswer { applicant, answer } => self.on_join_answer(from, applicant, answer),
-            MembershipMessage::Synced { fence } => {
-                self.ring_change.note_synced(member, fence);
-                self.plan_is_due = true;
-            }
+            MembershipMessage::Synced { fence, left } => self.on_synced(context.now, member, fence, left),
             MembershipMessage::Command { id, by, command } => {
                 let answer = self.obey(context, by, command);
                 self.send(from, MembershipMessage::CommandAnswer { id, answer });
@@ -302,10 +299,14 @@ impl Participant {
         self.settle(context);
     }
 
-    /// This node holds every slot that it is to own under the target of `fence`.
-    pub(crate) fn handle_synced(&mut self, context: &mut Context<'_>, fence: Fence) {
-        self.synced = Some(fence);
-        self.report_synced(context);
+    /// This node has yet to fetch `left` of the slots that it is to own under the target of `fence`.
+    pub(crate) fn handle_synced(&mut self, context: &mut Context<'_>, fence: Fence, left: u32) {
+        let known = self.left.replace((fence, left));
+        // Every slot makes a difference, but only the first word and the last have no time until the next heartbeat.
+        let news = known != Some((fence, left));
+        if news && (left == 0 || known.is_none_or(|(known, _)| known != fence)) {
+            self.report_synced(context);
+        }
         self.settle(context);
     }
 
@@ -374,6 +375,11 @@ impl Participant {
     pub(crate) fn is_current(&self) -> bool {
         let member = self.view.member(self.me);
         member.is_some_and(|member| is_same(member, &self.setting.me))
+    }
+
+    /// Why a ring change that is wanted does not begin, if this node coordinates.
+    pub(crate) fn waiting_change(&self) -> Option<WaitingChange> {
+        self.election.presides().and_then(|_| self.ring_change.waiting(&self.view))
     }
 
     /// What was answered to this node's joins.

@@ -6,7 +6,7 @@ use quoit_proto_types::{
     Ballot, Epoch, Fence, Identity, Label, Member, Ordinal, Role, View,
     limits::{CHANGES_MAX, MEMBERS_MAX, TOKENS_MAX, VOTERS_MAX},
     message::membership::Applicant,
-    view::{Change, Intent, InvalidView, Liveness, ViewFields, ViewHash},
+    view::{Change, Intent, InvalidView, Liveness, Owner, ViewFields, ViewHash},
 };
 
 use super::{admissions::is_same, ring_change::Step, slow_reports::Paces, verdict::Verdict};
@@ -23,16 +23,41 @@ const UP_MIN_PERCENT: usize = 75;
 /// What an administrator ordered, and who that was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Order {
-    pub(super) name: Label,
-    pub(super) intent: Ordered,
+    pub(super) what: Ordered,
     pub(super) by: Label,
 }
 
-/// In which way a member is to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ordered {
-    Drain,
-    ForceOut,
+    /// A member is to go.
+    Drain(Label),
+    /// The same, without its doing.
+    ForceOut(Label),
+    /// So many copies are wanted.
+    Copies(u8),
+    /// A member is to have so many vnodes.
+    Weight(Label, u32),
+}
+
+impl Ordered {
+    /// The member that is to go, if that is ordered.
+    pub(super) fn leaver(&self) -> Option<&Label> {
+        match self {
+            Self::Drain(name) | Self::ForceOut(name) => Some(name),
+            Self::Copies(_) | Self::Weight(..) => None,
+        }
+    }
+
+    /// Whether `view` is as ordered, or can never be.
+    pub(super) fn is_done(&self, view: &View) -> bool {
+        let staying = |name: &Label| view.member_named(name).filter(|member| member.intent == Intent::Stay);
+        match self {
+            Self::Drain(name) | Self::ForceOut(name) => staying(name).is_none(),
+            Self::Copies(copies) => view.fields().config.replication == *copies,
+            Self::Weight(name, vnodes) => staying(name).is_none_or(|member| member.vnodes == *vnodes),
+        }
+    }
 }
 
 /// All that goes into the next view.
@@ -68,11 +93,11 @@ impl Knowledge<'_> {
             draft.changes.push(Change::Elected(draft.name(self.me)));
         }
         self.applicants.iter().for_each(|applicant| draft.admit(applicant, self.planted));
-        self.orders.iter().for_each(|order| draft.order(order));
+        self.orders.iter().for_each(|order| draft.order(order, self.planted));
         draft.judge(self);
         draft.set_paces(self);
         draft.give_up(self);
-        draft.step(&self.ring, self.planted);
+        draft.step(self);
         draft.remove_gone(self);
         draft.adjust_voters(self);
         draft.finish()
@@ -131,14 +156,7 @@ impl Draft {
             }
             let restarted = member.boot != applicant.boot;
             let (moved, name) = (member.address != applicant.address, member.name.clone());
-            let weighs = (member.vnodes, &member.zone) == (applicant.vnodes, &applicant.zone);
-            let ordinal = member.ordinal;
-            update(member, applicant);
-            let owners = self.fields.ring.iter().chain(self.fields.target.iter().flatten());
-            if !weighs && owners.clone().any(|owner| owner.ordinal == ordinal) {
-                // Weights and zones of owners place slots.
-                self.fields.fence = Fence::new(self.fields.epoch.value());
-            }
+            update(member, applicant, owns(&self.fields.ring, member.ordinal, planted));
             self.changes.push(match (restarted, moved) {
                 (true, _) => Change::Restarted(name),
                 (false, true) => Change::Moved(name, applicant.address.clone()),
@@ -161,7 +179,7 @@ impl Draft {
             }
             if planted.is(Bug::InstanceInherits) {
                 old.instance = applicant.instance;
-                update(old, applicant);
+                update(old, applicant, owns(&self.fields.ring, old.ordinal, planted));
                 return self.changes.push(Change::Restarted(applicant.name.clone()));
             }
             (old.intent, old.live, old.degraded) = (Intent::Lost, Liveness::Down, false);
@@ -200,21 +218,42 @@ impl Draft {
             vnodes: applicant.vnodes,
             priority: applicant.priority,
             versions: applicant.versions,
+            placed: None,
             live: Liveness::Up,
             degraded: false,
             intent: Intent::Stay,
         });
     }
 
-    fn order(&mut self, order: &Order) {
-        let named = |member: &&mut Member| member.name == order.name && member.intent == Intent::Stay;
-        let Some(member) = self.fields.members.iter_mut().find(named) else { return };
-        member.intent = Intent::Leave;
-        let (name, by) = (order.name.clone(), order.by.clone());
-        self.changes.push(match order.intent {
-            Ordered::Drain => Change::Draining(name, by),
-            Ordered::ForceOut => Change::ForcedOut(name, by),
-        });
+    fn order(&mut self, order: &Order, planted: Planted) {
+        let by = order.by.clone();
+        let fields = &mut self.fields;
+        let change = match &order.what {
+            Ordered::Drain(name) => staying(&mut fields.members, name).map(|member| {
+                member.intent = Intent::Leave;
+                Change::Draining(name.clone(), by)
+            }),
+            Ordered::ForceOut(name) => staying(&mut fields.members, name).map(|member| {
+                member.intent = Intent::Leave;
+                Change::ForcedOut(name.clone(), by)
+            }),
+            // The ring to be follows from it, so it waits until there is none.
+            Ordered::Copies(copies) => {
+                let waits = fields.target.is_some() || fields.config.replication == *copies;
+                (!waits).then(|| {
+                    fields.config.replication = *copies;
+                    Change::CopiesWanted(*copies, by)
+                })
+            }
+            Ordered::Weight(name, vnodes) => {
+                let differs = |member: &&mut Member| member.vnodes != *vnodes;
+                staying(&mut fields.members, name).filter(differs).map(|member| {
+                    member.resettle(member.zone.clone(), *vnodes, owns(&fields.ring, member.ordinal, planted));
+                    Change::Weighed(name.clone(), *vnodes, by)
+                })
+            }
+        };
+        self.changes.extend(change);
     }
 
     fn judge(&mut self, known: &Knowledge<'_>) {
@@ -278,26 +317,59 @@ impl Draft {
         }
     }
 
-    fn step(&mut self, step: &Step, planted: Planted) {
-        let fields = &mut self.fields;
-        self.changes.push(match step {
+    /// Takes the step that was found for the view before, as far as what else is in this one allows it.
+    fn step(&mut self, known: &Knowledge<'_>) {
+        let disturbed = self.disturbs(known.view);
+        let same = self.fields.config == known.view.fields().config && self.fields.members == known.view.members();
+        match &known.ring {
+            Step::Rest | Step::Finish if disturbed => self.abort(),
+            Step::Abort => self.abort(),
+            // What is wanted is another target by now.
+            Step::Begin { .. } if !same => return,
             Step::Rest => return,
-            Step::Begin(target) => {
-                fields.target = Some(target.clone());
-                Change::RingChangeBegun
+            Step::Begin { target, lost } => {
+                self.fields.target = Some(target.clone());
+                self.changes.push(Change::RingChangeBegun);
+                self.changes.extend(Some(Change::SlotsLost(*lost)).filter(|_| *lost > 0));
             }
-            Step::Finish => {
-                fields.ring = fields.target.take().unwrap_or_default();
-                Change::RingChangeDone
-            }
-            Step::Abort => {
-                fields.target = None;
-                Change::RingChangeAborted
-            }
-        });
-        if !planted.is(Bug::FenceNotRaised) {
-            fields.fence = Fence::new(fields.epoch.value());
+            Step::Finish => self.finish_ring_change(known.view),
         }
+        if !known.planted.is(Bug::FenceNotRaised) {
+            self.fields.fence = Fence::new(self.fields.epoch.value());
+        }
+    }
+
+    /// Whether an owner-to-be of `view` has another life, weight or zone in this one: then the target is not what it was.
+    fn disturbs(&self, view: &View) -> bool {
+        let of = |member: &Member| (member.boot, member.zone.clone(), member.vnodes);
+        view.fields().target.iter().flatten().any(|owner| {
+            let member = self.fields.members.iter().find(|member| member.ordinal == owner.ordinal);
+            member.map(of) != view.member(owner.ordinal).map(of)
+        })
+    }
+
+    fn abort(&mut self) {
+        self.fields.target = None;
+        self.changes.push(Change::RingChangeAborted);
+    }
+
+    /// The target of `view` is the ring in force from here on, with its owners as they weigh by then.
+    fn finish_ring_change(&mut self, view: &View) {
+        let target = self.fields.target.take().unwrap_or_default();
+        self.changes.push(Change::RingChangeDone);
+        let copies = view.copies_towards(&target);
+        if copies != self.fields.copies {
+            self.fields.copies = copies;
+            self.changes.push(Change::CopiesInForce(copies));
+        }
+        if !view.replaces_lives(&target) {
+            for member in &mut self.fields.members {
+                // One without weight that is still an owner keeps its former place until others do without it.
+                let stays = target.iter().any(|owner| owner.ordinal == member.ordinal);
+                member.placed = member.placed.take().filter(|_| stays && member.vnodes == 0);
+            }
+        }
+        self.fields.ring = target;
     }
 
     /// Removes members that are on their way out and own nothing any more. The coordinator is not among them: it hands over
@@ -393,13 +465,24 @@ impl Draft {
     }
 }
 
-/// Takes over what `applicant` says of itself.
-fn update(member: &mut Member, applicant: &Applicant) {
+/// The member called `name` that stays.
+fn staying<'a>(members: &'a mut [Member], name: &Label) -> Option<&'a mut Member> {
+    members.iter_mut().find(|member| member.name == *name && member.intent == Intent::Stay)
+}
+
+/// Whether the ring in force has `ordinal` among its owners, so that it goes by the former weight and zone of that one.
+fn owns(ring: &[Owner], ordinal: Ordinal, planted: Planted) -> bool {
+    ring.iter().any(|owner| owner.ordinal == ordinal) && !planted.is(Bug::WeightNotStaged)
+}
+
+/// Takes over what `applicant` says of itself. A process has the weight that it was started with until an administrator gives
+/// it another, so it is taken from a new life only.
+fn update(member: &mut Member, applicant: &Applicant, owns: bool) {
+    let vnodes = if member.boot == applicant.boot { member.vnodes } else { applicant.vnodes };
+    member.resettle(applicant.zone.clone(), vnodes, owns);
     member.degraded &= member.boot == applicant.boot;
     member.boot = applicant.boot;
     member.address = applicant.address.clone();
-    member.zone.clone_from(&applicant.zone);
-    member.vnodes = applicant.vnodes;
     member.priority = applicant.priority;
     member.versions = applicant.versions;
     member.live = Liveness::Up;
@@ -424,12 +507,13 @@ pub(crate) fn recovered_view(
     (fields.previous, fields.ballot, fields.coordinator) = (hash, ballot, me);
     fields.members.retain(|member| member.ordinal == me);
     for member in &mut fields.members {
-        update(member, applicant);
+        update(member, applicant, false);
         (member.intent, member.degraded) = (Intent::Stay, false);
     }
     fields.voters = vec![me];
+    fields.copies = fields.config.replication;
     let owns = fields.members.iter().filter(|member| member.vnodes > 0);
-    fields.ring = owns.map(|m| quoit_proto_types::view::Owner { ordinal: m.ordinal, boot: m.boot }).collect();
+    fields.ring = owns.map(|m| Owner { ordinal: m.ordinal, boot: m.boot }).collect();
     fields.target = None;
     fields.fence = Fence::new(fields.epoch.value());
     fields.proposed_at_ms = proposed_at_ms;

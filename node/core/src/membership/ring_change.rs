@@ -1,35 +1,60 @@
 //! The one way in which the ring changes: `Stable(old) → Joint(old, new) → Stable(new)`, or back.
 //!
-//! Joining, leaving, removal and a restart that lost the memory all take it. The first commit names the target. The second
-//! puts it in force, and has one guard: every owner-to-be has reported that it holds its slots, and every present owner that
-//! is up has installed the joint view. Going back needs no guard.
+//! Joining, leaving, removal, another weight or zone, another number of copies, and a restart that lost the memory all take
+//! it. The first commit names the target, if all who would take slots are up to do so. The second puts it in force, and has
+//! one guard: every owner-to-be that is up has reported that it holds its slots, every one that takes slots is among them,
+//! and every present owner that is up has installed the joint view. Going back needs no guard.
+//!
+//! Whether a node has room for what it takes is not asked: in an `available` keyspace it takes what comes and evicts, as a
+//! full cache does (PROTOCOL, 8.5).
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use quoit_proto_types::{
-    Fence, Member, Ordinal, View,
+    Epoch, Fence, Label, Member, Ordinal, View,
     view::{Intent, Liveness, Owner},
 };
 
 use crate::{
+    cluster::WaitingChange,
     planted::{Bug, Planted},
     time::Timestamp,
     timing::Timing,
 };
+use prospect::{Prospect, gainers, lives};
+
+mod prospect;
+
+#[cfg(test)]
+pub(super) use prospect::testing::next_ring;
 
 /// What a coordinator knows of the ring change under way, or of one to come. Lost with its office, and gathered again by the
-/// next one.
+/// next one, as all who report repeat it.
 #[derive(Debug)]
 pub(super) struct RingChange {
     /// The fence that the rest is about.
     fence: Fence,
-    /// Since when the present stage lasts, or another ring has been wanted.
+    /// Since when the present stage lasts without progress, or another ring has been wanted.
     since: Timestamp,
     wanted: bool,
-    /// Owners-to-be that hold all their slots.
-    synced: BTreeSet<Ordinal>,
+    /// How many slots owners-to-be have yet to fetch.
+    left: BTreeMap<Ordinal, Left>,
     /// Members that go by this fence.
     installed: BTreeSet<Ordinal>,
+    /// The owners-to-be that take slots, once it has been worked out.
+    gainers: Option<BTreeSet<Ordinal>>,
+    /// What is to be done about the ring of the view of this epoch. Comparing two rings slot by slot is for once.
+    prospect: Option<(Epoch, Prospect)>,
+}
+
+/// How many slots an owner-to-be has yet to fetch: as it said last, and the least that it ever said.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    now: u32,
+    least: u32,
 }
 
 /// What to do about the ring in the next view.
@@ -38,7 +63,11 @@ pub(super) enum Step {
     /// Nothing.
     Rest,
     /// Name a target.
-    Begin(Vec<Owner>),
+    Begin {
+        target: Vec<Owner>,
+        /// Slots that nobody holds any more.
+        lost: u32,
+    },
     /// Put the target in force.
     Finish,
     /// Give the target up.
@@ -48,7 +77,15 @@ pub(super) enum Step {
 impl RingChange {
     /// Knows nothing.
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { fence: Fence::default(), since: now, wanted: false, synced: BTreeSet::new(), installed: BTreeSet::new() }
+        Self {
+            fence: Fence::default(),
+            since: now,
+            wanted: false,
+            left: BTreeMap::new(),
+            installed: BTreeSet::new(),
+            gainers: None,
+            prospect: None,
+        }
     }
 
     /// Goes on to `view`. What was reported of another fence counts no more.
@@ -65,11 +102,20 @@ impl RingChange {
         }
     }
 
-    /// `owner` holds all slots that it is to own under the target of `fence`.
-    pub(super) fn note_synced(&mut self, owner: Ordinal, fence: Fence) {
-        if fence == self.fence {
-            self.synced.insert(owner);
+    /// `owner` has yet to fetch `left` of the slots that it is to own under the target of `fence`. Whether that is news.
+    ///
+    /// Who has less left than ever shows that the change goes on, and all others get their time anew.
+    pub(super) fn note_synced(&mut self, now: Timestamp, owner: Ordinal, fence: Fence, left: u32) -> bool {
+        if fence != self.fence {
+            return false;
         }
+        let known = self.left.get(&owner).copied();
+        let least = known.map_or(left, |known| known.least.min(left));
+        if known.is_none_or(|known| left < known.least) {
+            self.since = now;
+        }
+        self.left.insert(owner, Left { now: left, least });
+        known.is_none_or(|known| known.now != left)
     }
 
     /// The next step from `view`. Notes since when it has been wanted.
@@ -77,17 +123,19 @@ impl RingChange {
         self.enter(now, view);
         self.installed.insert(me);
         match &view.fields().target {
-            None => self.step_from_stable(now, view, timing),
-            Some(target) => self.step_from_joint(now, view, target, timing, planted),
+            None => self.step_from_stable(now, view, timing, planted),
+            Some(target) => self.step_from_joint(now, view, target, timing.patience, planted),
         }
     }
 
-    fn step_from_stable(&mut self, now: Timestamp, view: &View, timing: Timing) -> Step {
-        let wanted = wanted_ring(view);
-        if wanted == view.fields().ring {
+    fn step_from_stable(&mut self, now: Timestamp, view: &View, timing: Timing, planted: Planted) -> Step {
+        if self.prospect.as_ref().is_none_or(|(epoch, _)| *epoch != view.epoch()) {
+            self.prospect = Some((view.epoch(), Prospect::of(view, planted)));
+        }
+        let Some((_, Prospect::Begin { target, lost })) = &self.prospect else {
             self.wanted = false;
             return Step::Rest;
-        }
+        };
         if !self.wanted {
             (self.wanted, self.since) = (true, now);
         }
@@ -97,72 +145,80 @@ impl RingChange {
             member.is_some_and(|member| member.live == Liveness::Up && member.boot != owner.boot)
         };
         let urgent = view.fields().ring.iter().any(restarted) || view.fields().ring.is_empty();
-        if urgent || self.since.saturating_add(timing.batch) <= now { Step::Begin(wanted) } else { Step::Rest }
+        if urgent || self.since.saturating_add(timing.batch) <= now {
+            Step::Begin { target: target.clone(), lost: *lost }
+        } else {
+            Step::Rest
+        }
     }
 
-    fn step_from_joint(&self, now: Timestamp, view: &View, target: &[Owner], timing: Timing, planted: Planted) -> Step {
-        if self.is_met(view, target) || planted.is(Bug::GuardIgnored) {
+    fn step_from_joint(
+        &mut self,
+        now: Timestamp,
+        view: &View,
+        target: &[Owner],
+        patience: Duration,
+        planted: Planted,
+    ) -> Step {
+        let gainers = self.gainers.get_or_insert_with(|| gainers(view, target)).clone();
+        if self.is_met(view, target, &gainers, planted) || planted.is(Bug::GuardIgnored) {
             return Step::Finish;
         }
-        let is_gone = |owner: &&Owner| {
-            let member = view.member(owner.ordinal);
-            member.is_none_or(|member| member.boot != owner.boot || member.intent != Intent::Stay)
-        };
-        let hopeless = pending(view, target).any(|owner| is_gone(&owner));
-        let stuck = self.since.saturating_add(timing.patience) <= now;
+        let hopeless = pending(view, target).any(|owner| is_gone(view, owner));
+        let stuck = self.since.saturating_add(patience) <= now;
         if hopeless || stuck { Step::Abort } else { Step::Rest }
     }
 
-    /// Whether the target of `view` may be put in force.
-    pub(super) fn may_finish(&self, view: &View) -> bool {
-        let target = view.fields().target.as_ref();
-        self.fence == view.fence() && target.is_some_and(|target| self.is_met(view, target))
+    /// Whether the target of `view` may be put in force, as far as that has been worked out.
+    pub(super) fn may_finish(&self, view: &View, planted: Planted) -> bool {
+        let target = view.fields().target.as_ref().filter(|_| self.fence == view.fence());
+        target.zip(self.gainers.as_ref()).is_some_and(|(target, gainers)| self.is_met(view, target, gainers, planted))
     }
 
     /// The guard of the second commit.
-    fn is_met(&self, view: &View, target: &[Owner]) -> bool {
-        let is_up = |owner: &&Owner| {
-            let member = view.member(owner.ordinal);
-            member.is_some_and(|member| member.live == Liveness::Up && member.boot == owner.boot)
+    ///
+    /// One that takes slots must be up as well: what it reported before it fell silent may be gone with it.
+    fn is_met(&self, view: &View, target: &[Owner], gainers: &BTreeSet<Ordinal>, planted: Planted) -> bool {
+        let holds_all = |owner: &Owner| self.left.get(&owner.ordinal).is_some_and(|left| left.now == 0);
+        let mut awaited = target.iter().filter(|owner| lives(view, owner) || gainers.contains(&owner.ordinal));
+        let synced = if planted.is(Bug::GuardCountsOneOwner) {
+            awaited.any(holds_all)
+        } else {
+            awaited.all(|owner| lives(view, owner) && holds_all(owner))
         };
-        pending(view, target).all(|owner| self.synced.contains(&owner.ordinal))
-            && view.fields().ring.iter().filter(is_up).all(|owner| self.installed.contains(&owner.ordinal))
+        let mut present = view.fields().ring.iter().filter(|owner| lives(view, owner));
+        synced && present.all(|owner| self.installed.contains(&owner.ordinal))
     }
+
+    /// Why a ring change that is wanted does not begin; nothing while it may, or one is under way.
+    pub(super) fn waiting(&self, view: &View) -> Option<WaitingChange> {
+        let (epoch, prospect) = self.prospect.as_ref()?;
+        let name = |member: &Member| member.name.clone();
+        match prospect {
+            Prospect::Settled | Prospect::Begin { .. } => None,
+            _ if *epoch != view.epoch() || view.fields().target.is_some() => None,
+            Prospect::Blocked(down) => {
+                let down = down.iter().filter_map(|ordinal| view.member(*ordinal)).map(name).collect();
+                Some(WaitingChange::Down(down))
+            }
+            Prospect::NobodyElse => {
+                let owners = view.fields().ring.iter().filter_map(|owner| view.member(owner.ordinal));
+                let leave: Vec<Label> = owners.map(name).collect();
+                Some(WaitingChange::NobodyElse(leave))
+            }
+        }
+    }
+}
+
+/// Whether `owner`, which is to own and does not yet, will never hold its slots. One that owned them in an earlier life and is
+/// to leave takes them again, if others cannot do without.
+fn is_gone(view: &View, owner: &Owner) -> bool {
+    let owned = view.fields().ring.binary_search_by_key(&owner.ordinal, |owner| owner.ordinal).is_ok();
+    let member = view.member(owner.ordinal);
+    member.is_none_or(|member| member.boot != owner.boot || (member.intent != Intent::Stay && !owned))
 }
 
 /// The owners-to-be that do not own yet.
-pub(super) fn pending<'a>(view: &'a View, target: &'a [Owner]) -> impl Iterator<Item = &'a Owner> {
+fn pending<'a>(view: &'a View, target: &'a [Owner]) -> impl Iterator<Item = &'a Owner> {
     target.iter().filter(|owner| view.fields().ring.binary_search(owner).is_err())
-}
-
-/// The ring that `view` should have: everybody who stays, has vnodes, and is up or was an owner before.
-///
-/// No slot may lose more than one owner at a time, so of those who leave a small ring, one goes and the others wait.
-pub(super) fn wanted_ring(view: &View) -> Vec<Owner> {
-    let fields = view.fields();
-    let owns = |member: &Member| fields.ring.iter().find(|owner| owner.ordinal == member.ordinal);
-    let belongs = |member: &&Member| {
-        let stays = member.intent == Intent::Stay && member.vnodes > 0;
-        stays && (member.live == Liveness::Up || owns(member).is_some())
-    };
-    let owner = |member: &Member| match owns(member) {
-        // One that is down keeps the place of its earlier life until it is back.
-        Some(owner) if member.live == Liveness::Down => *owner,
-        Some(_) | None => Owner { ordinal: member.ordinal, boot: member.boot },
-    };
-    let mut wanted: Vec<Owner> = fields.members.iter().filter(belongs).map(owner).collect();
-    // Of those who hold the slots, all but one must stay, if there are no more of them than copies. One that is up is worth more.
-    let full = fields.ring.len().min(usize::from(fields.config.replication));
-    let is_wanted = |owner: &&Owner| wanted.iter().any(|known| known.ordinal == owner.ordinal);
-    let stay = fields.ring.iter().filter(is_wanted).count();
-    let mut leaving: Vec<Owner> = fields.ring.iter().filter(|owner| !is_wanted(owner)).copied().collect();
-    let is_up = |owner: &Owner| view.member(owner.ordinal).is_some_and(|member| member.live == Liveness::Up);
-    leaving.sort_by_key(|owner| !is_up(owner));
-    wanted.extend(leaving.into_iter().take(full.saturating_sub(stay + 1)));
-    if wanted.is_empty() {
-        // Whoever is to go, somebody must hold the slots.
-        return fields.ring.clone();
-    }
-    wanted.sort_unstable();
-    wanted
 }

@@ -15,43 +15,68 @@ pub enum EvictionPolicy {
     Lru,
 }
 
-/// Where an entry is kept. Plain LRU uses probation only.
+/// Where an entry is kept. Plain LRU uses probation only for values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Segment {
     Probation,
     Protected,
+    /// Tombstones, in the order in which they came.
+    Graves,
 }
+
+/// Tombstones may take one part in so many of a shard's memory. The rest of it is for values, and they leave for lack of
+/// room before tombstones do.
+pub(super) const GRAVES_SHARE: usize = 8;
 
 /// A shard's entries in the order in which they would be evicted.
 #[derive(Debug)]
 pub(super) struct Segments {
     probation: Queue,
     protected: Queue,
+    graves: Queue,
     policy: EvictionPolicy,
     limit: usize,
 }
 
 impl Segments {
     pub(super) fn new(memory_limit_bytes: usize, policy: EvictionPolicy) -> Self {
-        // Two queues with about two idle steps each: a twelfth of the limit at worst, a fiftieth as a rule.
+        // Two queues with about two idle steps each: a twelfth of the limit at worst, a fiftieth as a rule. The third has as
+        // much less of them as it holds less.
         let step = memory_limit_bytes / 48 / footprint::ENTRY;
-        Self { probation: Queue::new(step), protected: Queue::new(step), policy, limit: memory_limit_bytes }
+        Self {
+            probation: Queue::new(step),
+            protected: Queue::new(step),
+            graves: Queue::new(step / GRAVES_SHARE),
+            policy,
+            limit: memory_limit_bytes,
+        }
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How many values there are.
+    pub(super) fn values(&self) -> usize {
         self.probation.len() + self.protected.len()
     }
 
+    /// How many tombstones there are.
+    pub(super) fn graves(&self) -> usize {
+        self.graves.len()
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.probation.bytes() + self.protected.bytes()
+        self.probation.bytes() + self.protected.bytes() + self.graves.bytes()
+    }
+
+    /// Whether tombstones take more than their share.
+    pub(super) fn graves_overflow(&self) -> bool {
+        self.graves.bytes() > self.limit / GRAVES_SHARE
     }
 
     /// Returns an entry without counting this as use.
     pub(super) fn peek(&self, hash: u64) -> Option<&Entry> {
-        self.protected.peek(hash).or_else(|| self.probation.peek(hash))
+        self.protected.peek(hash).or_else(|| self.probation.peek(hash)).or_else(|| self.graves.peek(hash))
     }
 
-    /// Makes an entry the most recently used one, and returns it.
+    /// Makes a value the most recently used one, and returns it.
     pub(super) fn hit(&mut self, hash: u64) -> Option<&Entry> {
         match self.policy {
             EvictionPolicy::Lru => self.probation.refresh(hash),
@@ -67,46 +92,47 @@ impl Segments {
         }
     }
 
-    /// Changes an entry in place.
-    pub(super) fn update(&mut self, hash: u64, change: impl FnOnce(&mut Entry)) {
-        if self.protected.contains(hash) {
-            self.protected.update(hash, change);
-        } else {
-            self.probation.update(hash, change);
-        }
-        self.settle();
-    }
-
     /// Inserts an entry whose hash is absent, as the most recently used of its segment.
     pub(super) fn insert(&mut self, segment: Segment, hash: u64, entry: Entry) {
-        let room = self.room();
-        match segment {
-            Segment::Probation => self.probation.push_front(room, hash, entry),
-            Segment::Protected => self.protected.push_front(room, hash, entry),
-        }
+        let room = match segment {
+            Segment::Probation | Segment::Protected => self.room(),
+            Segment::Graves => self.room_for_graves(),
+        };
+        self.queue(segment).push_front(room, hash, entry);
         self.settle();
     }
 
     /// Removes an entry and says where it was.
     pub(super) fn remove(&mut self, hash: u64) -> Option<(Segment, Entry)> {
-        let protected = self.protected.remove(hash).map(|entry| (Segment::Protected, entry));
-        let removed = protected.or_else(|| Some((Segment::Probation, self.probation.remove(hash)?)));
+        let removed = [Segment::Protected, Segment::Probation, Segment::Graves]
+            .into_iter()
+            .find_map(|segment| Some((segment, self.queue(segment).remove(hash)?)));
         self.settle();
         removed
     }
 
-    /// The hashes of the entries whose key is not to be kept.
-    pub(super) fn unwanted(&self, mut keep: impl FnMut(&[u8]) -> bool) -> Vec<u64> {
-        let mut unwanted = self.probation.unwanted(&mut keep);
-        unwanted.extend(self.protected.unwanted(&mut keep));
-        unwanted
+    /// Every entry, in no order that matters.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.probation.iter().chain(self.protected.iter()).chain(self.graves.iter())
     }
 
-    /// Removes the entry that is worth least.
+    /// Every tombstone.
+    pub(super) fn iter_graves(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.graves.iter()
+    }
+
+    /// Removes the value that is worth least.
     pub(super) fn evict(&mut self) -> Option<(u64, Entry)> {
         let evicted = self.probation.pop_back().or_else(|| self.protected.pop_back());
         self.settle();
         evicted
+    }
+
+    /// Removes the oldest tombstone.
+    pub(super) fn exhume(&mut self) -> Option<(u64, Entry)> {
+        let exhumed = self.graves.pop_back();
+        self.settle();
+        exhumed
     }
 
     /// Demotes what is too much for the protected segment, and gives idle slots back.
@@ -120,6 +146,8 @@ impl Segments {
         }
         self.probation.shrink(room);
         self.protected.shrink(room);
+        let room = self.room_for_graves();
+        self.graves.shrink(room);
     }
 
     /// Bytes missing to the limit.
@@ -127,8 +155,21 @@ impl Segments {
         self.limit.saturating_sub(self.bytes())
     }
 
+    /// Bytes missing to the limit of tombstones.
+    fn room_for_graves(&self) -> usize {
+        (self.limit / GRAVES_SHARE).saturating_sub(self.graves.bytes())
+    }
+
+    fn queue(&mut self, segment: Segment) -> &mut Queue {
+        match segment {
+            Segment::Probation => &mut self.probation,
+            Segment::Protected => &mut self.protected,
+            Segment::Graves => &mut self.graves,
+        }
+    }
+
     #[cfg(test)]
-    pub(super) fn queues(&self) -> [&Queue; 2] {
-        [&self.probation, &self.protected]
+    pub(super) fn queues(&self) -> [&Queue; 3] {
+        [&self.probation, &self.protected, &self.graves]
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::time::Timestamp;
+use quoit_proto_types::version::Hlc;
+
+use crate::time::Wall;
 
 /// How long an entry may live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,36 +16,43 @@ pub enum Expiry {
     After(Duration),
 }
 
-/// The moment from which an entry no longer exists. Ordered by that moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Deadline(Timestamp);
-
-impl Deadline {
-    /// The deadline that is not reached. As a plain moment, not an `Option`, it keeps every entry 8 bytes smaller.
-    pub(super) const NEVER: Self = Self(Timestamp::MAX);
-
-    pub(super) fn after(now: Timestamp, expiry: Expiry) -> Self {
-        match expiry {
-            Expiry::Never => Self::NEVER,
-            Expiry::After(duration) => Self(now.saturating_add(duration)),
+impl Expiry {
+    /// The moment it comes to, counted from `now`, as a stamp has it: in milliseconds since 1970, 0 for never. A lifetime
+    /// beyond the last moment of the clock, some 8,900 years after 1970, is for ever.
+    pub fn expires_at_ms(self, now: Wall) -> u64 {
+        match self {
+            Self::Never => 0,
+            Self::After(duration) => match now.saturating_add(duration).as_millis() {
+                millis if millis > Hlc::MILLIS_MAX => 0,
+                // The first millisecond is taken by never.
+                millis => millis.max(1),
+            },
         }
-    }
-
-    pub(super) fn is_reached(self, now: Timestamp) -> bool {
-        self != Self::NEVER && self.0 <= now
-    }
-
-    pub(super) fn remaining(self, now: Timestamp) -> Expiry {
-        if self == Self::NEVER {
-            return Expiry::Never;
-        }
-        Expiry::After(self.0.checked_duration_since(now).unwrap_or(Duration::ZERO))
     }
 }
 
-impl Default for Deadline {
-    fn default() -> Self {
-        Self::NEVER
+/// The moment from which an entry reads as absent. Ordered by that moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Deadline(u64);
+
+impl Deadline {
+    /// The deadline that is not reached.
+    pub(super) const NEVER: Self = Self(u64::MAX);
+
+    /// As a stamp tells it, where 0 is never.
+    pub(super) fn at_millis(expires_at_ms: u64) -> Self {
+        if expires_at_ms == 0 { Self::NEVER } else { Self(expires_at_ms) }
+    }
+
+    pub(super) fn is_reached(self, now: Wall) -> bool {
+        self != Self::NEVER && self.0 <= now.as_millis()
+    }
+
+    pub(super) fn remaining(self, now: Wall) -> Expiry {
+        if self == Self::NEVER {
+            return Expiry::Never;
+        }
+        Expiry::After(Duration::from_millis(self.0.saturating_sub(now.as_millis())))
     }
 }
 
@@ -65,14 +74,14 @@ impl DeadlineIndex {
     }
 
     /// The hash of the entry that expired first, if any has.
-    pub(super) fn reached(&self, now: Timestamp) -> Option<u64> {
+    pub(super) fn reached(&self, now: Wall) -> Option<u64> {
         let &(deadline, hash) = self.0.first()?;
         deadline.is_reached(now).then_some(hash)
     }
 
     /// The next moment at which an entry expires.
-    pub(super) fn next(&self) -> Option<Timestamp> {
-        self.0.first().map(|(deadline, _)| deadline.0)
+    pub(super) fn next(&self) -> Option<Wall> {
+        self.0.first().map(|(deadline, _)| Wall::from_millis(deadline.0))
     }
 
     #[cfg(test)]

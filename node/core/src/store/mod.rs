@@ -1,8 +1,8 @@
-//! The store of one shard: a bounded cache with time to live, single-threaded and pure.
+//! The store: a bounded cache of versioned entries with time to live, which any number of threads use.
 //!
-//! A [`Shard`] keeps [`Record`]s in least-recently-used order on one or two [`clru`] caches and never holds more than its
-//! limit in bytes, where an entry weighs what the process really pays for it (see `footprint`). The caller hashes the key
-//! with a secret seed, picks the shard, owns the lock and the clock.
+//! A shard keeps entries in least-recently-used order on one or two [`clru`] caches, and never holds more than its limit in
+//! bytes, where an entry weighs what the process really pays for it (see `footprint`). [`Store`] hashes the key with a secret
+//! seed, picks the shard and holds its lock; the clock is the caller's.
 //!
 //! ```text
 //!             set                hit                 limit / 2 reached
@@ -10,10 +10,19 @@
 //!                        ▲  │                              │
 //!                        │  └──► evicted, oldest first     │
 //!                        └─────────────────────────────────┘
+//!    (deleted, expired) ────────► graves ──► floor of the slot raised, oldest first
 //! ```
 //!
+//! **Versions.** Entries are merged: the one with the greater stamp stays, so all owners of a key end with the same entry in
+//! whatever order they heard of it. A deletion, and an expiry, leaves a tombstone, or an older value would come back from
+//! where the deletion was not heard of. Tombstones are collected when all owners have them; one that must leave before that
+//! raises the *floor* of its slot: what is absent and not later than the floor is taken for deleted.
+//!
+//! **Slots.** What nodes compare, a digest, a count and a floor for each slot, is kept up to date with each change and read
+//! without a lock.
+//!
 //! **Identity.** An entry is found by its 64-bit table hash, and its key is then compared in full, so a value is never
-//! answered for another key. Two keys with equal hashes cannot be cached together: the later one evicts the earlier. With
+//! answered for another key. Two keys with equal hashes cannot be held together: the later one evicts the earlier. With
 //! a secret seed this takes billions of keys to happen once, and losing an entry is what a cache may always do.
 //!
 //! **What clru leaves to us.** It is used without its own weights and with room without end, so that it never evicts by
@@ -21,19 +30,28 @@
 //! doubles what it has, so `queue` sizes it and rebuilds it.
 //!
 //! **Known limits.** A rebuild copies one queue's entries in one go, some tens of nanoseconds each: keep shards small (tens
-//! of MiB). While it runs that queue's slots exist twice.
+//! of MiB). While it runs that queue's slots exist twice. A floor that is raised by one lost tombstone hides older entries of
+//! other keys of its slot as well, where they are absent: they are fewer copies then, until they are written again.
 
 mod entry;
 mod eviction;
 mod expiry;
 mod footprint;
+mod merge;
 mod queue;
 mod shard;
+mod sharded;
+mod slots;
+mod stats;
+mod walk;
 
 pub use entry::{Entry, Record, RecordBuilder};
 pub use eviction::EvictionPolicy;
 pub use expiry::Expiry;
-pub use shard::{SetOutcome, Shard, ShardConfig, ShardStats, TooLarge};
+pub use merge::{Applied, ApplyError, FenceMoved, Origin, TooLarge};
+pub use sharded::{Store, StoreConfig};
+pub use slots::key_hash;
+pub use stats::ShardStats;
 
 #[cfg(test)]
 mod tests;

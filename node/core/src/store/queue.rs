@@ -10,7 +10,7 @@ use super::entry::Entry;
 
 /// Entries by table hash, from most to least recently used, and what they weigh.
 ///
-/// clru's slab doubles when it is full and never shrinks. At 72 bytes a slot, idle slots could cost as much as small
+/// clru's slab doubles when it is full and never shrinks. At 88 bytes a slot, idle slots could cost as much as small
 /// entries do, so the slab is sized here, by the shard's `room`, the bytes missing to its limit: a full one is rebuilt with
 /// slots for the entries that still fit, or with `step` more when nothing does, and one with two steps more idle slots than
 /// that is rebuilt smaller. So a shard at its limit has few idle slots, and each rebuild is paid for by as many insertions
@@ -50,15 +50,6 @@ impl Queue {
         self.cache.get(&hash)
     }
 
-    /// Changes an entry in place. What it weighs may change with it.
-    pub(super) fn update(&mut self, hash: u64, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.cache.peek_mut(&hash) {
-            self.bytes -= entry.footprint();
-            change(entry);
-            self.bytes += entry.footprint();
-        }
-    }
-
     /// Inserts an entry at the front. Its hash must be absent.
     pub(super) fn push_front(&mut self, room: usize, hash: u64, entry: Entry) {
         if self.len() == self.slots {
@@ -81,9 +72,9 @@ impl Queue {
         Some((hash, entry))
     }
 
-    /// The hashes of the entries whose key is not to be kept.
-    pub(super) fn unwanted(&self, mut keep: impl FnMut(&[u8]) -> bool) -> Vec<u64> {
-        self.cache.iter().filter(|(_, entry)| !keep(entry.key())).map(|(hash, _)| *hash).collect()
+    /// Every entry, the newest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.cache.iter().map(|(hash, entry)| (*hash, entry))
     }
 
     /// Gives idle slots back if they are too many for the room there is.
@@ -115,11 +106,6 @@ impl Queue {
     #[cfg(test)]
     pub(super) fn slots(&self) -> usize {
         self.slots
-    }
-
-    #[cfg(test)]
-    pub(super) fn newest_first(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        self.cache.iter().map(|(hash, entry)| (*hash, entry))
     }
 }
 

@@ -1,259 +1,246 @@
-//! One shard: entries, deadlines, limit and counters, kept consistent.
+//! One shard: entries, deadlines, limit and counters, kept consistent, and the slots' numbers with them.
 
-use std::ops::AddAssign;
+use quoit_proto_types::version::Hlc;
+use quoit_proto_types::{Fence, SlotIndex};
 
-use super::entry::{Entry, Record};
+use super::FenceMoved;
+use super::entry::Entry;
 use super::eviction::{EvictionPolicy, Segment, Segments};
-use super::expiry::{Deadline, DeadlineIndex, Expiry};
-use crate::time::Timestamp;
+use super::expiry::DeadlineIndex;
+use super::slots::SlotTable;
+use super::stats::{Counters, ShardStats};
+use crate::planted::data::{DataBug, DataPlanted};
+use crate::time::Wall;
 
 /// Settings of a [`Shard`].
 #[derive(Clone, Copy, Debug)]
-pub struct ShardConfig {
+pub(super) struct ShardConfig {
     /// Bytes of resident memory its entries may cost.
-    pub memory_limit_bytes: usize,
+    pub(super) memory_limit_bytes: usize,
     /// What leaves first when the limit is reached.
-    pub policy: EvictionPolicy,
+    pub(super) policy: EvictionPolicy,
+    /// For tests.
+    pub(super) planted: DataPlanted,
 }
 
-/// A bounded cache of records with time to live.
+/// A bounded cache of versioned records with time to live.
 ///
-/// `hash` is always the caller's hash of `key`, the same for the same key. `now` may differ a little between callers: an
-/// entry is expired for whoever finds its deadline reached, and gone from then on.
+/// `hash` is always the caller's hash of `key`, the same for the same key, and `slots` always the same table. `now` may
+/// differ a little between callers: an entry is expired for whoever finds its deadline reached, and from then on.
 #[derive(Debug)]
-pub struct Shard {
-    config: ShardConfig,
-    segments: Segments,
+pub(super) struct Shard {
+    pub(super) config: ShardConfig,
+    pub(super) segments: Segments,
     deadlines: DeadlineIndex,
-    counters: Counters,
+    pub(super) counters: Counters,
+    fence: Fence,
+    shadowing: bool,
 }
 
 impl Shard {
     /// Creates an empty shard.
-    pub fn new(config: ShardConfig) -> Self {
+    pub(super) fn new(config: ShardConfig) -> Self {
         Self {
             config,
             segments: Segments::new(config.memory_limit_bytes, config.policy),
             deadlines: DeadlineIndex::default(),
             counters: Counters::default(),
+            fence: Fence::default(),
+            shadowing: true,
         }
     }
 
-    /// Returns the entry of a key, which counts as a use of it.
-    pub fn get(&mut self, now: Timestamp, hash: u64, key: &[u8]) -> Option<&Entry> {
-        if !self.is_live(now, hash, key) {
-            self.counters.misses += 1;
-            return None;
-        }
-        self.counters.hits += 1;
-        self.segments.hit(hash)
+    /// Lets requests of this fence in, and no others.
+    pub(super) fn seal(&mut self, fence: Fence) {
+        self.fence = fence;
     }
 
-    /// Stores a record in place of any earlier one of its key, and evicts what must go for it.
-    ///
-    /// A key that was present keeps its segment: writing alone does not protect it.
-    ///
-    /// # Errors
-    ///
-    /// [`TooLarge`] if the record would not fit even alone. Nothing has changed then: the value before it, if any, is still
-    /// there, as this one was never stored.
-    pub fn set(&mut self, now: Timestamp, hash: u64, record: Record, expiry: Expiry) -> Result<SetOutcome, TooLarge> {
-        let entry = Entry::new(record, Deadline::after(now, expiry));
-        let footprint = entry.footprint();
-        if footprint > self.config.memory_limit_bytes {
-            return Err(TooLarge { footprint_bytes: footprint, memory_limit_bytes: self.config.memory_limit_bytes });
-        }
-        self.counters.sets += 1;
-        let replaced = self.is_live(now, hash, entry.key());
-        let segment = self.remove(hash).map_or(Segment::Probation, |(segment, old)| {
-            if old.key() == entry.key() {
-                return segment;
+    /// Refuses what goes by another fence than the shard.
+    pub(super) fn check_fence(&self, fence: Fence) -> Result<(), FenceMoved> {
+        if self.fence == fence { Ok(()) } else { Err(FenceMoved { at: self.fence }) }
+    }
+
+    pub(super) fn shadowing(&self) -> bool {
+        self.shadowing
+    }
+
+    pub(super) fn set_shadowing(&mut self, shadowing: bool) {
+        self.shadowing = shadowing;
+    }
+
+    /// Returns the entry of a key, if any, a tombstone too. Finding a value counts as a use of it.
+    pub(super) fn get(&mut self, slots: &SlotTable, now: Wall, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.bury_expired(slots, now, hash);
+        match self.segments.peek(hash).filter(|entry| entry.key() == key).map(Entry::is_tombstone) {
+            None => {
+                self.counters.misses += 1;
+                None
             }
-            self.counters.evictions += 1;
-            Segment::Probation
-        });
-        self.make_room(now, footprint);
-        self.deadlines.insert(entry.deadline(), hash);
-        self.segments.insert(segment, hash, entry);
-        Ok(if replaced { SetOutcome::Replaced } else { SetOutcome::Inserted })
-    }
-
-    /// Removes a key, and says whether it was there.
-    pub fn delete(&mut self, now: Timestamp, hash: u64, key: &[u8]) -> bool {
-        let deleted = self.is_live(now, hash, key) && self.remove(hash).is_some();
-        self.counters.deletes += u64::from(deleted);
-        deleted
-    }
-
-    /// Gives a key another time to live, counted from `now`, and says whether it was there. Counts as a use of it.
-    pub fn touch(&mut self, now: Timestamp, hash: u64, key: &[u8], expiry: Expiry) -> bool {
-        if !self.is_live(now, hash, key) {
-            return false;
+            Some(true) => {
+                self.counters.misses += 1;
+                self.segments.peek(hash)
+            }
+            Some(false) => {
+                self.counters.hits += 1;
+                self.segments.hit(hash)
+            }
         }
-        let Some(old) = self.segments.hit(hash).map(Entry::deadline) else {
-            return false;
-        };
-        let new = Deadline::after(now, expiry);
-        self.deadlines.remove(old, hash);
-        self.deadlines.insert(new, hash);
-        self.segments.update(hash, |entry| entry.set_deadline(new));
-        self.make_room(now, 0);
-        true
     }
 
-    /// Returns the time to live a key has left, or `None` if it is not there. Does not count as a use of it.
-    pub fn ttl(&mut self, now: Timestamp, hash: u64, key: &[u8]) -> Option<Expiry> {
-        if !self.is_live(now, hash, key) {
-            return None;
+    /// Returns the entry of a key, if any, a tombstone too. This is no use of it.
+    pub(super) fn peek(&mut self, slots: &SlotTable, now: Wall, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.bury_expired(slots, now, hash);
+        self.segments.peek(hash).filter(|entry| entry.key() == key)
+    }
+
+    /// Turns up to `entries_max` expired entries into tombstones, those that expired first, or removes as many entries that
+    /// are not to be shadowed any more, and returns how many it changed.
+    pub(super) fn expire(&mut self, slots: &SlotTable, now: Wall, entries_max: usize) -> usize {
+        (0..entries_max).take_while(|_| self.expire_one(slots, now) || self.forget_one(slots)).count()
+    }
+
+    /// The next moment at which an entry expires or is to be removed, possibly past.
+    pub(super) fn next_deadline(&self) -> Option<Wall> {
+        if !self.shadowing && self.segments.graves() > 0 {
+            return Some(Wall::MIN);
         }
-        self.segments.peek(hash).map(|entry| entry.remaining(now))
-    }
-
-    /// Removes up to `entries_max` expired entries, those that expired first, and returns how many it removed.
-    pub fn expire(&mut self, now: Timestamp, entries_max: usize) -> usize {
-        (0..entries_max).take_while(|_| self.expire_one(now)).count()
-    }
-
-    /// The next moment at which an entry expires, possibly past.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
         self.deadlines.next()
     }
 
-    /// Removes the entries whose key is not to be kept, and returns how many it removed.
-    pub fn retain(&mut self, keep: impl FnMut(&[u8]) -> bool) -> usize {
-        let unwanted = self.segments.unwanted(keep);
-        unwanted.into_iter().filter(|hash| self.remove(*hash).is_some()).count()
+    /// Removes the entries of the slots that are not to be kept, and returns how many it removed.
+    pub(super) fn retain(&mut self, slots: &SlotTable, mut keep: impl FnMut(SlotIndex) -> bool) -> usize {
+        if self.config.planted.is(DataBug::KeepsDataAfterLosingSlot) {
+            return 0;
+        }
+        let unwanted = self.segments.iter().filter(|(_, entry)| !keep(slots.slot_of(entry.key())));
+        let unwanted: Vec<u64> = unwanted.map(|(hash, _)| hash).collect();
+        unwanted.into_iter().filter(|hash| self.remove(slots, *hash).is_some()).count()
+    }
+
+    /// Removes the tombstones up to `until` of the slots that are `chosen`, except those of entries that expired after
+    /// `expired`, and returns how many it removed.
+    pub(super) fn purge(
+        &mut self,
+        slots: &SlotTable,
+        chosen: impl Fn(SlotIndex) -> bool,
+        until: Hlc,
+        expired: Wall,
+    ) -> usize {
+        while self.expire_one(slots, expired) {}
+        let is_settled = |entry: &Entry| {
+            let stamp = entry.stamp();
+            stamp.version.hlc <= until && stamp.touched <= until && stamp.expires_at_ms <= expired.as_millis()
+        };
+        let settled = self.segments.iter_graves().filter(|(_, entry)| is_settled(entry));
+        let settled = settled.filter(|(_, entry)| chosen(slots.slot_of(entry.key())));
+        let settled: Vec<u64> = settled.map(|(hash, _)| hash).collect();
+        settled.into_iter().filter(|hash| self.remove(slots, *hash).is_some()).count()
     }
 
     /// Removes all entries and gives their memory back. The counters stay.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self, slots: &SlotTable) {
+        self.segments.iter().for_each(|(_, entry)| slots.subtract(entry));
         self.segments = Segments::new(self.config.memory_limit_bytes, self.config.policy);
         self.deadlines = DeadlineIndex::default();
     }
 
     /// What happened so far, and what is held.
-    pub fn stats(&self) -> ShardStats {
-        let Counters { hits, misses, sets, deletes, evictions, expirations } = self.counters;
-        ShardStats {
-            hits,
-            misses,
-            sets,
-            deletes,
-            evictions,
-            expirations,
-            entries: self.segments.len(),
-            bytes: self.segments.bytes(),
+    pub(super) fn stats(&self) -> ShardStats {
+        self.counters.stats(self.segments.values(), self.segments.graves(), self.segments.bytes())
+    }
+
+    /// Turns what is held under `hash` into a tombstone if it has expired.
+    pub(super) fn bury_expired(&mut self, slots: &SlotTable, now: Wall, hash: u64) {
+        if self.segments.peek(hash).is_some_and(|entry| entry.deadline().is_reached(now)) {
+            self.bury(slots, hash);
         }
     }
 
-    /// Says whether the key is there, and removes what has expired under its hash.
-    fn is_live(&mut self, now: Timestamp, hash: u64, key: &[u8]) -> bool {
-        let Some(entry) = self.segments.peek(hash) else {
-            return false;
-        };
-        if entry.deadline().is_reached(now) {
-            self.remove(hash);
-            self.counters.expirations += 1;
-            return false;
-        }
-        entry.key() == key
+    /// Inserts an entry whose hash is absent, and sends away what is too much of tombstones then.
+    pub(super) fn insert(&mut self, slots: &SlotTable, segment: Segment, hash: u64, entry: Entry) {
+        slots.add(&entry);
+        self.deadlines.insert(entry.deadline(), hash);
+        self.segments.insert(segment, hash, entry);
+        while self.segments.graves_overflow() && self.drop_oldest_grave(slots) {}
     }
 
-    /// Brings the entries down to `footprint` bytes below the limit. Nothing alive leaves while something expired is held.
-    fn make_room(&mut self, now: Timestamp, footprint: usize) {
-        while self.segments.bytes() + footprint > self.config.memory_limit_bytes {
-            if self.expire_one(now) {
-                continue;
-            }
-            let Some((hash, entry)) = self.segments.evict() else {
-                break;
-            };
-            self.deadlines.remove(entry.deadline(), hash);
-            self.counters.evictions += 1;
-        }
-    }
-
-    fn expire_one(&mut self, now: Timestamp) -> bool {
-        let Some(hash) = self.deadlines.reached(now) else {
-            return false;
-        };
-        let removed = self.remove(hash);
-        assert!(removed.is_some(), "every indexed deadline has its entry");
-        self.counters.expirations += 1;
-        true
-    }
-
-    fn remove(&mut self, hash: u64) -> Option<(Segment, Entry)> {
+    /// Removes an entry and says where it was.
+    pub(super) fn remove(&mut self, slots: &SlotTable, hash: u64) -> Option<(Segment, Entry)> {
         let (segment, entry) = self.segments.remove(hash)?;
+        slots.subtract(&entry);
         self.deadlines.remove(entry.deadline(), hash);
         Some((segment, entry))
     }
 
+    /// Brings the entries down to `footprint` bytes below the limit. No value leaves while something expired is held, and no
+    /// tombstone while there is a value.
+    pub(super) fn make_room(&mut self, slots: &SlotTable, now: Wall, footprint: usize) {
+        while self.segments.bytes() + footprint > self.config.memory_limit_bytes {
+            let smaller = self.expire_one(slots, now) || self.evict_one(slots) || self.drop_oldest_grave(slots);
+            if !smaller {
+                break;
+            }
+        }
+    }
+
+    /// A tombstone that leaves before its time leaves its slot's floor behind, so that what it hid stays hidden.
+    pub(super) fn note_lost_grave(&mut self, slots: &SlotTable, entry: &Entry) {
+        slots.raise_floor(slots.slot_of(entry.key()), entry.version().hlc);
+        self.counters.tombstones_lost += 1;
+    }
+
+    fn evict_one(&mut self, slots: &SlotTable) -> bool {
+        let Some((hash, entry)) = self.segments.evict() else {
+            return false;
+        };
+        slots.subtract(&entry);
+        self.deadlines.remove(entry.deadline(), hash);
+        self.counters.evictions += 1;
+        true
+    }
+
+    fn drop_oldest_grave(&mut self, slots: &SlotTable) -> bool {
+        let Some((_, entry)) = self.segments.exhume() else {
+            return false;
+        };
+        slots.subtract(&entry);
+        self.note_lost_grave(slots, &entry);
+        true
+    }
+
+    fn expire_one(&mut self, slots: &SlotTable, now: Wall) -> bool {
+        let Some(hash) = self.deadlines.reached(now) else {
+            return false;
+        };
+        self.bury(slots, hash);
+        true
+    }
+
+    /// Removes the oldest tombstone if there need not be any.
+    fn forget_one(&mut self, slots: &SlotTable) -> bool {
+        if self.shadowing {
+            return false;
+        }
+        let forgotten = self.segments.exhume();
+        forgotten.inspect(|(_, entry)| slots.subtract(entry)).is_some()
+    }
+
+    /// Makes an expired entry what it is: a tombstone of its version, or nothing if there is nothing to hide.
+    fn bury(&mut self, slots: &SlotTable, hash: u64) {
+        let Some((_, entry)) = self.remove(slots, hash) else {
+            unreachable!("every indexed deadline has its entry");
+        };
+        self.counters.expirations += 1;
+        if self.config.planted.is(DataBug::DigestNotUpdatedOnExpiry) {
+            slots.toggle_digest(&entry);
+        }
+        if self.shadowing && !self.config.planted.is(DataBug::ExpiryLeavesNothing) {
+            self.insert(slots, Segment::Graves, hash, entry.into_tombstone());
+        }
+    }
+
     #[cfg(test)]
-    pub(super) fn parts(&self) -> (&Segments, &DeadlineIndex) {
-        (&self.segments, &self.deadlines)
+    pub(super) fn deadlines(&self) -> &DeadlineIndex {
+        &self.deadlines
     }
-}
-
-/// What a successful set did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetOutcome {
-    /// The key was not there.
-    Inserted,
-    /// The key had another value, which is gone.
-    Replaced,
-}
-
-/// The record costs more memory than the whole shard may hold. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the entry needs {footprint_bytes} bytes, more than the {memory_limit_bytes} bytes its shard may hold")]
-pub struct TooLarge {
-    /// Bytes the entry would cost.
-    pub footprint_bytes: usize,
-    /// Bytes the shard may hold.
-    pub memory_limit_bytes: usize,
-}
-
-/// Counters since the start, and what is held at this moment. Shards add up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardStats {
-    /// Gets that found their key.
-    pub hits: u64,
-    /// Gets that did not.
-    pub misses: u64,
-    /// Records stored.
-    pub sets: u64,
-    /// Keys removed on request.
-    pub deletes: u64,
-    /// Entries removed for lack of room, before their time.
-    pub evictions: u64,
-    /// Entries removed because their time was over.
-    pub expirations: u64,
-    /// Entries held, expired ones not yet removed included.
-    pub entries: usize,
-    /// Bytes of resident memory they cost.
-    pub bytes: usize,
-}
-
-impl AddAssign for ShardStats {
-    fn add_assign(&mut self, other: Self) {
-        self.hits += other.hits;
-        self.misses += other.misses;
-        self.sets += other.sets;
-        self.deletes += other.deletes;
-        self.evictions += other.evictions;
-        self.expirations += other.expirations;
-        self.entries += other.entries;
-        self.bytes += other.bytes;
-    }
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    hits: u64,
-    misses: u64,
-    sets: u64,
-    deletes: u64,
-    evictions: u64,
-    expirations: u64,
 }

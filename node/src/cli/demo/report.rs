@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Reads, Record, reads::CALLERS};
 use crate::cli::{
+    copies::Copies,
     error::CliError,
     explain,
     local_cluster::LocalCluster,
@@ -56,10 +57,11 @@ impl Report<'_> {
     fn text(&self) -> Result<String, CliError> {
         let view = self.client.view();
         let mut text = format!(
-            "\n{HEADING}Cluster{HEADING:#} `{}`, epoch {}: {} nodes, mutual TLS, QUIC\n\n{}\n",
+            "\n{HEADING}Cluster{HEADING:#} `{}`, epoch {}: {} nodes, {}, mutual TLS, QUIC\n\n{}\n",
             view.fields().cluster,
             view.epoch().value(),
             view.members().len(),
+            copies_text(Copies::of(&view).in_force),
             share_table(&self.shares()),
         );
         let bytes: usize = self.records.iter().map(|record| record.key.len() + record.value_bytes).sum();
@@ -109,6 +111,7 @@ impl Report<'_> {
         Ok(json!({
             "cluster": view.fields().cluster.to_string(),
             "epoch": view.epoch().value(),
+            "copies": Copies::of(&view).in_force,
             "nodes": nodes.collect::<Vec<_>>(),
             "load": phase(count, self.loaded),
             "verify": phase(count, self.verified),
@@ -121,10 +124,10 @@ impl Report<'_> {
         }))
     }
 
-    /// Measured: the entries that each node holds, against the slots that the ring gives it.
+    /// Measured: the entries that each node holds, copies included, against the slots that it owns.
     fn shares(&self) -> Vec<Share> {
         let view = self.client.view();
-        let ring = view.ring();
+        let (ring, copies) = (view.ring(), Copies::of(&view).in_force);
         let entries = |name: &str| {
             let nodes = self.cluster.nodes().iter();
             nodes.filter(|node| node.identity().name.as_str() == name).map(|node| node.stats().entries).sum::<usize>()
@@ -132,13 +135,13 @@ impl Report<'_> {
         let all: usize = self.cluster.nodes().iter().map(|node| node.stats().entries).sum();
         let share = |member: &quoit_client::Member| {
             let keys = entries(member.name.as_str());
-            let slots = ring.primary_slots(member.ordinal) as u64;
+            let slots = ring.slots().slots().filter(|slot| ring.owners(*slot).contains(&member.ordinal)).count() as u64;
             Share {
                 name: member.name.to_string(),
                 address: member.address.to_string(),
                 keys,
                 of_keys: fraction(keys as u64, all as u64),
-                of_ring: fraction(slots, u64::from(ring.slots().count())),
+                of_ring: fraction(slots, u64::from(ring.slots().count()) * copies as u64),
             }
         };
         view.members().iter().map(share).collect()
@@ -152,6 +155,11 @@ const NEXT: &str = "  \
   make-certs n1 n2 n3              certificates for a cluster of your own
   quoit load FILE --key COLUMN     your own records: CSV, TSV or JSON lines
   quoit --help                     everything else";
+
+/// On how many nodes each key is.
+fn copies_text(copies: usize) -> String {
+    if copies == 1 { "one copy of each key".into() } else { format!("{copies} copies of each key, on {copies} nodes") }
+}
 
 /// A line for each node, with a bar for its share of the keys.
 fn share_table(shares: &[Share]) -> String {
@@ -213,6 +221,12 @@ fn microseconds(latency: &Histogram<u64>, quantile: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_are_told_in_words() {
+        assert_eq!(copies_text(1), "one copy of each key");
+        assert_eq!(copies_text(2), "2 copies of each key, on 2 nodes");
+    }
 
     #[test]
     fn the_largest_share_has_the_longest_bar() {

@@ -104,8 +104,7 @@ fn failed_dials_have_their_exit_codes() {
 #[test]
 fn failed_requests_have_their_exit_codes() {
     let node = || "n1".to_owned();
-    let refusal =
-        |code| RequestError::Refused { node: node(), refusal: Refusal { code, argument: 0, text: String::new() } };
+    let refusal = |code| RequestError::Refused { node: node(), refusal: Refusal::new(code, 0), effect: Effect::None };
     let waited = Duration::from_secs(1);
     exits(RequestError::KeyInvalid { bytes: 0 }, Exit::Usage);
     exits(RequestError::ValueTooLarge { bytes: 9, limit: 8 }, Exit::Cluster);

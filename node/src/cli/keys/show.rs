@@ -3,26 +3,34 @@
 use std::{fmt::Write as _, time::Duration};
 
 use anstyle::Style;
+use quoit_client::Found;
 use serde_json::Value;
 
 const FAINT: Style = Style::new().dimmed();
 
 /// What a program is told of a key.
-pub(super) const COLUMNS: [&str; 3] = ["key", "value", "encoding"];
+pub(super) const COLUMNS: [&str; 4] = ["key", "value", "encoding", "version"];
 
 /// The cells of [`COLUMNS`].
-pub(super) fn row(key: &str, value: Option<&[u8]>) -> Vec<Value> {
-    let (value, encoding) = match value.map(|value| (value, str::from_utf8(value))) {
+pub(super) fn row(key: &str, found: Option<&Found>) -> Vec<Value> {
+    let version = found.map(|found| found.version.to_string());
+    let (value, encoding) = match found.map(|found| (&*found.value, str::from_utf8(&found.value))) {
         None => (Value::Null, Value::Null),
         Some((_, Ok(text))) => (text.into(), "utf-8".into()),
         Some((bytes, Err(_))) => (base64(bytes).into(), "base64".into()),
     };
-    vec![key.into(), value, encoding]
+    vec![key.into(), value, encoding, version.into()]
 }
 
 /// The same as one object.
-pub(super) fn object(key: &str, value: Option<&[u8]>) -> Value {
-    COLUMNS.map(str::to_owned).into_iter().zip(row(key, value)).collect()
+pub(super) fn object(key: &str, found: Option<&Found>) -> Value {
+    COLUMNS.map(str::to_owned).into_iter().zip(row(key, found)).collect()
+}
+
+/// The version, a tab, and the value as on a terminal; a dash in place of the version if there is none.
+pub(super) fn with_version(found: Option<&Found>) -> String {
+    let version = found.map_or_else(|| "-".into(), |found| found.version.to_string());
+    format!("{version}\t{}", printable(found.map(|found| &*found.value)))
 }
 
 /// A value on a terminal: text as it is, anything else quoted with escapes, so that no value can move the cursor.
@@ -73,9 +81,15 @@ fn base64(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use quoit_client::{Boot, Hlc, Ordinal, Version};
     use serde_json::json;
 
     use super::*;
+
+    fn found(value: &'static [u8]) -> Found {
+        let version = Version { hlc: Hlc::from_millis(5), ordinal: Ordinal::new(2), boot: Boot::new(1) };
+        Found { value: value.into(), version, stale: false }
+    }
 
     #[test]
     fn durations_are_short() {
@@ -114,9 +128,18 @@ mod tests {
 
     #[test]
     fn programs_are_told_how_the_value_is_written() {
-        let check = |value: Option<&[u8]>, expected| assert_eq!(object("k", value), expected);
-        check(Some(b"v"), json!({"key": "k", "value": "v", "encoding": "utf-8"}));
-        check(Some(b"\xff"), json!({"key": "k", "value": "/w==", "encoding": "base64"}));
-        check(None, json!({"key": "k", "value": null, "encoding": null}));
+        let check = |found: Option<Found>, expected| assert_eq!(object("k", found.as_ref()), expected);
+        let version = "5.0@2.1";
+        assert_eq!(found(b"").version.to_string(), version);
+        check(Some(found(b"v")), json!({"key": "k", "value": "v", "encoding": "utf-8", "version": version}));
+        check(Some(found(b"\xff")), json!({"key": "k", "value": "/w==", "encoding": "base64", "version": version}));
+        check(None, json!({"key": "k", "value": null, "encoding": null, "version": null}));
+    }
+
+    #[test]
+    fn people_are_told_the_version_in_front_of_the_value() {
+        let told = |found: Option<&Found>| anstream::adapter::strip_str(&with_version(found)).to_string();
+        assert_eq!(told(Some(&found(b"v\x00"))), "5.0@2.1\t\"v\\x00\"");
+        assert_eq!(told(None), "-\t(nil)");
     }
 }

@@ -48,6 +48,16 @@ fn touch_says_which_time_to_live() {
 }
 
 #[test]
+fn levels_have_names() {
+    for level in ["any", "one", "two", "quorum", "all"] {
+        assert_eq!(set_args(&["k", "v", "--level", level]).write.level.unwrap().name(), level);
+    }
+    assert!(accepted(&["get", "k", "--level", "quorum", "--with-version"]));
+    assert!(!accepted(&["get", "k", "--level", "two"]));
+    assert!(!accepted(&["set", "k", "v", "--level", "most"]));
+}
+
+#[test]
 fn get_wants_a_key() {
     assert!(accepted(&["get", "a", "b"]));
     assert!(!accepted(&["get"]));

@@ -1,4 +1,4 @@
-//! One line of the shell as a command: the same arguments as on the command line, and `ttl 60s` without dashes.
+//! One line of the shell as a command: the same arguments as on the command line, and `ttl 60s` or `level all` without dashes.
 
 use clap::{Parser, error::ErrorKind};
 
@@ -9,13 +9,13 @@ use crate::cli::{
     load::LoadArgs,
 };
 
-/// What can be typed: the name, what follows it, and from which word on `ttl` is an option rather than a key or a value.
+/// What can be typed: the name, what follows it, and from which word on `ttl` and `level` are options rather than a key or a value.
 pub(super) const COMMANDS: [Usage; 9] = [
-    Usage { name: "set", rest: "KEY VALUE [ttl 60s]", options_from: Some(3) },
+    Usage { name: "set", rest: "KEY VALUE [ttl 60s] [level all]", options_from: Some(3) },
     Usage { name: "get", rest: "KEY…", options_from: None },
     Usage { name: "del", rest: "KEY…", options_from: None },
     Usage { name: "ttl", rest: "KEY", options_from: None },
-    Usage { name: "touch", rest: "KEY ttl 60s|no-ttl", options_from: Some(2) },
+    Usage { name: "touch", rest: "KEY ttl 60s|no-ttl [level all]", options_from: Some(2) },
     Usage { name: "explain", rest: "KEY", options_from: None },
     Usage { name: "load", rest: "FILE --key COLUMN", options_from: None },
     Usage { name: "help", rest: "[COMMAND]", options_from: None },
@@ -106,7 +106,7 @@ fn with_dashes(mut words: Vec<String>) -> Vec<String> {
     let usage = COMMANDS.iter().find(|usage| words.first().is_some_and(|word| word == usage.name));
     let options = usage.and_then(|usage| words.get_mut(usage.options_from?..));
     for word in options.unwrap_or_default() {
-        if word == "ttl" || word == "no-ttl" {
+        if ["ttl", "no-ttl", "level"].contains(&word.as_str()) {
             word.insert_str(0, "--");
         }
     }

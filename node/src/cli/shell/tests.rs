@@ -25,6 +25,7 @@ fn options_are_words_or_have_dashes() {
     assert_eq!(shown("set k v ttl 60s"), shown("set k v --ttl 60s"));
     assert_eq!(shown("touch k ttl 60s"), shown("touch k --ttl 60s"));
     assert_eq!(shown("touch k no-ttl"), shown("touch k --no-ttl"));
+    assert_eq!(shown("set k v level all"), shown("set k v --level all"));
 }
 
 #[test]
@@ -89,11 +90,11 @@ fn commands_are_completed_where_they_stand() {
 #[test]
 fn hints_show_what_may_follow() {
     let check = |line, expected: Option<&str>| assert_eq!(usage_after(line).as_deref(), expected, "{line:?}");
-    check("set", Some(" KEY VALUE [ttl 60s]"));
-    check("set ", Some("KEY VALUE [ttl 60s]"));
-    check("set k ", Some("VALUE [ttl 60s]"));
+    check("set", Some(" KEY VALUE [ttl 60s] [level all]"));
+    check("set ", Some("KEY VALUE [ttl 60s] [level all]"));
+    check("set k ", Some("VALUE [ttl 60s] [level all]"));
     check("set k", None);
-    check("set k v ", Some("[ttl 60s]"));
+    check("set k v ", Some("[ttl 60s] [level all]"));
     check("quit", None);
     check("nonsense ", None);
 }

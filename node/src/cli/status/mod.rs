@@ -4,24 +4,21 @@ use std::{fmt::Write as _, time::Duration};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use quoit_client::Client;
 use quoit_proto_types::Ordinal;
 use serde_json::{Value, json};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
-};
 
 use self::{
     rows::Row,
-    screen::Screen,
     warnings::{Severity, Warning},
 };
 use super::{
     admin::{administering, ago, moment},
     args::GlobalArgs,
-    error::{CliError, Exit},
+    copies::{Copies, waiting},
+    error::CliError,
+    handoff,
     output::{Format, Output},
+    replication,
 };
 
 mod rows;
@@ -29,6 +26,7 @@ mod screen;
 mod survey;
 mod warnings;
 
+pub(crate) use screen::watching;
 pub(crate) use survey::Survey;
 
 const BOLD: Style = Style::new().bold();
@@ -42,7 +40,7 @@ const CAUTION: Style = AnsiColor::Yellow.on_default();
 STATE: up; behind (has an earlier view); restarting; unreachable (from here); leaving;
        down (a majority of the voters does not hear it).
 ROLE:  coordinator; voter; member; witness (holds no keys).
-SHARE: the part of all slots that it holds as primary.
+SHARE: the part of all slots that it holds as primary. How many copies there are stands above.
 
 Every member is asked; one that is silent for 2s is unreachable.
 Exit codes: 0 also where something is wrong, with --check 1 then; 3 no node answers.")]
@@ -57,45 +55,19 @@ pub(crate) struct StatusArgs {
 }
 
 pub(crate) async fn run(args: StatusArgs, global: &GlobalArgs, output: &Output) -> Result<(), CliError> {
-    administering(global, async |client| match args.watch {
-        Some(seconds) => {
-            // Ends this function, not the process, so that the terminal is given back.
-            let mut terminate = signal(SignalKind::terminate())?;
-            tokio::select! {
-                done = watch(client, Duration::from_secs(seconds), global, output) => done,
-                _ = terminate.recv() => Err(CliError::new(Exit::Interrupted, "")),
+    administering(global, async |client| {
+        let report = async || Report::of(Survey::take(client, global.timeout()).await);
+        match args.watch {
+            Some(seconds) => {
+                let draw = async || Ok(report().await.text());
+                let write = async || Ok(report().await.write(output)?);
+                watching(Duration::from_secs(seconds), output, draw, write).await
             }
+            None if args.check => check(&report().await, output),
+            None => Ok(report().await.write(output)?),
         }
-        None if args.check => check(&Report::of(Survey::take(client, global.timeout()).await), output),
-        None => Ok(Report::of(Survey::take(client, global.timeout()).await).write(output)?),
     })
     .await
-}
-
-async fn watch(client: &Client, every: Duration, global: &GlobalArgs, output: &Output) -> Result<(), CliError> {
-    let screen = if output.is_terminal() && output.format() == Format::Table { Some(Screen::enter()?) } else { None };
-    let mut ticks = interval(every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let report = Report::of(Survey::take(client, global.timeout()).await);
-        match &screen {
-            Some(screen) => {
-                let now = moment(report.survey.now_ms);
-                screen.draw(&format!(
-                    "{}\n\n{FAINT}{now}, every {}s; Ctrl-C ends it{FAINT:#}",
-                    report.text(),
-                    every.as_secs()
-                ))?;
-            }
-            None => {
-                report.write(output)?;
-                if output.format() == Format::Table {
-                    output.line("")?;
-                }
-            }
-        }
-    }
 }
 
 fn check(report: &Report, output: &Output) -> Result<(), CliError> {
@@ -164,6 +136,8 @@ impl Report {
             "voters": self.voters(),
             "quorum": self.survey.quorum().map(|quorum| json!({ "heard": quorum.heard, "needed": quorum.needed })),
             "ring_change": fields.target.is_some(),
+            "copies": replication::document(view),
+            "handoff": self.handoff(),
             "members": self.cells().into_iter().map(object).collect::<Vec<_>>(),
             "warnings": warnings.collect::<Vec<_>>(),
         })
@@ -185,11 +159,14 @@ impl Report {
              view         epoch {}, hash {}, since {when} ({passed})\n\
              coordinator  {coordinator}\n\
              voters       {}\n\
-             quorum       {quorum}\n\n{}",
+             quorum       {quorum}\n\
+             copies       {}{}\n\n{}",
             fields.cluster,
             view.epoch().value(),
             view.hash(),
             self.voters().join(", "),
+            Copies::of(view).text(),
+            self.movement(),
             rows::table(&self.rows, view.epoch().value()),
         );
         for (index, warning) in self.warnings.iter().enumerate() {
@@ -204,6 +181,21 @@ impl Report {
             }
         }
         text
+    }
+
+    /// What is on its way to whom, and what waits to begin: a line for each, in front of which there is a line break.
+    fn movement(&self) -> String {
+        let handoff = self.handoff().into_iter().map(|line| ("handoff", line));
+        let waiting = waiting(&self.survey.view).into_iter().map(|line| ("waiting", line));
+        handoff.chain(waiting).map(|(what, line)| format!("\n{what:<12} {line}")).collect()
+    }
+
+    fn handoff(&self) -> Vec<String> {
+        let lines = self.survey.statuses().filter_map(|(member, status)| {
+            let upkeep = status.upkeep.as_ref()?;
+            handoff::line(&member.name, upkeep)
+        });
+        lines.collect()
     }
 
     fn healthy(&self) -> bool {

@@ -65,6 +65,51 @@ fn shares_add_up() {
 }
 
 #[test]
+fn copies_and_what_moves_are_told() {
+    let told = |view: fn(&mut ViewFields), change: fn(&mut Survey)| {
+        anstream::adapter::strip_str(&survey(stage::view(view), change).text()).to_string()
+    };
+    assert!(told(|_| {}, |_| {}).contains("\ncopies       2 of each key\n\n"));
+    let moving = told(
+        |fields| {
+            (fields.copies, fields.config.replication) = (2, 3);
+            fields.target = Some([1, 2, 3].map(stage::owner).to_vec());
+        },
+        |survey| {
+            let upkeep = status(survey, 3).upkeep.as_mut().unwrap();
+            upkeep.takes = Some(quoit_client::HandoffStatus {
+                with: Vec::new(),
+                slots: 100,
+                slots_left: 40,
+                slots_skipped: 0,
+                bytes: 1 << 20,
+                bytes_per_s: 1 << 20,
+                lasts_ms: 1000,
+                remaining_ms: None,
+            });
+        },
+    );
+    assert!(
+        moving.contains("\nhandoff      n3 has 60 of 100 slots, 1.0 MiB at 1.0 MiB/s, no telling how long\n"),
+        "{moving}"
+    );
+    assert!(moving.contains("\nwaiting      3 copies of each key, 2 in force; the ring change"), "{moving}");
+    let down = |fields: &mut ViewFields| {
+        fields.copies = 2;
+        fields.members[1].live = Liveness::Down;
+    };
+    let lacking = survey(stage::view(down), |_| {}).text();
+    assert!(lacking.contains("slots fewer, as owners are down"), "{lacking}");
+    let all_but_one = |fields: &mut ViewFields| {
+        fields.copies = 2;
+        fields.members[1].live = Liveness::Down;
+        fields.members[2].live = Liveness::Down;
+    };
+    let report = survey(stage::view(all_but_one), |_| {});
+    assert!(report.warnings.iter().any(|it| it.what.starts_with("no owner of ")), "{:?}", report.warnings);
+}
+
+#[test]
 fn a_member_that_is_down_is_named_with_the_moment() {
     let down = |fields: &mut ViewFields| fields.members[1].live = Liveness::Down;
     let silent = |survey: &mut Survey| {

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::cli::{
     admin::{ago, moment, printable},
+    copies::Copies,
     keys::brief,
 };
 
@@ -56,6 +57,7 @@ pub(crate) fn warnings(survey: &Survey, rows: &[Row]) -> Vec<Warning> {
         found.extend(certificate(survey, member));
         found.extend(alarms(survey, rows, member));
     }
+    found.extend(copies(survey));
     found.extend(ring_change(survey));
     found.extend(voters(survey));
     found.extend(zones(survey));
@@ -165,11 +167,12 @@ fn down(survey: &Survey, member: &Member) -> Warning {
         );
     }
     let out_after = brief(Duration::from_secs(survey.view.fields().config.out_after_s.into()));
-    let keys = match member.vnodes {
-        0 => String::new(),
-        _ => format!(
+    let keys = match (member.vnodes, survey.view.fields().copies) {
+        (0, _) => String::new(),
+        (_, 1) => format!(
             "; requests for its keys fail until it is back, or until others take them {out_after} after it fell silent"
         ),
+        (_, _) => format!("; others have copies of its keys, and make new ones {out_after} after it fell silent"),
     };
     degraded(
         format!("{name} is down{since}{keys}"),
@@ -227,13 +230,24 @@ fn is_told_already(rows: &[Row], alarm: &str) -> bool {
     alarm.starts_with("the certificate of ") || alarm.starts_with("no quorum: ")
 }
 
+/// Slots of which no copy is left. Where merely some are missing, the line on copies says so.
+fn copies(survey: &Survey) -> Option<Warning> {
+    let copies = Copies::of(&survey.view);
+    // With one copy of each key, whoever is down is told with what that means.
+    if copies.orphaned == 0 || copies.in_force == 1 {
+        return None;
+    }
+    let what = format!("no owner of {} of {} slots is up: requests for their keys fail", copies.orphaned, copies.slots);
+    Some(degraded(what, "start the owners that are down: what they hold is lost when others take over"))
+}
+
 fn ring_change(survey: &Survey) -> Option<Warning> {
     let fields = survey.view.fields();
     let target = fields.target.as_ref()?;
     let owners: Vec<_> = target.iter().filter_map(|owner| survey.view.member(owner.ordinal)).collect();
     let owners: Vec<_> = owners.iter().map(|member| member.name.as_str()).collect();
     let what = format!("a ring change is under way since epoch {}, to {}", fields.fence.value(), owners.join(", "));
-    Some(note(what, "nothing: it ends by itself; quoit status --watch shows when"))
+    Some(note(what, "nothing: it ends by itself; quoit handoff --watch shows when"))
 }
 
 fn voters(survey: &Survey) -> Option<Warning> {

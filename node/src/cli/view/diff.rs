@@ -17,10 +17,13 @@ use super::{
     show::{intent, live, name, owners},
     view_of,
 };
-use crate::cli::{
-    admin::moment,
-    error::CliError,
-    output::{Format, Output},
+use crate::{
+    cli::{
+        admin::moment,
+        error::CliError,
+        output::{Format, Output},
+    },
+    config,
 };
 
 #[derive(Args, Debug)]
@@ -196,7 +199,7 @@ fn differing(what: &str, fields: impl IntoIterator<Item = (&'static str, String,
 
 fn view_fields(from: &View, to: &View) -> Vec<Changed> {
     let list = |items: Vec<String>| if items.is_empty() { "none".into() } else { items.join(", ") };
-    let value = |view: &View| -> [String; 9] {
+    let value = |view: &View| -> [String; 10] {
         let fields = view.fields();
         [
             name(view, fields.coordinator),
@@ -206,12 +209,23 @@ fn view_fields(from: &View, to: &View) -> Vec<Changed> {
             fields.fence.value().to_string(),
             fields.config.timing.to_string(),
             format!("{}s", fields.config.out_after_s),
-            fields.config.replication.to_string(),
+            config::Copies(fields.config.replication).to_string(),
+            config::Copies(fields.copies).to_string(),
             fields.cluster_id.to_string(),
         ]
     };
-    let names =
-        ["coordinator", "voters", "ring", "target", "fence", "timing", "out_after", "replication", "cluster_id"];
+    let names = [
+        "coordinator",
+        "voters",
+        "ring",
+        "target",
+        "fence",
+        "timing",
+        "out_after",
+        "replication",
+        "copies",
+        "cluster_id",
+    ];
     let values = value(from).into_iter().zip(value(to));
     differing("view", names.into_iter().zip(values).map(|(name, (from, to))| (name, from, to)))
 }

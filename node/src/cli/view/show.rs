@@ -6,11 +6,15 @@ use quoit_proto_types::view::{Change, Intent, Liveness, Owner};
 use serde_json::{Value, json};
 
 use super::{epoch, view_of};
-use crate::cli::{
-    admin::moment,
-    error::CliError,
-    follow::Latest,
-    output::{Format, Output, aligned},
+use crate::{
+    cli::{
+        admin::moment,
+        copies::Copies,
+        error::CliError,
+        follow::Latest,
+        output::{Format, Output, aligned},
+    },
+    config,
 };
 
 const COLUMNS: [&str; 11] =
@@ -75,7 +79,8 @@ fn text(view: &View) -> String {
          epoch        {}, by {} at {}\n\
          hash         {}, after {}\n\
          because      {}\n\
-         settings     {} slots, {} owner(s) of each, timing {}, out after {}s\n\
+         settings     {} slots, {} copies wanted, timing {}, out after {}s\n\
+         copies       {}\n\
          ring         {}, since epoch {}\n\
          target       {target}\n\n{}",
         fields.cluster,
@@ -87,9 +92,10 @@ fn text(view: &View) -> String {
         fields.previous,
         if changes.is_empty() { "-".into() } else { changes.join("; ") },
         fields.config.slots.count(),
-        fields.config.replication,
+        config::Copies(fields.config.replication),
         fields.config.timing,
         fields.config.out_after_s,
+        Copies::of(view).text(),
         owners(view, &fields.ring).join(", "),
         fields.fence.value(),
         aligned(&COLUMNS, &rows(view)),
@@ -118,7 +124,8 @@ pub(super) fn document(view: &View) -> Value {
         "proposed_at": moment(fields.proposed_at_ms),
         "changes": fields.changes.iter().map(Change::to_string).collect::<Vec<_>>(),
         "slots": fields.config.slots.count(),
-        "replication": fields.config.replication,
+        "replication": config::Copies(fields.config.replication),
+        "copies": fields.copies,
         "timing": fields.config.timing.name(),
         "out_after_s": fields.config.out_after_s,
         "fence": fields.fence.value(),
@@ -168,7 +175,8 @@ mod tests {
         for told in [
             "epoch        5, by n1 at 2023-11-14T22:13:20Z",
             "because      n3 joined",
-            "settings     16384 slots, 1 owner(s) of each, timing lan, out after 600s",
+            "settings     16384 slots, 2 copies wanted, timing lan, out after 600s",
+            "copies       2 of each key; of ",
             "ring         n1.1, n2.1, n3.1, since epoch 4",
             "target       n1.1, n2.1 (under way since epoch 4)",
             "NAME  ORDINAL  LIVE  DEGRADED  INTENT  VOTES  ADDRESS",

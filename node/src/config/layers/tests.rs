@@ -44,12 +44,17 @@ fn every_key_reaches_the_node() {
         priority = 3
         timing = "wan"
         out_after = "1h"
+        replication = "all"
         vnodes = 5
         slots_log2 = 6
         memory = "64MiB"
         max_value = "1KiB"
         eviction = "lru"
         clients_max = 7
+        handoff_rate = "unlimited"
+        gc_grace = "2h"
+        hint_memory = "3MiB"
+        on_stop = "stay"
         drain_timeout = "8s"
         threads = 9
         log = "warn"
@@ -72,6 +77,9 @@ fn every_key_reaches_the_node() {
     assert_eq!((settings.memory_bytes, settings.value_bytes_max), (64 << 20, 1024));
     assert_eq!(settings.eviction, quoit_core::store::EvictionPolicy::Lru);
     assert_eq!(settings.clients_max, 7);
+    assert_eq!((settings.replication, settings.handoff_rate), (255, None));
+    assert_eq!((settings.gc_grace.as_secs(), settings.hint_memory_bytes), (7200, 3 << 20));
+    assert_eq!(settings.on_stop, crate::config::OnStop::Stay);
     assert_eq!(settings.drain_timeout.as_secs(), 8);
     assert_eq!(effective.threads().map(NonZeroUsize::get), Some(9));
     assert_eq!((effective.log(), effective.log_format()), (Some("warn"), LogFormat::Json));
@@ -98,6 +106,10 @@ fn files_that_cannot_be_read_are_refused_with_line_and_column() {
     check("drain_timeout = \"soon\"", "line 1, column 17", "`soon` is not a duration");
     check("slots_log2 = 3", "line 1, column 14", "slots_log2 must be 4 to 20");
     check("eviction = \"fifo\"", "line 1, column 12", "unknown variant `fifo`");
+    check("replication = 0", "line 1, column 15", "`0` is no number of copies");
+    check("replication = \"most\"", "line 1, column 15", "1 to 7, or all");
+    check("handoff_rate = \"0\"", "line 1, column 16", "`0` is not a pace");
+    check("on_stop = \"leave\"", "line 1, column 11", "unknown variant `leave`");
     check("timing = \"slow\"", "line 1, column 10", "unknown variant `slow`");
     check("priority = 256", "line 1, column 12", "256");
     check("founders = [\"N1\"]", "line 1, column 12", "N1");
@@ -117,6 +129,7 @@ fn values_that_are_not_allowed_are_refused_where_they_stand() {
     check("log = \"quoit=loud\"", &open, "node.toml:1:7");
     check("threads = 5000", &open, "node.toml:1:11");
     check("out_after = \"0s\"", &open, "node.toml:1:13");
+    check("gc_grace = \"1s\"", &open, "node.toml:1:12");
     check("", &Layer { vnodes: Some(5000), ..open.clone() }, "--vnodes");
     check("", &Layer { max_value: Some(super::super::Size(0)), ..open.clone() }, "--max-value");
     check("", &Layer { memory: Some(super::super::Size(1)), ..open.clone() }, "QUOIT_MEMORY");

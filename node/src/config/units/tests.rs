@@ -31,3 +31,31 @@ fn durations_are_written_as_they_are_read() {
         assert!(text.parse::<Span>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn paces_are_written_as_they_are_read() {
+    let check = |text: &str, bytes: Option<u64>, shown: &str| {
+        let pace: Pace = text.parse().unwrap();
+        assert_eq!((pace.0.map(NonZeroU64::get), pace.to_string().as_str()), (bytes, shown));
+        assert_eq!(shown.parse::<Pace>(), Ok(pace));
+    };
+    check("64MiB", Some(64 << 20), "64MiB");
+    check("unlimited", None, "unlimited");
+    for text in ["", "0", "0B", "fast", "-1"] {
+        assert!(text.parse::<Pace>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn copies_are_a_number_or_all() {
+    let check = |text: &str, copies: u8| {
+        assert_eq!(text.parse(), Ok(Copies(copies)));
+        assert_eq!(Copies(copies).to_string(), text);
+    };
+    check("1", 1);
+    check("7", 7);
+    check("all", u8::MAX);
+    for text in ["", "0", "8", "255", "256", "-1", "All", "two"] {
+        assert!(text.parse::<Copies>().is_err(), "{text}");
+    }
+}

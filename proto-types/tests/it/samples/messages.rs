@@ -3,7 +3,10 @@
 use quoit_proto_types::{
     Ballot, Boot, Epoch, Fence, Instance, Label, Ordinal, Term, View,
     message::{
-        admin::{AdminReply, AdminRequest, ElectionRole, NodeStatus, Quorum},
+        admin::{
+            AdminReply, AdminRequest, ElectionRole, HandoffPeer, HandoffStatus, HintsStatus, NodeStatus, Quorum,
+            UpkeepStatus,
+        },
         election::ElectionMessage,
         genesis::{GenesisDigest, GenesisMessage},
         heartbeat::{Heartbeat, Office, Ping},
@@ -38,6 +41,10 @@ pub(crate) fn changes() -> Vec<(&'static str, Change)> {
     let [n1, ops] = ["n1", "ops"].map(label);
     let changes = vec![
         Change::Formed,
+        Change::CopiesWanted(3, ops.clone()),
+        Change::CopiesInForce(2),
+        Change::Weighed(n1.clone(), 256, ops.clone()),
+        Change::SlotsLost(700),
         Change::Elected(n1.clone()),
         Change::Joined(n1.clone()),
         Change::Restarted(n1.clone()),
@@ -85,6 +92,10 @@ fn change_name(change: &Change) -> &'static str {
         Change::RingChangeDone => "RingChangeDone",
         Change::RingChangeAborted => "RingChangeAborted",
         Change::Recovered(..) => "Recovered",
+        Change::CopiesWanted(..) => "CopiesWanted",
+        Change::CopiesInForce(_) => "CopiesInForce",
+        Change::Weighed(..) => "Weighed",
+        Change::SlotsLost(_) => "SlotsLost",
     }
 }
 
@@ -176,7 +187,7 @@ fn membership_messages() -> Vec<MembershipMessage> {
         MembershipMessage::ViewGet { epoch },
         MembershipMessage::Join { applicant: applicant(), cluster: Some(quoit_proto_types::ClusterId::from_random(3)) },
         MembershipMessage::ForwardedJoin(applicant()),
-        MembershipMessage::Synced { fence: Fence::new(8) },
+        MembershipMessage::Synced { fence: Fence::new(8), left: 300 },
     ];
     let answers = join_answers().into_iter();
     messages.extend(answers.map(|answer| MembershipMessage::JoinAnswer { applicant: label("n1"), answer }));
@@ -206,7 +217,9 @@ fn commands() -> Vec<Command> {
         Command::Drain { name: name.clone() },
         Command::ForceOut { name: name.clone() },
         Command::Transfer { to: None },
-        Command::Transfer { to: Some(name) },
+        Command::Transfer { to: Some(name.clone()) },
+        Command::SetCopies { copies: 3 },
+        Command::SetWeight { name, vnodes: 256 },
     ]
 }
 
@@ -219,6 +232,7 @@ fn command_answers() -> Vec<CommandAnswer> {
         CommandAnswer::LastOne { name: name.clone() },
         CommandAnswer::IsUp { name: name.clone() },
         CommandAnswer::CannotPreside { name },
+        CommandAnswer::OutOfRange { reason: "at most 4096 vnodes".to_owned() },
     ]
 }
 
@@ -249,6 +263,8 @@ fn command_name(command: &Command) -> &'static str {
         Command::ForceOut { .. } => "Command ForceOut",
         Command::Transfer { to: None } => "Command Transfer",
         Command::Transfer { to: Some(_) } => "Command Transfer to a member",
+        Command::SetCopies { .. } => "Command SetCopies",
+        Command::SetWeight { .. } => "Command SetWeight",
     }
 }
 
@@ -260,6 +276,7 @@ fn command_answer_name(answer: &CommandAnswer) -> &'static str {
         CommandAnswer::LastOne { .. } => "CommandAnswer LastOne",
         CommandAnswer::IsUp { .. } => "CommandAnswer IsUp",
         CommandAnswer::CannotPreside { .. } => "CommandAnswer CannotPreside",
+        CommandAnswer::OutOfRange { .. } => "CommandAnswer OutOfRange",
     }
 }
 
@@ -327,6 +344,11 @@ pub(crate) fn admin_requests() -> Vec<(&'static str, AdminRequest)> {
         AdminRequest::ViewLog { limit: 50 },
         AdminRequest::ViewAt { epoch: Epoch::new(9) },
         AdminRequest::Recover { survivor: label("n1") },
+        AdminRequest::Handoff,
+        AdminRequest::HandoffPace { bytes_per_s: None },
+        AdminRequest::HandoffPace { bytes_per_s: std::num::NonZeroU64::new(64 << 20) },
+        AdminRequest::HandoffPause,
+        AdminRequest::HandoffResume,
     ];
     requests.extend(commands().into_iter().map(AdminRequest::Command));
     requests.into_iter().map(|request| (admin_request_name(&request), request)).collect()
@@ -338,6 +360,11 @@ fn admin_request_name(request: &AdminRequest) -> &'static str {
         AdminRequest::ViewLog { .. } => "ViewLog",
         AdminRequest::ViewAt { .. } => "ViewAt",
         AdminRequest::Recover { .. } => "Recover",
+        AdminRequest::Handoff => "Handoff",
+        AdminRequest::HandoffPace { bytes_per_s: None } => "HandoffPace without end",
+        AdminRequest::HandoffPace { bytes_per_s: Some(_) } => "HandoffPace",
+        AdminRequest::HandoffPause => "HandoffPause",
+        AdminRequest::HandoffResume => "HandoffResume",
         AdminRequest::Command(command) => command_name(command),
     }
 }
@@ -362,6 +389,8 @@ pub(crate) fn admin_replies() -> Vec<(&'static str, AdminReply)> {
         AdminReply::ViewAt(Some(view())),
         AdminReply::Recovered { epoch: Epoch::new(1_000_009) },
         AdminReply::NotRecovered { reason: "a majority of the voters is connected".to_owned() },
+        AdminReply::Handoff(None),
+        AdminReply::Handoff(Some(Box::new(upkeep_status()))),
     ]);
     replies.extend(command_answers().into_iter().map(AdminReply::Command));
     replies.into_iter().map(|reply| (admin_reply_name(&reply), reply)).collect()
@@ -381,6 +410,8 @@ fn admin_reply_name(reply: &AdminReply) -> &'static str {
         AdminReply::ViewAt(Some(_)) => "ViewAt",
         AdminReply::Recovered { .. } => "Recovered",
         AdminReply::NotRecovered { .. } => "NotRecovered",
+        AdminReply::Handoff(None) => "Handoff unknown",
+        AdminReply::Handoff(Some(_)) => "Handoff",
         AdminReply::Command(answer) => command_answer_name(answer),
     }
 }
@@ -404,7 +435,34 @@ fn node_status(role: ElectionRole) -> NodeStatus {
         bytes: 9_000_000,
         bytes_max: 1 << 30,
         clients: 12,
+        upkeep: (role != ElectionRole::Outside).then(upkeep_status),
         alarms: vec!["n3 is down: start it again, or remove it with quoit force-out n3".to_owned()],
+    }
+}
+
+/// The background work of a node that takes slots, as one of the owners of each is down.
+fn upkeep_status() -> UpkeepStatus {
+    let takes = HandoffStatus {
+        with: vec![HandoffPeer { name: label("n2"), slots_left: 300 }],
+        slots: 4096,
+        slots_left: 300,
+        slots_skipped: 7,
+        bytes: 80_000_000,
+        bytes_per_s: 60_000_000,
+        lasts_ms: 1_500,
+        remaining_ms: Some(120),
+    };
+    UpkeepStatus {
+        takes: Some(takes),
+        gives: None,
+        pace: std::num::NonZeroU64::new(64 << 20),
+        is_paused: true,
+        under_replicated_slots: 4000,
+        dirty_slots: 5,
+        offered_slots: 6,
+        unoffered_slots: 2,
+        repaired_bytes: 9_000,
+        hints: HintsStatus { entries: 10, bytes: 5_000, dropped: 3, delivered: 400 },
     }
 }
 

@@ -1,10 +1,15 @@
 //! Arbitrary messages between nodes and of administrators.
 
+use std::num::NonZeroU64;
+
 use proptest::{collection::vec, option, prelude::*};
 use quoit_proto_types::{
     Epoch, Fence, Ordinal, codec, limits,
     message::{
-        admin::{AdminReply, AdminRequest, ElectionRole, NodeStatus, Quorum},
+        admin::{
+            AdminReply, AdminRequest, ElectionRole, HandoffPeer, HandoffStatus, HintsStatus, NodeStatus, Quorum,
+            UpkeepStatus,
+        },
         election::ElectionMessage,
         genesis::{GenesisDigest, GenesisMessage},
         heartbeat::{Heartbeat, Office, Ping},
@@ -90,6 +95,8 @@ fn command() -> impl Strategy<Value = Command> {
         label().prop_map(|name| Command::Drain { name }),
         label().prop_map(|name| Command::ForceOut { name }),
         option::of(label()).prop_map(|to| Command::Transfer { to }),
+        any::<u8>().prop_map(|copies| Command::SetCopies { copies }),
+        (label(), short_integer()).prop_map(|(name, vnodes)| Command::SetWeight { name, vnodes }),
     ]
 }
 
@@ -101,6 +108,7 @@ fn command_answer() -> impl Strategy<Value = CommandAnswer> {
         label().prop_map(|name| CommandAnswer::LastOne { name }),
         label().prop_map(|name| CommandAnswer::IsUp { name }),
         label().prop_map(|name| CommandAnswer::CannotPreside { name }),
+        text().prop_map(|reason| CommandAnswer::OutOfRange { reason }),
     ]
 }
 
@@ -114,7 +122,8 @@ fn membership() -> impl Strategy<Value = MembershipMessage> {
             .prop_map(|(applicant, cluster)| MembershipMessage::Join { applicant, cluster }),
         applicant().prop_map(MembershipMessage::ForwardedJoin),
         (label(), join_answer()).prop_map(|(applicant, answer)| MembershipMessage::JoinAnswer { applicant, answer }),
-        integer().prop_map(|fence| MembershipMessage::Synced { fence: Fence::new(fence) }),
+        (integer(), short_integer())
+            .prop_map(|(fence, left)| MembershipMessage::Synced { fence: Fence::new(fence), left }),
         (integer(), label(), command()).prop_map(|(id, by, command)| MembershipMessage::Command { id, by, command }),
         (integer(), command_answer()).prop_map(|(id, answer)| MembershipMessage::CommandAnswer { id, answer }),
     ]
@@ -171,6 +180,10 @@ pub(crate) fn admin_request() -> impl Strategy<Value = AdminRequest> {
         epoch().prop_map(|epoch| AdminRequest::ViewAt { epoch }),
         command().prop_map(AdminRequest::Command),
         label().prop_map(|survivor| AdminRequest::Recover { survivor }),
+        Just(AdminRequest::Handoff),
+        any::<Option<NonZeroU64>>().prop_map(|bytes_per_s| AdminRequest::HandoffPace { bytes_per_s }),
+        Just(AdminRequest::HandoffPause),
+        Just(AdminRequest::HandoffResume),
     ]
 }
 
@@ -187,6 +200,35 @@ fn record() -> impl Strategy<Value = ViewRecord> {
     )
 }
 
+fn handoff_status() -> impl Strategy<Value = HandoffStatus> {
+    let peer = (label(), short_integer()).prop_map(|(name, slots_left)| HandoffPeer { name, slots_left });
+    (vec(peer, 0..4), any::<([u32; 3], [u64; 3], Option<u64>)>()).prop_map(|(with, numbers)| {
+        let ([slots, slots_left, slots_skipped], [bytes, bytes_per_s, lasts_ms], remaining_ms) = numbers;
+        HandoffStatus { with, slots, slots_left, slots_skipped, bytes, bytes_per_s, lasts_ms, remaining_ms }
+    })
+}
+
+fn upkeep_status() -> impl Strategy<Value = UpkeepStatus> {
+    let handoffs = (option::of(handoff_status()), option::of(handoff_status()));
+    let numbers = any::<(Option<NonZeroU64>, bool, [u32; 3], [u64; 6])>();
+    (handoffs, numbers).prop_map(|((takes, gives), (pace, is_paused, slots, counts))| {
+        let [under_replicated_slots, dirty_slots, offered_slots] = slots;
+        let [unoffered_slots, repaired_bytes, entries, bytes, dropped, delivered] = counts;
+        UpkeepStatus {
+            takes,
+            gives,
+            pace,
+            is_paused,
+            under_replicated_slots,
+            dirty_slots,
+            offered_slots,
+            unoffered_slots,
+            repaired_bytes,
+            hints: HintsStatus { entries, bytes, dropped, delivered },
+        }
+    })
+}
+
 fn node_status() -> impl Strategy<Value = NodeStatus> {
     let roles = [
         ElectionRole::Outside,
@@ -197,7 +239,8 @@ fn node_status() -> impl Strategy<Value = NodeStatus> {
     ];
     let election = (prop::sample::select(roles.to_vec()), option::of(label()), any::<(u8, u8)>(), ballot());
     let words = (label(), text(), text(), vec(text(), 0..4));
-    (words, election, epoch(), any::<([u64; 5], i64, u32)>()).prop_map(|(words, election, epoch, numbers)| {
+    let parts = (words, election, epoch(), any::<([u64; 5], i64, u32)>(), option::of(upkeep_status()));
+    parts.prop_map(|(words, election, epoch, numbers, upkeep)| {
         let (name, version, standing, alarms) = words;
         let (role, coordinator, (heard, needed), promised) = election;
         let ([uptime_ms, isolated_ms, entries, bytes, bytes_max], certificate_not_after_s, clients) = numbers;
@@ -217,6 +260,7 @@ fn node_status() -> impl Strategy<Value = NodeStatus> {
             bytes,
             bytes_max,
             clients,
+            upkeep,
             alarms,
         }
     })
@@ -230,5 +274,6 @@ pub(crate) fn admin_reply() -> impl Strategy<Value = AdminReply> {
         command_answer().prop_map(AdminReply::Command),
         epoch().prop_map(|epoch| AdminReply::Recovered { epoch }),
         text().prop_map(|reason| AdminReply::NotRecovered { reason }),
+        option::of(upkeep_status().prop_map(Box::new)).prop_map(AdminReply::Handoff),
     ]
 }

@@ -14,7 +14,8 @@ use quoit_proto_types::{
 };
 
 /// A view, whole. `n2-` is down, `n2!` leaves, `n2?` is lost, `n2/4` has another ordinal than its name suggests, `n2.3` is
-/// in its third life, `n2=0` has so many vnodes where others have 8.
+/// in its third life, `n2=0` has so many vnodes where others have 8, `n2=8>4` is to have 4 and has 8 in the ring in force. Copies
+/// are told if there are not as many as are wanted.
 pub(super) fn view(view: &View) -> String {
     let fields = view.fields();
     let mut text = format!("e{} coordinator {}", view.epoch().value(), name(view, fields.coordinator));
@@ -24,6 +25,9 @@ pub(super) fn view(view: &View) -> String {
         .unwrap();
     if let Some(target) = &fields.target {
         write!(text, " target {}", owners(view, target)).unwrap();
+    }
+    if fields.copies != fields.config.replication {
+        write!(text, " copies {} of {}", fields.copies, fields.config.replication).unwrap();
     }
     let changes: Vec<String> = fields.changes.iter().map(ToString::to_string).collect();
     write!(text, " fence {}: {}", fields.fence.value(), changes.join(", ")).unwrap();
@@ -38,7 +42,10 @@ fn name(view: &View, ordinal: Ordinal) -> String {
 fn member(view: &View, ordinal: Ordinal) -> String {
     let member = view.member(ordinal).unwrap();
     let mut text = life(view, Owner { ordinal, boot: member.boot });
-    if member.vnodes != super::stage::VNODES {
+    let (_, placed) = member.placed();
+    if member.vnodes != placed {
+        write!(text, "={placed}>{}", member.vnodes).unwrap();
+    } else if member.vnodes != super::stage::VNODES {
         write!(text, "={}", member.vnodes).unwrap();
     }
     text.push_str(match member.live {
@@ -122,7 +129,7 @@ fn membership(message: &MembershipMessage) -> String {
         MembershipMessage::Join { applicant, .. } => format!("Join {}", process(applicant)),
         MembershipMessage::ForwardedJoin(applicant) => format!("ForwardedJoin {}", process(applicant)),
         MembershipMessage::JoinAnswer { applicant, answer } => format!("JoinAnswer to {applicant}: {answer}"),
-        MembershipMessage::Synced { fence } => format!("Synced {fence}"),
+        MembershipMessage::Synced { fence, left } => format!("Synced {fence}, {left} left"),
         MembershipMessage::Command { command, by, .. } => format!("Command of {by}: {command:?}"),
         MembershipMessage::CommandAnswer { answer, .. } => format!("CommandAnswer {}", self::answer(answer)),
     }
@@ -141,6 +148,7 @@ pub(super) fn answer(answer: &CommandAnswer) -> String {
         CommandAnswer::LastOne { name } => format!("{name} is needed"),
         CommandAnswer::IsUp { name } => format!("{name} is up"),
         CommandAnswer::CannotPreside { name } => format!("{name} cannot preside"),
+        CommandAnswer::OutOfRange { reason } => format!("out of range: {reason}"),
     }
 }
 

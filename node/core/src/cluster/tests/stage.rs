@@ -46,6 +46,8 @@ pub(crate) struct Stage {
     slow_data: BTreeSet<String>,
     unreachable: BTreeSet<String>,
     show_beats: bool,
+    /// What was said last of slots that are left to fetch: it is repeated with every heartbeat, and told once.
+    told_left: BTreeMap<String, String>,
     /// Every view that was installed anywhere, to be described once; and at most one for each cluster and epoch.
     views: BTreeMap<(String, u64), ViewHash>,
     processes: u64,
@@ -120,9 +122,11 @@ impl Stage {
     /// pause, resume NAME             the process; what it is sent waits for it
     /// slow-disk NAME, persist NAME   writes to disk take until the second
     /// slow-data NAME, synced NAME    slots take that long to move to it
+    /// left NAME N                    that one has N slots yet to fetch
     /// unreachable NAME               nobody who dials it gets through
     /// wait MS, settle                time passes; until no message is on its way
     /// drain NAME at NODE, force-out NAME at NODE, transfer [NAME] at NODE, recover NAME, stopping NAME
+    /// copies N at NODE, weight NAME N at NODE
     /// forge A B                      A tells B of another view of the epoch that B is in
     /// beats on, beats off            whether heartbeats are shown
     /// status
@@ -171,8 +175,9 @@ impl Stage {
             ["slow-data", name] => drop(self.slow_data.insert(name.to_owned())),
             ["synced", name] => {
                 self.slow_data.remove(name);
-                self.sync(name);
+                self.sync(name, 0);
             }
+            ["left", name, left] => self.sync(name, left.parse().unwrap()),
             _ => return false,
         }
         true
@@ -218,6 +223,13 @@ impl Stage {
             ["force-out", name, "at", node] => self.command(node, Command::ForceOut { name: label(name) }),
             ["transfer", "at", node] => self.command(node, Command::Transfer { to: None }),
             ["transfer", name, "at", node] => self.command(node, Command::Transfer { to: Some(label(name)) }),
+            ["copies", copies, "at", node] => {
+                self.command(node, Command::SetCopies { copies: copies.parse().unwrap() })
+            }
+            ["weight", name, vnodes, "at", node] => {
+                let command = Command::SetWeight { name: label(name), vnodes: vnodes.parse().unwrap() };
+                self.command(node, command);
+            }
             ["recover", name] => {
                 let now = self.now;
                 let outcome = self.up.get_mut(name).unwrap().cluster.handle_recover(now, &label(name));
@@ -366,10 +378,10 @@ impl Stage {
         }
     }
 
-    /// Tells `name` that it holds all slots of its view's target.
-    fn sync(&mut self, name: &str) {
+    /// Tells `name` that it has yet to fetch `left` of the slots of its view's target.
+    fn sync(&mut self, name: &str, left: u32) {
         let fence = self.up[name].cluster.view().map_or(Fence::default(), |view| view.fence());
-        self.with(name, |cluster, now| cluster.handle_synced(now, fence));
+        self.with(name, |cluster, now| cluster.handle_synced(now, fence, left));
     }
 
     fn settle(&mut self) {
@@ -443,7 +455,13 @@ impl Stage {
         while let Some(output) = self.up.get_mut(name).and_then(|node| node.cluster.poll_output()) {
             match output {
                 Output::Send { to, message } => {
-                    let text = describe::message(&message);
+                    let mut text = describe::message(&message);
+                    if text.starts_with("Synced") {
+                        let told = format!("{text} to {to}");
+                        if self.told_left.insert(name.to_owned(), told.clone()) == Some(told) {
+                            text.clear();
+                        }
+                    }
                     self.send(name, &to, text, Payload::Message(Box::new(message)));
                 }
                 Output::Beat { to, heartbeat } => {
@@ -497,10 +515,10 @@ impl Stage {
         let me = fields.members.iter().find(|member| member.instance == self.up[name].life.instance);
         let owns = |me: &quoit_proto_types::Member| {
             let owner = quoit_proto_types::view::Owner { ordinal: me.ordinal, boot: self.up[name].life.boot };
-            fields.target.as_ref().is_some_and(|target| target.contains(&owner)) && !fields.ring.contains(&owner)
+            fields.target.as_ref().is_some_and(|target| target.contains(&owner))
         };
         if me.is_some_and(owns) && !self.slow_data.contains(name) {
-            self.sync(name);
+            self.sync(name, 0);
         }
     }
 
@@ -562,8 +580,9 @@ impl Node {
         let coordinator = cluster.coordinator(now).map_or_else(|| "nobody".to_owned(), |name| name.to_string());
         let quorum = cluster.quorum(now);
         let promised = describe::number(cluster.meta().acceptor.promised());
+        let waiting = cluster.waiting_change().map_or_else(String::new, |why| format!("; the ring waits: {why}"));
         format!(
-            "is {standing} in e{epoch}; coordinator {coordinator}; hears {} of {} needed; promised {promised}",
+            "is {standing} in e{epoch}; coordinator {coordinator}; hears {} of {} needed; promised {promised}{waiting}",
             quorum.heard, quorum.needed
         )
     }

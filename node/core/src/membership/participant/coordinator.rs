@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use quoit_proto_types::{
-    Ballot, Epoch, Label, Member, Ordinal,
-    limits::VOTERS_MAX,
+    Ballot, Epoch, Fence, Label, Member, Ordinal,
+    limits::{REPLICATION_ALL, REPLICATION_MAX, TOKENS_MAX, VNODES_MAX, VOTERS_MAX},
     message::membership::{Applicant, Command, CommandAnswer, JoinAnswer, MembershipMessage},
     view::{Intent, Liveness},
 };
@@ -106,14 +106,24 @@ impl Participant {
         if epoch == self.view.epoch() {
             self.note_present(member);
             self.ring_change.note_installed(member, self.view.fence());
-            self.plan_is_due |= self.ring_change.may_finish(&self.view) || self.view.is_voter(member);
+            let planted = self.setting.planted;
+            self.plan_is_due |= self.ring_change.may_finish(&self.view, planted) || self.view.is_voter(member);
         }
+    }
+
+    /// `member` has yet to fetch `left` of its slots under the target of `fence`.
+    ///
+    /// Of a thousand owners each says so at every heartbeat, so a plan is made only when it may be the last word that was
+    /// waited for.
+    pub(super) fn on_synced(&mut self, now: Timestamp, member: Ordinal, fence: Fence, left: u32) {
+        let news = self.ring_change.note_synced(now, member, fence, left);
+        let last = news && left == 0;
+        self.plan_is_due |= last && self.ring_change.may_finish(&self.view, self.setting.planted);
     }
 
     /// What administrators ordered is in the view.
     pub(super) fn forget_orders_done(&mut self) {
-        let view = &self.view;
-        self.orders.retain(|order| view.member_named(&order.name).is_some_and(|member| member.intent == Intent::Stay));
+        self.orders.retain(|order| !order.what.is_done(&self.view));
     }
 
     /// Orders that this node accepted as coordinator, and could not carry out before another took its place, go to that one.
@@ -124,10 +134,12 @@ impl Participant {
         let Some(coordinator) = self.coordinator(context.now, context.meta) else { return };
         let to = self.name_of(coordinator);
         self.forget_orders_done();
-        for Order { name, intent, by } in std::mem::take(&mut self.orders) {
-            let command = match intent {
-                Ordered::Drain => Command::Drain { name },
-                Ordered::ForceOut => Command::ForceOut { name },
+        for Order { what, by } in std::mem::take(&mut self.orders) {
+            let command = match what {
+                Ordered::Drain(name) => Command::Drain { name },
+                Ordered::ForceOut(name) => Command::ForceOut { name },
+                Ordered::Copies(copies) => Command::SetCopies { copies },
+                Ordered::Weight(name, vnodes) => Command::SetWeight { name, vnodes },
             };
             // Nobody waits for an answer under number 0: it was given when the order was accepted.
             self.send(&to, MembershipMessage::Command { id: 0, by, command });
@@ -231,34 +243,89 @@ impl Participant {
             return CommandAnswer::NoCoordinator;
         }
         match command {
-            Command::Drain { name } => self.order(name, Ordered::Drain, by),
-            Command::ForceOut { name } => self.order(name, Ordered::ForceOut, by),
+            Command::Drain { name } => self.let_go(Ordered::Drain(name), by),
+            Command::ForceOut { name } => self.let_go(Ordered::ForceOut(name), by),
             Command::Transfer { to } => self.transfer(context.now, to),
+            Command::SetCopies { copies } => self.set_copies(copies, by),
+            Command::SetWeight { name, vnodes } => self.set_weight(name, vnodes, by),
         }
     }
 
-    fn order(&mut self, name: Label, intent: Ordered, by: Label) -> CommandAnswer {
+    /// Lets a member go, if others can do without it.
+    fn let_go(&mut self, what: Ordered, by: Label) -> CommandAnswer {
         let accepted = CommandAnswer::Accepted { epoch: self.view.epoch() };
+        let name = what.leaver().cloned().unwrap_or_else(|| self.setting.me.name.clone());
         let Some(member) = self.view.member_named(&name) else {
             return CommandAnswer::NoSuchMember { name };
         };
         if member.intent != Intent::Stay {
             return accepted;
         }
-        if intent == Ordered::ForceOut && member.live == Liveness::Up {
+        if matches!(what, Ordered::ForceOut(_)) && member.live == Liveness::Up {
             return CommandAnswer::IsUp { name };
         }
-        let stays = |other: &&Member| other.intent == Intent::Stay && other.ordinal != member.ordinal;
-        let ordered = |other: &&Member| self.orders.iter().any(|order| order.name == other.name);
-        let rest: Vec<&Member> = self.view.members().iter().filter(stays).filter(|m| !ordered(m)).collect();
-        let owner = member.vnodes > 0 && !rest.iter().any(|other| other.vnodes > 0 && other.live == Liveness::Up);
+        let rest = self.others_who_stay(member);
+        let owner =
+            member.vnodes > 0 && !rest.iter().any(|other| self.is_to_weigh(other) && other.live == Liveness::Up);
         let voter = !rest.iter().any(|other| other.live == Liveness::Up);
         if owner || voter {
             return CommandAnswer::LastOne { name };
         }
-        self.orders.push(Order { name, intent, by });
-        self.plan_is_due = true;
-        accepted
+        self.order(what, by)
+    }
+
+    fn set_copies(&mut self, copies: u8, by: Label) -> CommandAnswer {
+        if !matches!(copies, 1..=REPLICATION_MAX | REPLICATION_ALL) {
+            let reason =
+                format!("there may be 1 to {REPLICATION_MAX} copies, or {REPLICATION_ALL} for one on every node");
+            return CommandAnswer::OutOfRange { reason };
+        }
+        self.orders.retain(|order| !matches!(order.what, Ordered::Copies(_)));
+        self.order(Ordered::Copies(copies), by)
+    }
+
+    fn set_weight(&mut self, name: Label, vnodes: u32, by: Label) -> CommandAnswer {
+        let Some(member) = self.view.member_named(&name) else {
+            return CommandAnswer::NoSuchMember { name };
+        };
+        let others = self.view.members().iter().filter(|other| other.ordinal != member.ordinal);
+        let tokens = others.map(|other| u64::from(other.vnodes)).sum::<u64>() + u64::from(vnodes);
+        if vnodes > VNODES_MAX || tokens > u64::from(TOKENS_MAX) {
+            let reason = format!("there may be {VNODES_MAX} vnodes on one member, and {TOKENS_MAX} in all");
+            return CommandAnswer::OutOfRange { reason };
+        }
+        let rest = self.others_who_stay(member);
+        let alone = !rest.iter().any(|other| self.is_to_weigh(other) && other.live == Liveness::Up);
+        if vnodes == 0 && member.vnodes > 0 && alone {
+            return CommandAnswer::LastOne { name };
+        }
+        self.orders.retain(|order| !matches!(&order.what, Ordered::Weight(known, _) if *known == name));
+        self.order(Ordered::Weight(name, vnodes), by)
+    }
+
+    /// Orders what was found to be possible. It waits for the view that has it.
+    fn order(&mut self, what: Ordered, by: Label) -> CommandAnswer {
+        if !what.is_done(&self.view) {
+            self.orders.push(Order { what, by });
+            self.plan_is_due = true;
+        }
+        CommandAnswer::Accepted { epoch: self.view.epoch() }
+    }
+
+    /// The members other than `member` that stay, as far as is known and ordered.
+    fn others_who_stay(&self, member: &Member) -> Vec<&Member> {
+        let stays = |other: &&Member| other.intent == Intent::Stay && other.ordinal != member.ordinal;
+        let ordered = |other: &&Member| self.orders.iter().any(|order| order.what.leaver() == Some(&other.name));
+        self.view.members().iter().filter(stays).filter(|other| !ordered(other)).collect()
+    }
+
+    /// Whether `member` has vnodes, and no order takes them away.
+    fn is_to_weigh(&self, member: &Member) -> bool {
+        let ordered = self.orders.iter().rev().find_map(|order| match &order.what {
+            Ordered::Weight(name, vnodes) if *name == member.name => Some(*vnodes),
+            Ordered::Weight(..) | Ordered::Drain(_) | Ordered::ForceOut(_) | Ordered::Copies(_) => None,
+        });
+        ordered.unwrap_or(member.vnodes) > 0
     }
 
     fn transfer(&mut self, now: Timestamp, to: Option<Label>) -> CommandAnswer {

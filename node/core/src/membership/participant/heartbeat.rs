@@ -8,16 +8,11 @@ use quoit_proto_types::{
         heartbeat::{Heartbeat, Office, Ping},
         membership::MembershipMessage,
     },
-    view::Liveness,
+    view::{Liveness, Owner},
 };
 
 use super::{Context, Effect, Participant};
-use crate::{
-    cluster::Finding,
-    membership::{ring_change::pending, verdict::Opinion},
-    planted::Bug,
-    time::Timestamp,
-};
+use crate::{cluster::Finding, membership::verdict::Opinion, planted::Bug, time::Timestamp};
 
 /// A node that has not reached a majority for so many windows of suspicion follows a recovered cluster, should it meet one.
 const CUT_OFF_WINDOWS: u32 = 10;
@@ -167,20 +162,20 @@ impl Participant {
         }
     }
 
-    /// Tells the coordinator that this node holds the slots it is to own. Repeated at every heartbeat until the target is in
-    /// force, as the coordinator may be another by then.
+    /// Tells the coordinator how far this node is with the slots that it is to own. Repeated at every heartbeat until the
+    /// target is in force, as the coordinator may be another by then.
     pub(super) fn report_synced(&mut self, context: &Context<'_>) {
         let fence = self.view.fence();
-        let Some(target) = self.view.fields().target.as_ref().filter(|_| self.synced == Some(fence)) else { return };
-        let mine = (self.me, self.setting.me.boot);
-        if !pending(&self.view, target).any(|owner| (owner.ordinal, owner.boot) == mine) {
+        let Some((_, left)) = self.left.filter(|(known, _)| *known == fence) else { return };
+        let me = Owner { ordinal: self.me, boot: self.setting.me.boot };
+        if !self.view.fields().target.as_ref().is_some_and(|target| target.contains(&me)) {
             return;
         }
         match self.coordinator(context.now, context.meta) {
-            Some(coordinator) if coordinator == self.me => self.ring_change.note_synced(self.me, fence),
+            Some(coordinator) if coordinator == self.me => self.on_synced(context.now, self.me, fence, left),
             Some(coordinator) => {
                 let to = self.name_of(coordinator);
-                self.send(&to, MembershipMessage::Synced { fence });
+                self.send(&to, MembershipMessage::Synced { fence, left });
             }
             None => {}
         }

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};
 use quoit_proto_types::{
-    Ballot, Boot, Instance, Label, Member, Ordinal, Term, View, limits,
+    Ballot, Boot, Fence, Instance, Label, Member, Ordinal, Term, View, limits,
     message::membership::Applicant,
-    view::{Change, Intent, Liveness, ViewFields},
+    view::{Change, Intent, Liveness, Placed, ViewConfig, ViewFields},
 };
 
 use super::views::{LAN, after, any_view, applicant, cases, member, millis, name, of, ordinals, owner, view};
 use crate::{
     membership::{
         plan::{Knowledge, Order, Ordered},
-        ring_change::{Step, wanted_ring},
+        ring_change::{Step, next_ring},
         slow_reports::Paces,
         verdict::Verdict,
     },
@@ -26,7 +26,7 @@ const NOW: u64 = 10_000_000;
 
 /// What goes into the next view, owned.
 #[derive(Clone, Debug)]
-struct News {
+pub(super) struct News {
     elected: bool,
     applicants: Vec<Applicant>,
     orders: Vec<Order>,
@@ -34,6 +34,13 @@ struct News {
     paces: Said,
     down_since: BTreeMap<Ordinal, Timestamp>,
     ring: Step,
+}
+
+impl News {
+    /// Nothing but this about the ring.
+    pub(super) fn of(ring: Step) -> Self {
+        Self { ring, ..Self::default() }
+    }
 }
 
 /// Whom the voters make down and up, or others slow and quick.
@@ -58,7 +65,7 @@ fn ballot() -> Ballot {
 }
 
 /// What the coordinator `n1` makes of `news`.
-fn plan(view: &View, news: &News) -> Option<View> {
+pub(super) fn plan(view: &View, news: &News) -> Option<View> {
     let known = Knowledge {
         view,
         hash: view.hash(),
@@ -96,6 +103,14 @@ fn says(index: u32, change: impl FnOnce(&mut Applicant)) -> Applicant {
     let mut applicant = applicant(&member(index));
     change(&mut applicant);
     applicant
+}
+
+fn ordered(what: Ordered) -> Order {
+    Order { what, by: "ops".parse().unwrap() }
+}
+
+fn orders(orders: impl IntoIterator<Item = Ordered>) -> News {
+    News { orders: orders.into_iter().map(ordered).collect(), ..News::default() }
 }
 
 fn down_for(seconds: u64, members: &[u32]) -> BTreeMap<Ordinal, Timestamp> {
@@ -147,7 +162,7 @@ fn who_lost_its_disk_is_another_member_and_the_old_one_goes() {
     let (before, after) = (next.member(Ordinal::new(3)).unwrap(), next.member(Ordinal::new(4)).unwrap());
     assert_eq!((before.intent, before.live, after.instance), (Intent::Lost, Liveness::Down, wiped.instance));
     assert_eq!((&after.name, after.node_id), (&before.name, before.node_id));
-    assert_eq!(wanted_ring(&next), [owner(1, 1), owner(2, 1), owner(4, 1)]);
+    assert_eq!(next_ring(&next), [owner(1, 1), owner(2, 1), owner(4, 1)]);
 }
 
 #[test]
@@ -205,18 +220,127 @@ fn slow_and_quick_are_told_of_members_that_are_up_and_place_nothing_anywhere_els
 
 #[test]
 fn who_is_ordered_to_go_gives_up_its_vote_its_slots_and_its_place() {
-    let order = |index, intent| Order { name: name(index), intent, by: "ops".parse().unwrap() };
-    let news = News { orders: vec![order(3, Ordered::Drain), order(9, Ordered::Drain)], ..News::default() };
+    let drains = |index| ordered(Ordered::Drain(name(index)));
+    let news = News { orders: vec![drains(3), drains(9)], ..News::default() };
     let next = check("drained", &view(3, |_| ()), &news, &["n3 to leave, drained by ops", "n3 votes no more"]);
     check("once", &next, &news, &[]);
-    let begun = News { ring: Step::Begin(wanted_ring(&next)), ..News::default() };
+    let begun = News { ring: Step::Begin { target: next_ring(&next), lost: 0 }, ..News::default() };
     let next = check("it begins", &next, &begun, &["ring change begun"]);
     let done = News { ring: Step::Finish, ..News::default() };
     let next = check("it ends", &next, &done, &["ring change done", "n3 removed"]);
     assert_eq!((next.members().len(), next.fields().ring.len(), next.fence().value()), (2, 2, next.epoch().value()));
-    let forced = News { orders: vec![order(3, Ordered::ForceOut)], ..News::default() };
+    let forced = News { orders: vec![ordered(Ordered::ForceOut(name(3)))], ..News::default() };
     let told = ["n3 to be removed, forced out by ops", "n3 votes no more"];
     check("forced out", &view(3, |fields| of(fields, 3).live = Liveness::Down), &forced, &told);
+}
+
+#[test]
+fn another_number_of_copies_is_wanted_at_once_and_in_force_with_the_ring_change() {
+    let three = orders([Ordered::Copies(3)]);
+    let next = check("three", &view(3, |_| ()), &three, &["3 copies wanted, set by ops"]);
+    assert_eq!((next.fields().copies, next.fields().config.replication, next.fence()), (1, 3, Fence::new(3)));
+    check("once", &next, &three, &[]);
+    let same = next_ring(&next);
+    assert_eq!(same, next.fields().ring);
+    let begun = News { ring: Step::Begin { target: same, lost: 0 }, ..News::default() };
+    let joint = check("it begins", &next, &begun, &["ring change begun"]);
+    check("another number waits meanwhile", &joint, &orders([Ordered::Copies(2)]), &[]);
+    let done = News { ring: Step::Finish, ..orders([Ordered::Copies(2)]) };
+    let next = check("it ends", &joint, &done, &["ring change done", "each key has 3 copies"]);
+    assert_eq!((next.fields().copies, next.fields().config.replication), (3, 3));
+    check("then it is wanted", &next, &orders([Ordered::Copies(2)]), &["2 copies wanted, set by ops"]);
+}
+
+#[test]
+fn another_weight_or_zone_is_in_force_with_the_ring_change() {
+    let old = view(3, |_| ());
+    let weighed = check("weight", &old, &orders([Ordered::Weight(name(2), 16)]), &["n2 to have 16 vnodes, set by ops"]);
+    let placed = |view: &View| view.member(Ordinal::new(2)).unwrap().placed.clone();
+    assert_eq!(placed(&weighed), Some(Placed { zone: None, vnodes: 8 }));
+    assert_eq!((weighed.ring(), weighed.fence()), (old.ring(), old.fence()));
+    let taken_back = orders([Ordered::Weight(name(2), 8)]);
+    let back = check("and back", &weighed, &taken_back, &["n2 to have 8 vnodes, set by ops"]);
+    assert_eq!(placed(&back), None);
+    let zoned = says(2, |two| (two.boot, two.zone, two.vnodes) = (Boot::new(2), Some("z".parse().unwrap()), 4));
+    let zoned = check("restarted", &weighed, &admits([zoned]), &["n2 restarted"]);
+    assert_eq!((placed(&zoned), zoned.ring()), (placed(&weighed), old.ring()), "the first ones are in force");
+    let begun = News { ring: Step::Begin { target: next_ring(&weighed), lost: 0 }, ..News::default() };
+    let joint = check("it begins", &weighed, &begun, &["ring change begun"]);
+    let aborted = News { ring: Step::Abort, ..News::default() };
+    let aborted = check("given up", &joint, &aborted, &["ring change given up"]);
+    assert_eq!((placed(&aborted), aborted.ring()), (placed(&weighed), old.ring()));
+    let done = check("done", &joint, &News { ring: Step::Finish, ..News::default() }, &["ring change done"]);
+    assert_eq!((placed(&done), Some(done.ring())), (None, joint.target_ring()));
+}
+
+/// Asserts that `news` while a ring change is under way, which is to gain `n4` and could go on as `step` says, end in its
+/// being given up, in the same view.
+#[track_caller]
+fn check_disturbed(what: &str, news: News, told: &str) {
+    let joint = view(4, |fields| {
+        fields.target = Some(std::mem::take(&mut fields.ring));
+        fields.ring = vec![owner(1, 1), owner(2, 1), owner(3, 1)];
+    });
+    for ring in [Step::Rest, Step::Finish, Step::Abort] {
+        let next = check(what, &joint, &News { ring, ..news.clone() }, &[told, "ring change given up"]);
+        assert_eq!((next.fence().value(), next.fields().target.as_ref()), (next.epoch().value(), None), "{what}");
+    }
+}
+
+#[test]
+fn a_ring_change_is_given_up_when_an_owner_to_be_becomes_another() {
+    check_disturbed("weight", orders([Ordered::Weight(name(2), 16)]), "n2 to have 16 vnodes, set by ops");
+    check_disturbed("life", admits([says(4, |four| four.boot = Boot::new(2))]), "n4 restarted");
+    let zoned = says(3, |three| three.zone = Some("z".parse().unwrap()));
+    check_disturbed("zone", admits([zoned]), "n3 has other settings");
+}
+
+#[test]
+fn a_ring_change_does_not_begin_with_what_is_wanted_no_more() {
+    let old = view(3, |_| ());
+    let begin = Step::Begin { target: vec![owner(1, 1), owner(2, 1)], lost: 0 };
+    let news = News { ring: begin.clone(), ..orders([Ordered::Copies(2)]) };
+    let next = check("other copies", &old, &news, &["2 copies wanted, set by ops"]);
+    assert_eq!(next.fields().target, None);
+    check("another member", &old, &News { ring: begin.clone(), ..admits([says(4, |_| ())]) }, &["n4 joined"]);
+    let lost = Step::Begin { target: vec![owner(1, 1), owner(2, 1)], lost: 7 };
+    let told = ["ring change begun", "7 slots begin empty, none of their owners is left"];
+    check("and tells what is lost", &old, &News { ring: lost, ..News::default() }, &told);
+}
+
+/// The process says of itself what it was started with, in each message.
+#[test]
+fn the_weight_that_an_administrator_gave_lasts_until_the_next_start() {
+    let weighed = view(3, |fields| of(fields, 2).vnodes = 16);
+    check("it says 8 as before", &weighed, &admits([says(2, |_| ())]), &[]);
+    let moved = says(2, |two| two.address = "elsewhere:1".parse().unwrap());
+    let next = check("and moved", &weighed, &admits([moved]), &["n2 moved to elsewhere:1"]);
+    assert_eq!(next.member(Ordinal::new(2)).unwrap().vnodes, 16);
+    let next = check("restarted", &weighed, &admits([says(2, |two| two.boot = Boot::new(2))]), &["n2 restarted"]);
+    assert_eq!(next.member(Ordinal::new(2)).unwrap().vnodes, 8);
+}
+
+/// One without weight keeps its place in a ring that needs it, and loses it with the next one.
+#[test]
+fn who_has_no_weight_any_more_keeps_its_place_as_long_as_it_is_needed() {
+    let witness = |index: u32| Ordered::Weight(name(index), 0);
+    let all = view(3, |fields| (fields.config.replication, fields.copies) = (3, 3));
+    let next = check(
+        "two of three",
+        &all,
+        &orders([witness(2), witness(3)]),
+        &["n2 to have 0 vnodes, set by ops", "n3 to have 0 vnodes, set by ops"],
+    );
+    let mut view = next;
+    let mut owners = Vec::new();
+    while next_ring(&view) != view.fields().ring {
+        let begin = Step::Begin { target: next_ring(&view), lost: 0 };
+        let joint = check("begins", &view, &News { ring: begin, ..News::default() }, &["ring change begun"]);
+        view = check("ends", &joint, &News { ring: Step::Finish, ..News::default() }, &["ring change done"]);
+        let slot = view.ring().slots().slots().next().unwrap();
+        owners.push(view.ring().owners(slot).len());
+    }
+    assert_eq!(owners, [2, 1]);
 }
 
 #[test]
@@ -325,13 +449,14 @@ fn a_view_tells_no_more_changes_than_there_is_room_for() {
 }
 
 /// What chance decides about the next view.
-type Dice = ((bool, u8), Vec<(u8, u32)>, Vec<u32>, (Vec<u32>, Vec<u32>), Vec<(u32, u64)>);
+type Dice = ((bool, u8), Vec<(u8, u32)>, Vec<(u8, u32)>, (Vec<u32>, Vec<u32>), Vec<(u32, u64)>);
 
 fn dice() -> impl Strategy<Value = Dice> {
     let some = || vec(1..12_u32, 0..4);
     let applicants = vec((0..6_u8, 1..12_u32), 0..4);
     let down_since = vec((1..12_u32, 0..900_u64), 0..6);
-    ((any::<bool>(), 0..3_u8), applicants, some(), (some(), some()), down_since)
+    let orders = vec((0..6_u8, 1..12_u32), 0..4);
+    ((any::<bool>(), 0..3_u8), applicants, orders, (some(), some()), down_since)
 }
 
 /// The news that `dice` make of `view`: only what a coordinator can come to know, in whatever combination.
@@ -342,7 +467,7 @@ fn roll(view: &View, round: u32, dice: &Dice) -> News {
         let Some(known) = known else { return (*kind < 3).then(|| says(20 + round * 20 + index, |_| ())) };
         let mut known = applicant(known);
         match kind {
-            0 => known.boot = Boot::new(known.boot.value() + 1),
+            0 => (known.boot, known.vnodes) = (Boot::new(known.boot.value() + 1), known.vnodes + round % 3),
             1 => known.instance = Instance::from_random(u128::from(1_000 * round + index)),
             2 => known.address = format!("moved{round}:1").parse().unwrap(),
             3 => known.boot = Boot::new(known.boot.value() - 1),
@@ -351,10 +476,16 @@ fn roll(view: &View, round: u32, dice: &Dice) -> News {
         }
         Some(known)
     });
-    let order = |index: &u32| Order { name: name(*index), intent: Ordered::Drain, by: "ops".parse().unwrap() };
-    let wanted = wanted_ring(view);
+    let order = |(kind, index): &(u8, u32)| {
+        ordered(match kind {
+            0..3 => Ordered::Drain(name(*index)),
+            3 => Ordered::Copies(u8::try_from(*index).unwrap().min(7)),
+            _ => Ordered::Weight(name(*index), index * 5 % 12),
+        })
+    };
+    let wanted = next_ring(view);
     let ring = match (&view.fields().target, ring) {
-        (None, 1..) if wanted != view.fields().ring => Step::Begin(wanted),
+        (None, 1..) if wanted != view.fields().ring => Step::Begin { target: wanted, lost: 0 },
         (Some(_), 1) => Step::Finish,
         (Some(_), 2) => Step::Abort,
         (None | Some(_), _) => Step::Rest,
@@ -375,10 +506,15 @@ fn check_next(old: &View, next: &View) -> Result<(), TestCaseError> {
     let (was, is): (&ViewFields, &ViewFields) = (old.fields(), next.fields());
     prop_assert_eq!((is.epoch, is.previous, is.ballot), (was.epoch.next(), old.hash(), ballot()));
     prop_assert_eq!((is.coordinator, is.proposed_at_ms), (Ordinal::new(1), 77));
-    prop_assert_eq!((&is.cluster, is.cluster_id, is.config), (&was.cluster, was.cluster_id, was.config));
+    let config = ViewConfig { replication: is.config.replication, ..was.config };
+    prop_assert_eq!((&is.cluster, is.cluster_id, is.config), (&was.cluster, was.cluster_id, config));
     prop_assert!(!is.changes.is_empty());
     let moved = (&was.ring, &was.target) != (&is.ring, &is.target);
     prop_assert_eq!(is.fence.value(), if moved { is.epoch.value() } else { was.fence.value() });
+    if !moved {
+        prop_assert_eq!(old.ring(), next.ring(), "the ring in force is another under the same fence");
+        prop_assert_eq!(old.target_ring(), next.target_ring(), "the ring to be is another under the same fence");
+    }
     prop_assert!(was.ring.is_empty() || !is.ring.is_empty(), "nobody owns");
     let (before, now): (BTreeSet<_>, BTreeSet<_>) = (was.voters.iter().collect(), is.voters.iter().collect());
     prop_assert!(before.difference(&now).count() <= 1 && now.difference(&before).count() <= 1, "voters");

@@ -6,7 +6,7 @@ use proptest::{collection::vec, option, prelude::*};
 use quoit_proto_types::{
     Ballot, Boot, ClusterId, Epoch, Fence, Label, Member, Ordinal, SlotCount, Term, View, limits,
     message::membership::Applicant,
-    view::{Intent, Liveness, Owner, TimingProfile, ViewConfig, ViewFields, ViewHash},
+    view::{Intent, Liveness, Owner, Placed, TimingProfile, ViewConfig, ViewFields, ViewHash, Zone},
 };
 
 pub(super) use crate::stage::member;
@@ -56,7 +56,8 @@ pub(super) fn view(members: u32, change: impl FnOnce(&mut ViewFields)) -> View {
         ballot: Ballot { term: Term::new(2), ordinal: Ordinal::new(1), boot: Boot::new(1) },
         coordinator: Ordinal::new(1),
         voters: (1..=members).map(Ordinal::new).take(limits::VOTERS_MAX).collect(),
-        config: ViewConfig { slots: SlotCount::from_log2(6).unwrap(), ..ViewConfig::default() },
+        config: ViewConfig { slots: SlotCount::from_log2(6).unwrap(), replication: 1, ..ViewConfig::default() },
+        copies: 1,
         members: (1..=members).map(member).collect(),
         ring: (1..=members).map(|index| owner(index, 1)).collect(),
         target: None,
@@ -82,13 +83,18 @@ pub(super) fn of(fields: &mut ViewFields, index: u32) -> &mut Member {
     fields.members.iter_mut().find(|member| member.ordinal.value() == index).unwrap()
 }
 
+/// So many copies as may be wanted; and as there may be on the way there.
+pub(super) fn any_copies() -> impl Strategy<Value = u8> {
+    prop_oneof![4 => 1..=4_u8, 1 => Just(limits::REPLICATION_ALL)]
+}
+
 /// Random views of up to eight members. The first one votes; the others, as it comes.
 pub(super) fn any_view() -> impl Strategy<Value = View> {
     let members = vec(any_lot(), 1..=8);
-    (members, 1..=4_u8, any::<bool>()).prop_map(|(lots, replication, joint)| {
+    (members, any_copies(), any_copies(), any::<bool>()).prop_map(|(lots, replication, copies, joint)| {
         let count = u32::try_from(lots.len()).unwrap();
         view(count, |fields| {
-            fields.config.replication = replication;
+            (fields.config.replication, fields.copies) = (replication, copies);
             fields.voters.clear();
             fields.ring.clear();
             let mut target = Vec::new();
@@ -97,6 +103,11 @@ pub(super) fn any_view() -> impl Strategy<Value = View> {
                 let boot = lot.life;
                 fields.voters.extend((index == 1 || lot.votes).then_some(Ordinal::new(index)));
                 fields.ring.extend(lot.owner_since.map(|age| owner(index, boot - age.min(boot - 1))));
+                let (zone, vnodes) = lot.placed.filter(|_| lot.owner_since.is_some()).unwrap_or((lot.zone, lot.vnodes));
+                let placed = Placed { zone: zone_of(zone), vnodes };
+                let member = of(fields, index);
+                let own = Placed { zone: member.zone.clone(), vnodes: member.vnodes };
+                member.placed = Some(placed).filter(|placed| *placed != own);
                 target.extend(lot.is_to_own.then_some(owner(index, boot)));
             }
             fields.voters.truncate(limits::VOTERS_MAX);
@@ -112,6 +123,8 @@ struct Lot {
     intent: Intent,
     vnodes: u32,
     zone: Option<u8>,
+    /// Where it stood and what it weighed before, if the ring in force goes by that.
+    placed: Option<(Option<u8>, u32)>,
     life: u32,
     votes: bool,
     /// How many lives ago it became an owner, if it is one.
@@ -124,19 +137,24 @@ fn any_lot() -> impl Strategy<Value = Lot> {
     let intent = prop_oneof![4 => Just(Intent::Stay), 1 => Just(Intent::Leave), 1 => Just(Intent::Lost)];
     let owner_since = prop_oneof![1 => Just(None), 2 => Just(Some(0)), 1 => Just(Some(1))];
     let vnodes = prop_oneof![1 => Just(0), 5 => 1..9_u32];
-    let body = (live, intent, vnodes, option::of(0..3_u8), 1..4_u32);
+    let placed = option::weighted(0.2, (option::of(0..3_u8), 0..9_u32));
+    let body = (live, intent, vnodes, option::of(0..3_u8), placed, 1..4_u32);
     (body, any::<bool>(), owner_since, any::<bool>()).prop_map(|(body, votes, owner_since, is_to_own)| {
-        let (live, intent, vnodes, zone, life) = body;
-        Lot { live, intent, vnodes, zone, life, votes, owner_since, is_to_own }
+        let (live, intent, vnodes, zone, placed, life) = body;
+        Lot { live, intent, vnodes, zone, placed, life, votes, owner_since, is_to_own }
     })
 }
 
 impl Lot {
     fn fill(&self, member: &mut Member) {
         (member.live, member.intent, member.vnodes) = (self.live, self.intent, self.vnodes);
-        member.zone = self.zone.map(|zone| format!("z{zone}").parse().unwrap());
+        member.zone = zone_of(self.zone);
         member.boot = Boot::new(self.life);
     }
+}
+
+fn zone_of(number: Option<u8>) -> Zone {
+    number.map(|number| format!("z{number}").parse().unwrap())
 }
 
 /// So many cases, and no file of those that failed.

@@ -1,79 +1,117 @@
-//! The shard against a model that is too simple to be wrong: two lists, searched and summed from end to end.
-
-use std::time::Duration;
+//! The shard against a model that is too simple to be wrong: lists, searched and summed from end to end.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use quoit_proto_types::message::transfer::{Digest, SlotSummary};
+use quoit_proto_types::version::{EntryKind, Hlc, Stamp};
+use quoit_proto_types::{SlotCount, SlotIndex};
 
 use super::super::entry::Entry;
-use super::super::expiry::Deadline;
-use super::super::{EvictionPolicy, Expiry, Record, SetOutcome, Shard, ShardConfig, ShardStats};
-use crate::time::Timestamp;
+use super::super::eviction::GRAVES_SHARE;
+use super::super::merge::REPAIR_WATERMARK_PERCENT;
+use super::super::slots::digest_of;
+use super::*;
 
 /// Room for about 100 small entries.
 const LIMIT: usize = 16 * 1024;
+const SLOTS: SlotCount = SlotCount::from_log2(4).unwrap();
 
 #[derive(Clone, Debug)]
 enum Op {
-    Set { key: u8, value_len: usize, ttl: Option<u64> },
+    Apply { origin: Origin, key: u8, stamp: Stamp, value_len: usize },
     Get { key: u8 },
-    Delete { key: u8 },
-    Touch { key: u8, ttl: Option<u64> },
-    Ttl { key: u8 },
+    Peek { key: u8 },
     Expire { entries_max: usize },
-    Advance { micros: u64 },
-    Retain { below: u8 },
+    Advance { millis: u64 },
+    Retain { slot: usize },
+    Purge { slot: usize, back: u64 },
+    Seal { slot: usize, back: u64 },
+    Unseal { slot: usize },
+    Reset { slot: usize },
+    Shadowing(bool),
     Clear,
 }
 
-fn ops() -> impl Strategy<Value = Vec<Op>> {
+/// Versions and expiries lie around the clock, which starts at 1000 ms; an [`Hlc`] here counts milliseconds.
+fn stamps() -> impl Strategy<Value = (i64, bool, bool, Option<i64>)> {
+    (-100..100_i64, any::<bool>(), prop::bool::weighted(0.2), proptest::option::of(-5..300_i64))
+}
+
+fn ops() -> impl Strategy<Value = Vec<(Op, i64)>> {
     let value_len = prop_oneof![16 => 0..200_usize, 4 => 200..3000_usize, 1 => 10_000..20_000_usize];
-    let ttl = || proptest::option::of(0..500_u64);
-    let op = prop_oneof![
-        200 => (any::<u8>(), value_len, ttl()).prop_map(|(key, value_len, ttl)| Op::Set { key, value_len, ttl }),
+    let origin = prop_oneof![6 => Just(Origin::Write), 2 => Just(Origin::Handoff), 2 => Just(Origin::Repair)];
+    let apply =
+        (origin, any::<u8>(), stamps(), value_len).prop_map(|(origin, key, (hlc, touched, dead, ttl), value_len)| {
+            let stamp = Stamp {
+                version: version(0),
+                touched: Hlc::new(u64::from(touched)),
+                kind: if dead { EntryKind::Tombstone } else { EntryKind::Value },
+                expires_at_ms: ttl.map_or(0, |ttl| (ttl + 10).unsigned_abs()),
+            };
+            (Op::Apply { origin, key, stamp, value_len }, hlc)
+        });
+    let slot = || 0..SLOTS.count() as usize;
+    let other = prop_oneof![
         100 => any::<u8>().prop_map(|key| Op::Get { key }),
-        20 => any::<u8>().prop_map(|key| Op::Delete { key }),
-        40 => (any::<u8>(), ttl()).prop_map(|(key, ttl)| Op::Touch { key, ttl }),
-        20 => any::<u8>().prop_map(|key| Op::Ttl { key }),
+        20 => any::<u8>().prop_map(|key| Op::Peek { key }),
         10 => (0..20_usize).prop_map(|entries_max| Op::Expire { entries_max }),
-        60 => (0..50_u64).prop_map(|micros| Op::Advance { micros }),
-        2 => any::<u8>().prop_map(|below| Op::Retain { below }),
+        60 => (0..50_u64).prop_map(|millis| Op::Advance { millis }),
+        2 => slot().prop_map(|slot| Op::Retain { slot }),
+        4 => (slot(), 0..100_u64).prop_map(|(slot, back)| Op::Purge { slot, back }),
+        4 => (slot(), 0..100_u64).prop_map(|(slot, back)| Op::Seal { slot, back }),
+        8 => slot().prop_map(|slot| Op::Unseal { slot }),
+        4 => slot().prop_map(|slot| Op::Reset { slot }),
+        4 => any::<bool>().prop_map(Op::Shadowing),
         1 => Just(Op::Clear),
     ];
-    vec(op, 0..400)
+    vec(prop_oneof![3 => apply, 2 => other.prop_map(|op| (op, 0))], 0..400)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn shard_behaves_like_the_model(
         ops in ops(),
         policy in prop_oneof![Just(EvictionPolicy::SegmentedLru), Just(EvictionPolicy::Lru)],
     ) {
-        let mut shard = Shard::new(ShardConfig { memory_limit_bytes: LIMIT, policy });
-        let mut model = Model { policy, ..Model::default() };
-        let mut now = 0;
-        for (number, op) in ops.into_iter().enumerate() {
-            if let Op::Advance { micros } = op {
-                now += micros;
+        let config = ShardConfig { memory_limit_bytes: LIMIT, policy, planted: DataPlanted::NOTHING };
+        let mut single = Single { shard: Shard::new(config), slots: SlotTable::new(SLOTS), last: 0 };
+        single.shard.seal(FENCE);
+        let mut model = Model::new(policy);
+        let mut now = 1000;
+        for (number, (op, hlc)) in ops.into_iter().enumerate() {
+            if let Op::Advance { millis } = op {
+                now += millis;
             }
-            let expected = model.apply(now, number, &op);
-            prop_assert_eq!(apply(&mut shard, now, number, &op), expected, "{:?}", op);
-            check(&shard, &model);
+            let op = at(now, op, hlc);
+            let expected = model.act(now, number, &op);
+            prop_assert_eq!(act(&mut single, now, number, &op), expected, "{:?}", op);
+            check(&single, &model);
         }
     }
+}
+
+/// Moves what an operation says of time to around `now`.
+fn at(now: u64, op: Op, hlc: i64) -> Op {
+    let Op::Apply { origin, key, mut stamp, value_len } = op else { return op };
+    let around = |offset: i64| now.checked_add_signed(offset).unwrap();
+    stamp.version = version(around(hlc));
+    if stamp.touched != Hlc::MIN {
+        stamp.touched = Hlc::new(around(hlc + 20));
+    }
+    if stamp.expires_at_ms != 0 {
+        stamp.expires_at_ms += now - 10;
+    }
+    Op::Apply { origin, key, stamp, value_len }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Nothing,
-    Value(Option<(Vec<u8>, Expiry)>),
-    Left(Option<Expiry>),
-    Done(bool),
-    Expired(usize),
-    Retained(usize),
-    Set(Option<SetOutcome>),
+    Entry(Option<(Stamp, Vec<u8>)>),
+    Removed(usize),
+    Applied(Result<Applied, ApplyError>),
 }
 
 /// Keys differ where their hashes do not: a quarter of the keys shares its hash with another.
@@ -81,8 +119,8 @@ fn hash(key: u8) -> u64 {
     u64::from(key % 224)
 }
 
-fn expiry(ttl: Option<u64>) -> Expiry {
-    ttl.map_or(Expiry::Never, |micros| Expiry::After(Duration::from_micros(micros)))
+fn slot(index: usize) -> SlotIndex {
+    SLOTS.slots().nth(index).unwrap()
 }
 
 /// The value that operation `number` writes.
@@ -90,46 +128,57 @@ fn value(number: usize, len: usize) -> Vec<u8> {
     number.to_le_bytes().into_iter().cycle().take(len).collect()
 }
 
-fn apply(shard: &mut Shard, now: u64, number: usize, op: &Op) -> Answer {
-    let now = Timestamp::from_micros(now);
+fn act(single: &mut Single, now: u64, number: usize, op: &Op) -> Answer {
+    let (wall, Single { shard, slots, .. }) = (Wall::from_millis(now), single);
+    let shown = |entry: &Entry| (entry.stamp(), entry.value().to_vec());
     match *op {
-        Op::Set { key, value_len, ttl } => {
-            let record = Record::new(&[key], &value(number, value_len));
-            Answer::Set(shard.set(now, hash(key), record, expiry(ttl)).ok())
+        Op::Apply { origin, key, stamp, value_len } => {
+            let entry = Entry::new(Record::new(&[key], &value(number, value_len)), stamp);
+            return Answer::Applied(shard.apply(slots, wall, (FENCE, origin), hash(key), entry));
         }
-        Op::Get { key } => {
-            let entry = shard.get(now, hash(key), &[key]);
-            Answer::Value(entry.map(|entry| (entry.value().to_vec(), entry.remaining(now))))
+        Op::Get { key } => return Answer::Entry(shard.get(slots, wall, hash(key), &[key]).map(shown)),
+        Op::Peek { key } => return Answer::Entry(shard.peek(slots, wall, hash(key), &[key]).map(shown)),
+        Op::Expire { entries_max } => return Answer::Removed(shard.expire(slots, wall, entries_max)),
+        Op::Retain { slot: lost } => return Answer::Removed(shard.retain(slots, |slot| slot.index() != lost)),
+        Op::Purge { slot: chosen, back } => {
+            let until = Hlc::new(now - back);
+            slots.raise_floor(slot(chosen), until);
+            let is_chosen = |slot: SlotIndex| slot.index() == chosen;
+            return Answer::Removed(shard.purge(slots, is_chosen, until, Wall::from_millis(now - back)));
         }
-        Op::Delete { key } => Answer::Done(shard.delete(now, hash(key), &[key])),
-        Op::Touch { key, ttl } => Answer::Done(shard.touch(now, hash(key), &[key], expiry(ttl))),
-        Op::Ttl { key } => Answer::Left(shard.ttl(now, hash(key), &[key])),
-        Op::Expire { entries_max } => Answer::Expired(shard.expire(now, entries_max)),
-        Op::Advance { .. } => Answer::Nothing,
-        Op::Retain { below } => Answer::Retained(shard.retain(|key| key[0] < below)),
-        Op::Clear => {
-            shard.clear();
-            Answer::Nothing
-        }
+        Op::Advance { .. } => {}
+        Op::Seal { slot: chosen, back } => slots.raise_seal(slot(chosen), Hlc::new(now - back)),
+        Op::Unseal { slot: chosen } => slots.lift_seal(slot(chosen)),
+        Op::Reset { slot: chosen } => slots.reset(slot(chosen)),
+        Op::Shadowing(shadowing) => shard.set_shadowing(shadowing),
+        Op::Clear => shard.clear(slots),
     }
+    Answer::Nothing
 }
 
 /// Everything that can be seen of a shard equals the model, and its sums are true.
-fn check(shard: &Shard, model: &Model) {
-    let (segments, deadlines) = shard.parts();
-    for (queue, items) in segments.queues().into_iter().zip([&model.probation, &model.protected]) {
-        let entries: Vec<Item> = queue.newest_first().map(|(hash, entry)| Item::of(hash, entry)).collect();
+fn check(single: &Single, model: &Model) {
+    let Single { shard, slots, .. } = single;
+    for (queue, items) in shard.segments.queues().into_iter().zip(&model.lists) {
+        let entries: Vec<Item> = queue.iter().map(|(hash, entry)| Item::of(hash, entry)).collect();
         assert_eq!(&entries, items);
-        assert_eq!(queue.bytes(), queue.newest_first().map(|(_, entry)| entry.footprint()).sum::<usize>());
+        assert_eq!(queue.bytes(), queue.iter().map(|(_, entry)| entry.footprint()).sum::<usize>());
         assert!(queue.slots() <= 3 * queue.len() + 24, "{} slots for {} entries", queue.slots(), queue.len());
     }
-    let items = || model.probation.iter().chain(&model.protected);
-    assert_eq!(deadlines.len(), items().filter(|item| item.deadline.is_some()).count());
-    let next = items().filter_map(|item| item.deadline).min();
-    assert_eq!(shard.next_deadline(), next.map(Timestamp::from_micros));
-    let expected = ShardStats { entries: items().count(), bytes: model.bytes(), ..model.stats };
-    assert_eq!(shard.stats(), expected);
-    assert!(expected.bytes <= LIMIT);
+    let deadlines = model.items().filter_map(|item| item.deadline());
+    assert_eq!(shard.deadlines().len(), deadlines.clone().count());
+    let idle = model.shadowing || model.lists[2].is_empty();
+    let next = if idle { deadlines.min().map(Wall::from_millis) } else { Some(Wall::MIN) };
+    assert_eq!(shard.next_deadline(), next);
+    let entries = model.lists[0].len() + model.lists[1].len();
+    let (tombstones, bytes) = (model.lists[2].len(), model.bytes());
+    assert_eq!(shard.stats(), ShardStats { entries, tombstones, bytes, ..model.stats });
+    assert!(bytes <= LIMIT);
+    assert!(model.lists[2].iter().map(Item::footprint).sum::<usize>() <= LIMIT / GRAVES_SHARE);
+    for slot in SLOTS.slots() {
+        assert_eq!(slots.summary(slot), model.summary(slot), "slot {slot}");
+        assert_eq!(slots.seal(slot), model.seals[slot.index()]);
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,169 +186,250 @@ struct Item {
     hash: u64,
     key: Vec<u8>,
     value: Vec<u8>,
-    deadline: Option<u64>,
+    stamp: Stamp,
 }
 
 impl Item {
     fn of(hash: u64, entry: &Entry) -> Self {
-        let deadline = match entry.remaining(Timestamp::default()) {
-            Expiry::Never => None,
-            Expiry::After(left) => Some(u64::try_from(left.as_micros()).unwrap()),
-        };
-        Self { hash, key: entry.key().to_vec(), value: entry.value().to_vec(), deadline }
+        Self { hash, key: entry.key().to_vec(), value: entry.value().to_vec(), stamp: entry.stamp() }
+    }
+
+    fn entry(&self) -> Entry {
+        Entry::new(Record::new(&self.key, &self.value), self.stamp)
     }
 
     fn footprint(&self) -> usize {
-        let expiry = self.deadline.map_or(Expiry::Never, |at| Expiry::After(Duration::from_micros(at)));
-        Entry::new(Record::new(&self.key, &self.value), Deadline::after(Timestamp::default(), expiry)).footprint()
+        self.entry().footprint()
+    }
+
+    fn is_dead(&self) -> bool {
+        self.stamp.kind == EntryKind::Tombstone
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        (!self.is_dead() && self.stamp.expires_at_ms != 0).then_some(self.stamp.expires_at_ms)
     }
 
     fn is_expired(&self, now: u64) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    fn bury(&mut self) {
+        self.stamp.kind = EntryKind::Tombstone;
+        self.value.clear();
+    }
+
+    fn slot(&self) -> usize {
+        SlotTable::new(SLOTS).slot_of(&self.key).index()
     }
 }
 
-/// Newest first in both lists.
-#[derive(Debug, Default)]
+/// Probation, protected, graves; newest first in all of them.
+#[derive(Debug)]
 struct Model {
     policy: EvictionPolicy,
-    probation: Vec<Item>,
-    protected: Vec<Item>,
+    lists: [Vec<Item>; 3],
     stats: ShardStats,
+    floors: Vec<Hlc>,
+    seals: Vec<Hlc>,
+    shadowing: bool,
 }
 
 impl Model {
-    fn apply(&mut self, now: u64, number: usize, op: &Op) -> Answer {
+    fn new(policy: EvictionPolicy) -> Self {
+        let none = vec![Hlc::MIN; SLOTS.count() as usize];
+        let (lists, stats) = (Default::default(), ShardStats::default());
+        Self { policy, lists, stats, floors: none.clone(), seals: none, shadowing: true }
+    }
+
+    fn act(&mut self, now: u64, number: usize, op: &Op) -> Answer {
         match *op {
-            Op::Set { key, value_len, ttl } => Answer::Set(self.set(now, key, value(number, value_len), ttl)),
+            Op::Apply { origin, key, stamp, value_len } => {
+                let mut item = Item { hash: hash(key), key: vec![key], value: value(number, value_len), stamp };
+                if item.is_dead() || item.is_expired(now) {
+                    item.bury();
+                }
+                return Answer::Applied(self.merge(now, origin, item));
+            }
             Op::Get { key } => {
-                let live = self.is_live(now, key);
+                let found = self.find(now, key);
+                let live = found.as_ref().is_some_and(|item| !item.is_dead());
                 self.stats.hits += u64::from(live);
                 self.stats.misses += u64::from(!live);
-                Answer::Value(live.then(|| self.hit(hash(key))).map(|item| (item.value.clone(), left(now, &item))))
-            }
-            Op::Delete { key } => {
-                let live = self.is_live(now, key);
                 if live {
-                    self.remove(hash(key));
-                    self.stats.deletes += 1;
+                    self.hit(hash(key));
                 }
-                Answer::Done(live)
+                return Answer::Entry(found.map(|item| (item.stamp, item.value)));
             }
-            Op::Touch { key, ttl } => {
-                let live = self.is_live(now, key);
-                if live {
-                    let touched = self.hit(hash(key));
-                    let items = self.probation.iter_mut().chain(&mut self.protected);
-                    items.filter(|item| item.hash == touched.hash).for_each(|item| {
-                        item.deadline = ttl.map(|micros| now + micros);
-                    });
-                    self.demote();
-                    self.make_room(now, 0);
-                }
-                Answer::Done(live)
-            }
-            Op::Ttl { key } => {
-                let live = self.is_live(now, key);
-                let item = self.probation.iter().chain(&self.protected).find(|item| item.hash == hash(key));
-                Answer::Left(item.filter(|_| live).map(|item| left(now, item)))
-            }
+            Op::Peek { key } => return Answer::Entry(self.find(now, key).map(|item| (item.stamp, item.value))),
             Op::Expire { entries_max } => {
-                Answer::Expired((0..entries_max).take_while(|_| self.expire_one(now)).count())
+                let done = (0..entries_max)
+                    .take_while(|_| self.expire_one(now) || !self.shadowing && self.lists[2].pop().is_some());
+                return Answer::Removed(done.count());
             }
-            Op::Advance { .. } => Answer::Nothing,
-            Op::Retain { below } => {
-                let before = self.probation.len() + self.protected.len();
-                self.probation.retain(|item| item.key[0] < below);
-                self.protected.retain(|item| item.key[0] < below);
-                Answer::Retained(before - self.probation.len() - self.protected.len())
+            Op::Retain { slot } => return Answer::Removed(self.remove_if(|item| item.slot() == slot)),
+            Op::Purge { slot, back } => {
+                let until = now - back;
+                self.floors[slot] = self.floors[slot].max(Hlc::new(until));
+                while self.expire_one(until) {}
+                return Answer::Removed(self.remove_if(|item| {
+                    let Stamp { version, touched, expires_at_ms, .. } = item.stamp;
+                    let last = version.hlc.value().max(touched.value()).max(expires_at_ms);
+                    item.is_dead() && item.slot() == slot && last <= until
+                }));
             }
-            Op::Clear => {
-                self.probation.clear();
-                self.protected.clear();
-                Answer::Nothing
-            }
+            Op::Advance { .. } => {}
+            Op::Seal { slot, back } => self.seals[slot] = self.seals[slot].max(Hlc::new(now - back)),
+            Op::Unseal { slot } => self.seals[slot] = Hlc::MIN,
+            Op::Reset { slot } => (self.floors[slot], self.seals[slot]) = (Hlc::MIN, Hlc::MIN),
+            Op::Shadowing(shadowing) => self.shadowing = shadowing,
+            Op::Clear => self.lists = Default::default(),
+        }
+        Answer::Nothing
+    }
+
+    fn merge(&mut self, now: u64, origin: Origin, item: Item) -> Result<Applied, ApplyError> {
+        let held = self.find(now, item.key[0]);
+        let was_live = held.as_ref().is_some_and(|held| !held.is_dead());
+        let (floor, seal, hlc) = (self.floors[item.slot()], self.seals[item.slot()], item.stamp.version.hlc);
+        let late = if held.is_some() { hlc.max(item.stamp.touched) } else { hlc };
+        if origin == Origin::Write && late <= floor.max(seal) {
+            return Err(ApplyError::TooOld { until: floor.max(seal) });
+        }
+        if origin != Origin::Write && held.is_none() && hlc <= floor {
+            return Ok(Applied::Dropped);
+        }
+        if origin == Origin::Repair && hlc <= seal {
+            return Err(ApplyError::HeldBack { until: seal });
+        }
+        let footprint_bytes = item.footprint();
+        if footprint_bytes > LIMIT {
+            return Err(TooLarge { footprint_bytes, memory_limit_bytes: LIMIT }.into());
+        }
+        let watermark = LIMIT / 100 * REPAIR_WATERMARK_PERCENT;
+        if origin == Origin::Repair && held.is_none() && self.bytes() + footprint_bytes > watermark {
+            return Err(ApplyError::NoRoom);
+        }
+        if held.is_some_and(|held| !item.entry().supersedes(&held.entry())) {
+            return Ok(Applied::Known { was_live });
+        }
+        match (origin, item.is_dead()) {
+            (Origin::Write, true) => self.stats.deletes += u64::from(was_live),
+            (Origin::Write, false) => self.stats.sets += 1,
+            (Origin::Handoff | Origin::Repair, _) => self.stats.imports += 1,
+        }
+        self.put(now, item);
+        Ok(Applied::Stored { was_live })
+    }
+
+    fn put(&mut self, now: u64, item: Item) {
+        let mut list = 0;
+        match self.remove(item.hash) {
+            Some((old, held)) if held.key == item.key => list = old % 2,
+            Some((2, other)) => self.lose(&other),
+            Some(_) => self.stats.evictions += 1,
+            None => {}
+        }
+        if item.is_dead() {
+            list = 2;
+        }
+        if !item.is_dead() || self.shadowing {
+            self.make_room(now, item.footprint());
+            self.insert(list, item);
         }
     }
 
-    fn set(&mut self, now: u64, key: u8, value: Vec<u8>, ttl: Option<u64>) -> Option<SetOutcome> {
-        let item = Item { hash: hash(key), key: vec![key], value, deadline: ttl.map(|micros| now + micros) };
-        if item.footprint() > LIMIT {
-            return None;
+    fn insert(&mut self, list: usize, item: Item) {
+        self.lists[list].insert(0, item);
+        while self.lists[1].iter().map(Item::footprint).sum::<usize>() > LIMIT / 2 {
+            let demoted = self.lists[1].pop().unwrap();
+            self.lists[0].insert(0, demoted);
         }
-        self.stats.sets += 1;
-        let live = self.is_live(now, key);
-        let was_protected = live && self.protected.iter().any(|item| item.hash == hash(key));
-        let other = self.remove(hash(key)).is_some_and(|old| old.key != item.key);
-        self.stats.evictions += u64::from(other);
-        self.make_room(now, item.footprint());
-        let list = if was_protected { &mut self.protected } else { &mut self.probation };
-        list.insert(0, item);
-        self.demote();
-        Some(if live { SetOutcome::Replaced } else { SetOutcome::Inserted })
-    }
-
-    fn is_live(&mut self, now: u64, key: u8) -> bool {
-        let Some(item) = self.probation.iter().chain(&self.protected).find(|item| item.hash == hash(key)) else {
-            return false;
-        };
-        let (expired, same) = (item.is_expired(now), item.key == [key]);
-        if expired {
-            self.remove(hash(key));
-            self.stats.expirations += 1;
-        }
-        same && !expired
-    }
-
-    fn hit(&mut self, hash: u64) -> Item {
-        let item = self.remove(hash).unwrap();
-        match self.policy {
-            EvictionPolicy::Lru => self.probation.insert(0, item.clone()),
-            EvictionPolicy::SegmentedLru => self.protected.insert(0, item.clone()),
-        }
-        self.demote();
-        item
-    }
-
-    fn demote(&mut self) {
-        while self.protected.iter().map(Item::footprint).sum::<usize>() > LIMIT / 2 {
-            self.probation.insert(0, self.protected.pop().unwrap());
+        while self.lists[2].iter().map(Item::footprint).sum::<usize>() > LIMIT / GRAVES_SHARE {
+            let lost = self.lists[2].pop().unwrap();
+            self.lose(&lost);
         }
     }
 
-    fn remove(&mut self, hash: u64) -> Option<Item> {
-        for list in [&mut self.probation, &mut self.protected] {
-            if let Some(index) = list.iter().position(|item| item.hash == hash) {
-                return Some(list.remove(index));
-            }
+    fn lose(&mut self, item: &Item) {
+        let floor = &mut self.floors[item.slot()];
+        *floor = item.stamp.version.hlc.max(*floor);
+        self.stats.tombstones_lost += 1;
+    }
+
+    /// What is held of a key. What is held under its hash is buried if it has expired.
+    fn find(&mut self, now: u64, key: u8) -> Option<Item> {
+        if self.items().any(|item| item.hash == hash(key) && item.is_expired(now)) {
+            self.expire(hash(key));
         }
-        None
+        self.items().find(|item| item.key == [key]).cloned()
+    }
+
+    fn hit(&mut self, hash: u64) {
+        let (_, item) = self.remove(hash).unwrap();
+        self.insert(usize::from(self.policy == EvictionPolicy::SegmentedLru), item);
+    }
+
+    fn remove(&mut self, hash: u64) -> Option<(usize, Item)> {
+        self.lists.iter_mut().enumerate().find_map(|(number, list)| {
+            let index = list.iter().position(|item| item.hash == hash)?;
+            Some((number, list.remove(index)))
+        })
+    }
+
+    fn remove_if(&mut self, is_unwanted: impl Fn(&Item) -> bool) -> usize {
+        let before = self.items().count();
+        self.lists.iter_mut().for_each(|list| list.retain(|item| !is_unwanted(item)));
+        before - self.items().count()
     }
 
     fn make_room(&mut self, now: u64, footprint: usize) {
         while self.bytes() + footprint > LIMIT {
-            if !self.expire_one(now) {
-                self.probation.pop().or_else(|| self.protected.pop()).unwrap();
+            if self.expire_one(now) {
+                continue;
+            }
+            if self.lists[0].pop().or_else(|| self.lists[1].pop()).is_some() {
                 self.stats.evictions += 1;
+            } else {
+                let lost = self.lists[2].pop().unwrap();
+                self.lose(&lost);
             }
         }
     }
 
     fn expire_one(&mut self, now: u64) -> bool {
-        let expired = self.probation.iter().chain(&self.protected).filter(|item| item.is_expired(now));
-        let Some(hash) = expired.map(|item| (item.deadline, item.hash)).min().map(|(_, hash)| hash) else {
+        let expired = self.items().filter(|item| item.is_expired(now));
+        let Some((_, hash)) = expired.map(|item| (item.deadline(), item.hash)).min() else {
             return false;
         };
-        self.remove(hash);
-        self.stats.expirations += 1;
+        self.expire(hash);
         true
     }
 
-    fn bytes(&self) -> usize {
-        self.probation.iter().chain(&self.protected).map(Item::footprint).sum()
+    fn expire(&mut self, hash: u64) {
+        let (_, mut item) = self.remove(hash).unwrap();
+        self.stats.expirations += 1;
+        item.bury();
+        if self.shadowing {
+            self.insert(2, item);
+        }
     }
-}
 
-fn left(now: u64, item: &Item) -> Expiry {
-    item.deadline.map_or(Expiry::Never, |deadline| Expiry::After(Duration::from_micros(deadline - now)))
+    fn items(&self) -> impl Iterator<Item = &Item> + Clone {
+        self.lists.iter().flatten()
+    }
+
+    fn bytes(&self) -> usize {
+        self.items().map(Item::footprint).sum()
+    }
+
+    fn summary(&self, slot: SlotIndex) -> SlotSummary {
+        let items = || self.items().filter(|item| item.slot() == slot.index());
+        SlotSummary {
+            digest: Digest(items().fold(0, |digest, item| digest ^ digest_of(&item.entry()))),
+            entries: u32::try_from(items().count()).unwrap(),
+            bytes: items().map(|item| (item.key.len() + item.value.len()) as u64).sum(),
+            floor: self.floors[slot.index()],
+        }
+    }
 }

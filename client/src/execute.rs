@@ -1,0 +1,361 @@
+//! Carrying out requests: whom to ask, when to ask somebody else, and when to give up.
+//!
+//! ```text
+//!   the best choice ── answers ──────────────────────────────────────────► done
+//!      ├ certainly did nothing ───── the next best, at once, ROUND_MAX in all
+//!      ├ a read, and late ────────── the next best as well: the first answer counts
+//!      ├ the view is an old one ──── fetched, once for each view, then again
+//!      └ none of these helps ─────── a pause, then a new round, until the policy or the deadline ends it
+//! ```
+
+use std::{pin::pin, sync::Arc};
+
+use futures_util::future::{Either, select};
+use quoit_proto_types::{
+    Epoch, ErrorCode, Fence, HashPoint, Label, Ordinal, RequestId,
+    codec::DecodeError,
+    frame::{FrameHeader, FrameType},
+    message::{
+        admin::{AdminReply, AdminRequest},
+        client::Refusal,
+    },
+};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    connection::{Answer, NotQueued, Patience, Unanswered, received},
+    core::Core,
+    error::{Effect, RequestError},
+    pool::Node,
+    request::{Reply, Request},
+    retry::{Decision, Tried},
+};
+
+/// Members asked one after the other before a pause: all owners of a key that has as many copies as most do, and one to make
+/// up for them. In a large cluster that is cut in two, going on would only waste the time that a pause makes good use of.
+const ROUND_MAX: usize = 4;
+/// A member is late when it has used up this part of a request's time: 0.25 s of the usual second. That is far beyond what a
+/// member takes to turn to another owner itself, so it happens only if the member that was asked is in trouble.
+const LATE_PART: u32 = 4;
+
+/// Refusals that a member may only come to when others have done what was asked.
+const HALF_DONE: [ErrorCode; 3] = [ErrorCode::Unavailable, ErrorCode::ClockSkew, ErrorCode::TooOld];
+
+/// A member to ask, and the view that says so.
+#[derive(Debug)]
+struct Route {
+    ordinal: Ordinal,
+    node: Arc<Node>,
+    fence: Fence,
+    epoch: Epoch,
+    /// How many members there are.
+    members: usize,
+}
+
+/// The time that a request has.
+#[derive(Clone, Copy, Debug)]
+struct Time {
+    /// Since when this try is under way.
+    started: Instant,
+    deadline: Instant,
+}
+
+/// Why a member has not answered.
+#[derive(Debug)]
+enum Failure {
+    /// It is late, and may yet.
+    Late(Answer),
+    Failed(RequestError),
+}
+
+impl Core {
+    /// Carries out `request`, which is about the key at `point`, by whichever member can.
+    pub(crate) async fn execute(&self, point: HashPoint, request: &Request<'_>) -> Result<Reply, RequestError> {
+        if self.is_closed() {
+            return Err(RequestError::Closed);
+        }
+        let started = Instant::now();
+        let time = Time { started, deadline: started + self.request_timeout };
+        let route = self.route(point, &[]);
+        let asked = match &route {
+            Ok(route) => self.ask(route, request, time.patience(route.members > 1), time).await,
+            Err(epoch) => Err(Failure::Failed(RequestError::NoOwner { epoch: epoch.value() })),
+        };
+        match asked {
+            Ok(reply) => Ok(reply),
+            // Boxed: a request that is answered at once does not carry the state of one that is not.
+            Err(failure) => Box::pin(self.persist(point, request, (route, failure), time)).await,
+        }
+    }
+
+    /// Carries on after the first try of `request` came to nothing.
+    async fn persist(
+        &self,
+        point: HashPoint,
+        request: &Request<'_>,
+        (mut route, mut failure): (Result<Route, Epoch>, Failure),
+        mut time: Time,
+    ) -> Result<Reply, RequestError> {
+        let mut tried = Tried { attempt: 1, epoch: Epoch::GENESIS, refreshed: None };
+        let mut round = Vec::new();
+        loop {
+            round.extend(route.as_ref().ok().map(|route| route.ordinal));
+            let error = match (failure, &route) {
+                (Failure::Failed(error), _) => error,
+                (Failure::Late(answer), Ok(route)) => {
+                    match self.hedge(point, request, (route, answer), &mut round, time).await {
+                        Ok(reply) => return Ok(reply),
+                        Err(error) => error,
+                    }
+                }
+                (Failure::Late(_), Err(_)) => return Err(RequestError::Closed),
+            };
+            let node = route.as_ref().ok().map(|route| &route.node);
+            let epoch = route.as_ref().map_or_else(|epoch| *epoch, |route| route.epoch);
+            tried.epoch = epoch;
+            if node.is_some_and(|node| self.was_replaced(node, &error)) {
+                round.pop();
+            } else if !(self.retry.goes_elsewhere(&error) && self.has_another(point, &round, time)) {
+                match self.retry.decide(tried, &error, self.draw()) {
+                    Decision::GiveUp => return Err(error),
+                    Decision::Refresh => {
+                        self.note_redirect();
+                        tried.refreshed = Some(epoch);
+                        self.refresh(epoch, node, time.deadline).await;
+                    }
+                    Decision::Wait(pause) if Instant::now() + pause >= time.deadline => return Err(error),
+                    Decision::Wait(pause) => sleep(pause).await,
+                }
+                tried.attempt += 1;
+                round.clear();
+            }
+            time.started = Instant::now();
+            route = self.route(point, &round);
+            let asked = match &route {
+                Ok(route) => {
+                    let others = route.members > round.len() + 1;
+                    self.ask(route, request, time.patience(others), time).await
+                }
+                Err(epoch) => Err(Failure::Failed(RequestError::NoOwner { epoch: epoch.value() })),
+            };
+            match asked {
+                Ok(reply) => return Ok(reply),
+                Err(failed) => failure = failed,
+            }
+        }
+    }
+
+    /// Waits for the late `answer` to a read, and asks another member as well.
+    async fn hedge(
+        &self,
+        point: HashPoint,
+        request: &Request<'_>,
+        (late, answer): (&Route, Answer),
+        round: &mut Vec<Ordinal>,
+        time: Time,
+    ) -> Result<Reply, RequestError> {
+        let first = async { finish(self.judge(late, request, received(answer).await, time)) };
+        let Ok(route) = self.route(point, round) else {
+            return first.await;
+        };
+        round.push(route.ordinal);
+        let second = async {
+            let time = Time { started: Instant::now(), ..time };
+            finish(self.ask(&route, request, Patience::until(time.deadline), time).await)
+        };
+        match select(pin!(first), pin!(second)).await {
+            Either::Left((Ok(reply), _)) | Either::Right((Ok(reply), _)) => Ok(reply),
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
+        }
+    }
+
+    /// Has the member `name` carry out `request`, retries included. No other member can stand in for it.
+    pub(crate) async fn administer(&self, name: &Label, request: &AdminRequest) -> Result<AdminReply, RequestError> {
+        let started = Instant::now();
+        let mut time = Time { started, deadline: started + self.request_timeout };
+        let mut attempt = 1;
+        loop {
+            if self.is_closed() {
+                return Err(RequestError::Closed);
+            }
+            let topology = self.topology();
+            let (fence, epoch) = (topology.view.fence(), topology.epoch());
+            let member = topology.view.member_named(name);
+            let Some((ordinal, node)) = member.and_then(|m| Some((m.ordinal, topology.node(m.ordinal)?))) else {
+                return Err(RequestError::NoSuchMember { name: name.clone(), epoch: epoch.value() });
+            };
+            let route = Route { ordinal, node: Arc::clone(node), fence, epoch, members: 1 };
+            let patience = Patience::until(time.deadline);
+            let error = match finish(self.ask(&route, &Request::Admin(request), patience, time).await) {
+                Ok(reply) if reply.header.kind == FrameType::AdminReply => {
+                    let broken = |error: DecodeError| node.out_of_protocol(error.to_string());
+                    return AdminReply::decode(&reply.body).map_err(broken);
+                }
+                Ok(reply) => {
+                    let kind = reply.header.kind;
+                    return Err(node.out_of_protocol(format!("a {kind:?} frame is no answer to an administrator")));
+                }
+                Err(error) => error,
+            };
+            time.started = Instant::now();
+            if self.was_replaced(node, &error) {
+                continue;
+            }
+            // The view is of no account here, so nothing is fetched before the request is repeated.
+            let tried = Tried { attempt, epoch, refreshed: Some(epoch) };
+            match self.retry.decide(tried, &error, self.draw()) {
+                Decision::Wait(pause) if Instant::now() + pause < time.deadline => sleep(pause).await,
+                Decision::Wait(_) | Decision::Refresh | Decision::GiveUp => return Err(error),
+            }
+            attempt += 1;
+            time.started = Instant::now();
+        }
+    }
+
+    /// Whether a request failed with `error` only because a view that was installed meanwhile has another handle in the
+    /// place of `node`, or none. Nothing was sent. True at most once for each view.
+    fn was_replaced(&self, node: &Arc<Node>, error: &RequestError) -> bool {
+        matches!(error, RequestError::Closed) && !self.is_closed() && !self.topology().has(node)
+    }
+
+    /// Whether there is time, and another member, to ask in this round.
+    fn has_another(&self, point: HashPoint, round: &[Ordinal], time: Time) -> bool {
+        round.len() < ROUND_MAX && Instant::now() < time.deadline && self.topology().choose(point, round).is_some()
+    }
+
+    /// Whom to ask, but for those in `tried`; the view's number if there is nobody, or nobody who owns the key.
+    fn route(&self, point: HashPoint, tried: &[Ordinal]) -> Result<Route, Epoch> {
+        let topology = self.topology.load();
+        let (fence, epoch, members) = (topology.view.fence(), topology.epoch(), topology.nodes().len());
+        let owned = topology.ring.primary_of(point).is_some();
+        let ordinal = topology.choose(point, tried).filter(|_| owned).ok_or(epoch)?;
+        let node = Arc::clone(topology.node(ordinal).ok_or(epoch)?);
+        Ok(Route { ordinal, node, fence, epoch, members })
+    }
+
+    async fn ask(
+        &self,
+        route: &Route,
+        request: &Request<'_>,
+        patience: Patience,
+        time: Time,
+    ) -> Result<Reply, Failure> {
+        let Route { node, fence, epoch, .. } = route;
+        let connection = match node.ready() {
+            Some(connection) => connection,
+            // Boxed: a request that need not wait does not carry the state of waiting.
+            None => Box::pin(node.connection(patience.late.unwrap_or(patience.deadline))).await?,
+        };
+        let limit = u64::from(connection.ack().value_bytes_max);
+        let bytes = request.value().len();
+        if bytes as u64 > limit {
+            return Err(RequestError::ValueTooLarge { bytes, limit }.into());
+        }
+        let header = FrameHeader::new(request.kind(), RequestId::default(), *fence, *epoch);
+        let left = time.deadline.saturating_duration_since(time.started);
+        let header = FrameHeader { deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX), ..header };
+        // A write is never sent twice, so nobody is to be told when it is late.
+        let late = patience.late.filter(|_| request.effect_if_unanswered() == Effect::None);
+        let answer = match connection.call(request, header, Patience { late, ..patience }).await {
+            Ok(answer) => answer,
+            Err(NotQueued::Full) => return Err(RequestError::Busy { node: node.label.clone() }.into()),
+            Err(NotQueued::Lost(reason)) => {
+                let (node, reason, effect) = (node.label.clone(), reason.to_string(), Effect::None);
+                return Err(RequestError::ConnectionLost { node, reason, effect }.into());
+            }
+        };
+        self.judge(route, request, answer, time)
+    }
+
+    /// What an answer, or none, of the member at `route` comes to.
+    fn judge(
+        &self,
+        route: &Route,
+        request: &Request<'_>,
+        answer: Result<Reply, Unanswered>,
+        time: Time,
+    ) -> Result<Reply, Failure> {
+        let label = || route.node.label.clone();
+        let effect = request.effect_if_unanswered();
+        let reply = match answer {
+            Ok(reply) => reply,
+            Err(Unanswered::Late(answer)) => return Err(Failure::Late(answer)),
+            Err(Unanswered::Timeout) => {
+                return Err(RequestError::Timeout { node: label(), waited: time.started.elapsed(), effect }.into());
+            }
+            Err(Unanswered::Lost(reason)) => {
+                let reason = reason.to_string();
+                return Err(RequestError::ConnectionLost { node: label(), reason, effect }.into());
+            }
+        };
+        if reply.header.epoch > route.epoch {
+            self.hear_of(reply.header.epoch, &route.node);
+        }
+        if reply.header.kind != FrameType::Refusal {
+            return Ok(reply);
+        }
+        Err(Failure::Failed(match Refusal::decode(&reply.body) {
+            Ok(refusal) => {
+                let effect = effect_of_refusal(refusal.code, effect);
+                RequestError::Refused { node: label(), refusal, effect }
+            }
+            Err(error) => route.node.out_of_protocol(error.to_string()),
+        }))
+    }
+}
+
+/// What a request may have changed that was refused with `code`, if it may have changed as much as `unanswered` when nothing is
+/// known of it.
+fn effect_of_refusal(code: ErrorCode, unanswered: Effect) -> Effect {
+    if HALF_DONE.contains(&code) { unanswered } else { Effect::None }
+}
+
+/// The end of a request of which nobody wants to know that it is late, or has been told so.
+fn finish(asked: Result<Reply, Failure>) -> Result<Reply, RequestError> {
+    asked.map_err(|failure| match failure {
+        Failure::Failed(error) => error,
+        // It does not come to this.
+        Failure::Late(_) => RequestError::Closed,
+    })
+}
+
+impl Time {
+    /// Waits until the deadline. If there are `others` to ask, it wants to know when it is time to turn to one.
+    fn patience(self, others: bool) -> Patience {
+        let left = self.deadline.saturating_duration_since(self.started);
+        Patience { deadline: self.deadline, late: others.then(|| self.started + left / LATE_PART) }
+    }
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_write_that_was_refused_half_way_may_have_changed_something() {
+        for code in ErrorCode::ALL {
+            let expected = if HALF_DONE.contains(code) { Effect::Unknown } else { Effect::None };
+            assert_eq!(effect_of_refusal(*code, Effect::Unknown), expected, "{code:?}");
+            assert_eq!(effect_of_refusal(*code, Effect::None), Effect::None, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_alone_is_never_late() {
+        let started = Instant::now();
+        let time = Time { started, deadline: started + Duration::from_secs(1) };
+        assert_eq!(time.patience(true).late, Some(started + Duration::from_millis(250)));
+        assert_eq!(time.patience(false).late, None);
+        let over = Time { started, deadline: started };
+        assert_eq!(over.patience(true).late, Some(started));
+    }
+}

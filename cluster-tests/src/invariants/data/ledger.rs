@@ -1,0 +1,308 @@
+//! Every write that was begun, and what became of the copies of those that were acknowledged.
+//!
+//! **What is promised** (PROTOCOL 9.6). A write that was acknowledged while two nodes held it survives if at most one of them
+//! loses its memory before all owners hold it (A3); one that a single node held, if that one does not (A4). When all owners
+//! in force hold it, the count begins anew. A later entry of the key stands for an earlier one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::AddAssign,
+};
+
+use bytes::Bytes;
+use quoit_core::time::Wall;
+use quoit_proto_types::{Hlc, Stamp, Version, WriteLevel};
+
+use super::{Rank, Side, rank, slot_of};
+use crate::{
+    invariants::{Ledger, Violation},
+    sim::Actor,
+};
+
+/// A touch that found a version stamped it at most so many milliseconds before the version's own moment: what clocks may be
+/// apart, twice.
+const TOUCHED_BEFORE_MS: u64 = 1000;
+
+/// What a write is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A value.
+    Set,
+    /// No value.
+    Delete,
+    /// Another expiry.
+    Touch,
+}
+
+/// A write that was begun.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Names it. It is the value, too.
+    pub token: u64,
+    pub(super) key: Bytes,
+    pub(super) kind: Kind,
+    pub(super) level: WriteLevel,
+    /// That of a touch is known when it is acknowledged.
+    pub(super) version: Option<Version>,
+    pub(super) touched: Hlc,
+    pub(super) expires_at_ms: u64,
+}
+
+impl Written {
+    /// Of a value or of none, as `stamp` says.
+    pub fn set(token: u64, key: &Bytes, level: WriteLevel, stamp: Stamp) -> Self {
+        let kind = match stamp.kind {
+            quoit_proto_types::EntryKind::Value => Kind::Set,
+            quoit_proto_types::EntryKind::Tombstone => Kind::Delete,
+        };
+        let (version, touched) = (Some(stamp.version), stamp.touched);
+        Self { token, key: key.clone(), kind, level, version, touched, expires_at_ms: stamp.expires_at_ms }
+    }
+
+    /// Of another expiry.
+    pub fn touch(token: u64, key: &Bytes, level: WriteLevel, touched: Hlc, expires_at_ms: u64) -> Self {
+        Self { token, key: key.clone(), kind: Kind::Touch, level, version: None, touched, expires_at_ms }
+    }
+
+    /// Its place among the entries of its key, as far as it is known.
+    pub(super) fn rank(&self) -> Option<Rank> {
+        Some((self.version?, self.touched))
+    }
+}
+
+/// What is known of the copies of an acknowledged write.
+#[derive(Clone, Debug)]
+pub(super) struct Promise {
+    pub(super) token: u64,
+    pub(super) rank: Rank,
+    /// How many holders may lose their memory.
+    spare: usize,
+    lost: usize,
+    /// Who kept it as a hint, and how many hints that one had dropped by then.
+    hinted: BTreeMap<u32, u64>,
+    /// Whether at some moment no owner held it: then owners may have collected what is older than a grace (A5).
+    pub(super) orphaned: bool,
+    settled: bool,
+}
+
+/// What the clients of a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Writes that were begun.
+    pub begun: u64,
+    /// Writes that were acknowledged.
+    pub acknowledged: u64,
+    /// Of those, writes of which nothing is promised, as too many copies went.
+    pub excused: u64,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.begun += other.begun;
+        self.acknowledged += other.acknowledged;
+        self.excused += other.excused;
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    /// By token.
+    all: BTreeMap<u64, Written>,
+    by_key: BTreeMap<Bytes, Vec<u64>>,
+    by_version: BTreeMap<Version, u64>,
+    promises: BTreeMap<Bytes, Vec<Promise>>,
+    /// The latest that any wall clock has shown.
+    wall: Wall,
+    /// Processes that have ended.
+    ends: u64,
+    ends_at_begin: BTreeMap<u64, u64>,
+    totals: Totals,
+}
+
+impl Writes {
+    pub(super) fn begins(&mut self, written: Written, by: &Actor) -> Result<(), Violation> {
+        if let Some(version) = written.version {
+            if let Some(other) = self.by_version.insert(version, written.token) {
+                let what = format!("{by} gave {version} to {} and to {other}", written.token);
+                return Err(Violation::new("versions are issued once", what));
+            }
+            let foreign = version.boot != by.boot;
+            if foreign {
+                return Err(Violation::new("versions are issued once", format!("{by} gave out {version}")));
+            }
+        }
+        self.totals.begun += 1;
+        self.ends_at_begin.insert(written.token, self.ends);
+        self.by_key.entry(written.key.clone()).or_default().push(written.token);
+        self.all.insert(written.token, written);
+        Ok(())
+    }
+
+    /// Notes that a write was acknowledged, and returns its place.
+    pub(super) fn acknowledged(&mut self, token: u64, version: Version, sides: &[Side<'_>]) -> Result<Rank, Violation> {
+        let Some(write) = self.all.get_mut(&token) else {
+            return Err(Violation::new("acknowledged is what was written", format!("{token} was never begun")));
+        };
+        if write.version.is_some_and(|known| known != version) {
+            let what = format!("{token} is {:?} and was acknowledged as {version}", write.version);
+            return Err(Violation::new("acknowledged is what was written", what));
+        }
+        write.version = Some(version);
+        let (rank, key) = ((version, write.touched), write.key.clone());
+        let holders: Vec<&Side<'_>> = sides.iter().filter(|side| side.covers(&key, rank)).collect();
+        self.totals.acknowledged += 1;
+        if let Some(spare) = holders.len().min(2).checked_sub(1) {
+            let hinted = holders.iter().filter(|side| holds_hint_only(side, &key, rank));
+            let hinted = hinted.map(|side| (side.actor.serial, side.data.hints.stats().dropped)).collect();
+            let promise = Promise { token, rank, spare, lost: 0, hinted, orphaned: false, settled: false };
+            self.promises.entry(key).or_default().push(promise);
+        } else {
+            self.totals.excused += 1;
+        }
+        Ok(rank)
+    }
+
+    /// Looks at the copies of every write of which something is promised.
+    pub(super) fn look(&mut self, ledger: &Ledger, sides: &[Side<'_>]) {
+        let Some(latest) = ledger.latest() else { return };
+        // Whoever goes by the view knows its rings; without anybody who does nothing is settled.
+        let routing = sides.iter().filter_map(Side::routing).find(|routing| routing.view() == latest);
+        for (key, promises) in &mut self.promises {
+            let owners: Option<Vec<&Side<'_>>> = routing.and_then(|routing| {
+                let ring = &routing.view().fields().ring;
+                let named = |ordinal| ring.iter().find(|owner| owner.ordinal == ordinal).copied();
+                let of = |ordinal| named(ordinal).and_then(|owner| sides.iter().find(|side| side.is(routing, owner)));
+                routing.owners(slot_of(routing, key)).now.iter().map(|ordinal| of(*ordinal)).collect()
+            });
+            for promise in promises.iter_mut() {
+                let is_covered = |side: &&Side<'_>| side.covers(key, promise.rank);
+                if let Some(owners) = owners.as_ref().filter(|owners| !owners.is_empty()) {
+                    let covering = owners.iter().filter(|side| is_covered(side)).count();
+                    promise.orphaned |= covering == 0;
+                    if covering == owners.len() {
+                        (promise.lost, promise.settled) = (0, true);
+                        promise.spare = owners.len().min(2) - 1;
+                        promise.hinted.clear();
+                    }
+                } else {
+                    promise.orphaned |= owners.is_none();
+                }
+                let dropped: Vec<u32> = promise
+                    .hinted
+                    .iter()
+                    .filter(|(serial, dropped)| {
+                        let side = sides.iter().find(|side| side.actor.serial == **serial);
+                        side.is_some_and(|side| {
+                            side.data.hints.stats().dropped > **dropped && !side.covers(key, promise.rank)
+                        })
+                    })
+                    .map(|(serial, _)| *serial)
+                    .collect();
+                for serial in dropped {
+                    promise.hinted.remove(&serial);
+                    promise.lost += 1;
+                }
+            }
+            // A later entry that all owners hold stands for every earlier one.
+            let settled = promises.iter().filter(|promise| promise.settled).map(|promise| promise.rank).max();
+            promises.retain(|promise| settled.is_none_or(|settled| promise.rank >= settled));
+        }
+        self.excuse();
+    }
+
+    /// A process ends, with what it held.
+    pub(super) fn ended(&mut self, serial: u32, sides: &[Side<'_>]) {
+        self.ends += 1;
+        let Some(side) = sides.iter().find(|side| side.actor.serial == serial) else { return };
+        for (key, promises) in &mut self.promises {
+            for promise in promises.iter_mut().filter(|promise| side.covers(key, promise.rank)) {
+                promise.lost += 1;
+                promise.settled = false;
+            }
+        }
+        self.excuse();
+    }
+
+    /// A process lets go of slots that it was fetching, as the change was given up: what it was written is gone.
+    pub(super) fn gave_up(&mut self, side: &Side<'_>, is_given_up: impl Fn(&[u8]) -> bool) {
+        for (key, promises) in self.promises.iter_mut().filter(|(key, _)| is_given_up(key)) {
+            for promise in promises.iter_mut().filter(|promise| side.covers(key, promise.rank)) {
+                promise.lost += 1;
+            }
+        }
+        self.excuse();
+    }
+
+    fn excuse(&mut self) {
+        for promises in self.promises.values_mut() {
+            let before = promises.len();
+            promises.retain(|promise| promise.lost <= promise.spare);
+            self.totals.excused += (before - promises.len()) as u64;
+        }
+    }
+
+    pub(super) fn note_wall(&mut self, wall: Wall) {
+        self.wall = self.wall.max(wall);
+    }
+
+    /// What of each key must be there.
+    pub(super) fn promises(&self) -> impl Iterator<Item = (&Bytes, &Promise)> {
+        self.promises.iter().flat_map(|(key, promises)| promises.iter().map(move |promise| (key, promise)))
+    }
+
+    pub(super) fn keys(&self) -> BTreeSet<&Bytes> {
+        self.by_key.keys().collect()
+    }
+
+    pub(super) fn get(&self, token: u64) -> Option<&Written> {
+        self.all.get(&token)
+    }
+
+    /// The write that gave a value its version.
+    pub(super) fn of_version(&self, version: Version) -> Option<&Written> {
+        self.by_version.get(&version).and_then(|token| self.all.get(token))
+    }
+
+    /// Whether no process has ended since a write was begun.
+    pub(super) fn is_undisturbed(&self, token: u64) -> bool {
+        self.ends_at_begin.get(&token) == Some(&self.ends)
+    }
+
+    /// The latest that any wall clock has shown.
+    pub(super) fn wall(&self) -> Wall {
+        self.wall
+    }
+
+    /// Whether nothing may be found of a key of which there was an entry of this place: something not earlier has been
+    /// deleted, or has expired by some clock.
+    pub(super) fn may_be_absent(&self, key: &Bytes, least: Rank) -> bool {
+        let writes = self.by_key.get(key).into_iter().flatten().filter_map(|token| self.all.get(token));
+        let is_over = |write: &Written| write.expires_at_ms != 0 && write.expires_at_ms <= self.wall.as_millis();
+        writes.into_iter().any(|write| match (write.kind, write.rank()) {
+            (Kind::Delete, Some(rank)) => rank >= least,
+            (Kind::Set, Some(rank)) => rank.0 >= least.0 && is_over(write),
+            (Kind::Touch, Some(rank)) => rank >= least && is_over(write),
+            (Kind::Touch, None) => is_over(write) && write.touched.millis() + TOUCHED_BEFORE_MS >= least.0.hlc.millis(),
+            (Kind::Set | Kind::Delete, None) => false,
+        })
+    }
+
+    /// The latest write of a key that a majority of the owners was said to hold.
+    pub(super) fn quorum_written(&self, key: &Bytes) -> Option<Rank> {
+        let promises = self.promises.get(key)?;
+        let is_quorum = |promise: &&Promise| {
+            let level = self.all.get(&promise.token).map(|write| write.level);
+            matches!(level, Some(WriteLevel::Quorum | WriteLevel::All))
+        };
+        promises.iter().filter(is_quorum).map(|promise| promise.rank).max()
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.totals
+    }
+}
+
+fn holds_hint_only(side: &Side<'_>, key: &[u8], least: Rank) -> bool {
+    side.entry(key).is_none_or(|stamp| rank(&stamp) < least)
+        && side.hint(key).is_some_and(|stamp| rank(&stamp) >= least)
+}

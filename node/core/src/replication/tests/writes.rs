@@ -1,0 +1,264 @@
+//! Writes while the ring stands still.
+
+use quoit_proto_types::{
+    ErrorCode::{ClockSkew, NodeBehind, NotReady, TooOld},
+    Hlc, Stamp,
+    WriteLevel::{All, Any, One, Quorum, Two},
+};
+
+use super::stage::{Layout, Stage, expiring, refused, stored, tombstone, value, version};
+use crate::{
+    planted::data::{DataBug, DataPlanted},
+    replication::ReplicaReply::{Absent, Entry, Stored, Unreachable},
+};
+
+fn three() -> Stage {
+    Stage::new(&Layout::of(&[1, 2, 3]))
+}
+
+#[test]
+fn a_write_goes_to_all_owners_at_once_and_is_answered_at_its_level() {
+    for (level, answered_by) in [(Any, 1), (One, 1), (Two, 2), (Quorum, 2), (All, 3)] {
+        let mut stage = three();
+        assert_eq!(stage.set(level), "put 1 7=7, put 2 7=7, put 3 7=7");
+        for node in 1..=3 {
+            let said = stage.reply(node, stored());
+            assert_eq!(said, if node == answered_by { "=> done 7" } else { "" }, "{level}, {node}");
+        }
+        assert!(stage.coordinator.is_empty());
+    }
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_held() {
+    assert!(!three().set(Any).contains("done"));
+    let mut hasty = Stage::planted(&Layout::of(&[1, 2, 3]), DataPlanted::some(DataBug::AckBeforeStored));
+    assert!(hasty.set(All).contains("done"));
+}
+
+#[test]
+fn a_key_existed_if_any_owner_says_so() {
+    let mut stage = three();
+    assert_eq!(stage.delete(Two), "put 1 7=, put 2 7=, put 3 7=");
+    assert_eq!(stage.reply(2, Stored { was_live: true }), "");
+    assert_eq!(stage.reply(1, stored()), "=> done 7 again");
+    let mut stage = Stage::new(&Layout::of(&[1, 2, 3]).down(&[3]));
+    assert_eq!(stage.delete(Two), "put 1 7=, put 2 7=, put 4 for 3 7=");
+    assert_eq!(stage.reply(4, Stored { was_live: true }), "", "a substitute does not know");
+    assert_eq!(stage.reply(1, stored()), "=> done 7");
+}
+
+#[test]
+fn an_owner_that_is_down_gets_a_hint_at_once() {
+    let mut stage = Stage::new(&Layout::of(&[1, 2, 3]).down(&[2]));
+    assert_eq!(stage.set(One), "put 1 7=7, put 3 7=7, put 4 for 2 7=7");
+    assert_eq!(stage.reply(4, stored()), "", "a substitute is no owner");
+    assert_eq!(stage.reply(1, stored()), "=> done 7");
+}
+
+#[test]
+fn substitutes_count_for_two_and_not_for_quorum() {
+    let layout = Layout::of(&[1, 2, 3]);
+    for (level, planted, said) in [
+        (Two, DataPlanted::NOTHING, "=> done 7"),
+        (Quorum, DataPlanted::NOTHING, "=> Unavailable 2"),
+        (Quorum, DataPlanted::some(DataBug::SubstituteCountsForQuorum), "=> done 7"),
+    ] {
+        let mut stage = Stage::planted(&layout, planted);
+        stage.set(level);
+        assert_eq!(stage.reply(3, Unreachable), "put 4 for 3 7=7");
+        assert_eq!(stage.reply(1, stored()), "");
+        let mut last = stage.reply(4, stored());
+        if level == Quorum && last.is_empty() {
+            last = stage.reply(2, Unreachable);
+        }
+        assert_eq!(last, said, "{level}");
+    }
+}
+
+#[test]
+fn a_failed_owner_gets_a_hint_after_the_answer_too() {
+    let mut stage = three();
+    stage.set(One);
+    assert_eq!(stage.reply(1, stored()), "=> done 7");
+    assert_eq!(stage.reply(2, stored()), "");
+    assert_eq!(stage.reply(3, refused(NotReady)), "put 4 for 3 7=7");
+    assert_eq!(stage.reply(4, Unreachable), "put 5 for 3 7=7");
+    assert_eq!(stage.reply(5, stored()), "");
+    assert!(stage.coordinator.is_empty());
+}
+
+#[test]
+fn a_silent_owner_gets_a_substitute_only_while_the_level_is_not_reached() {
+    let mut stage = three();
+    stage.set(Two);
+    assert_eq!(stage.reply(1, stored()), "");
+    assert_eq!(stage.at(49), "");
+    assert_eq!(stage.at(50), "put 4 for 2 7=7, put 5 for 3 7=7");
+    assert_eq!(stage.reply(4, stored()), "=> done 7");
+    assert_eq!(stage.at(999), "");
+
+    let mut stage = three();
+    stage.set(One);
+    assert_eq!(stage.reply(1, stored()), "=> done 7");
+    assert_eq!(stage.at(999), "");
+    assert_eq!(stage.at(1000), "tell put 4 for 2 7=7, tell put 5 for 3 7=7", "nobody knows whether they have it");
+    assert!(stage.coordinator.is_empty());
+}
+
+#[test]
+fn an_owner_that_was_slow_counts_when_it_answers() {
+    let mut stage = three();
+    stage.set(All);
+    stage.at(50);
+    assert_eq!(stage.reply(1, stored()) + &stage.reply(2, stored()), "");
+    assert_eq!(stage.reply(3, stored()), "=> done 7");
+}
+
+#[test]
+fn a_substitute_is_used_once_and_the_next_one_takes_its_place() {
+    let mut stage = Stage::new(&Layout::of(&[1, 2, 3]).down(&[3]));
+    assert_eq!(stage.set(Two), "put 1 7=7, put 2 7=7, put 4 for 3 7=7");
+    assert_eq!(stage.reply(4, Unreachable), "put 5 for 3 7=7");
+    assert_eq!(stage.reply(2, Unreachable), "", "there is nobody left");
+    assert_eq!(stage.reply(5, stored()), "");
+    assert_eq!(stage.reply(1, stored()), "=> done 7");
+}
+
+#[test]
+fn a_node_that_goes_down_is_not_waited_for() {
+    let mut stage = three();
+    stage.set(Two);
+    stage.reply(1, stored());
+    assert_eq!(stage.install(&Layout::of(&[1, 2, 3]).down(&[2])), "put 4 for 2 7=7");
+    assert_eq!(stage.reply(4, stored()), "=> done 7");
+}
+
+#[test]
+fn what_cannot_be_reached_is_refused_before_anybody_is_asked() {
+    let mut stage = Stage::new(&Layout::of(&[1, 2, 3]).down(&[2, 3]));
+    assert_eq!(stage.set(Quorum), "=> Unavailable 0");
+    assert!(stage.coordinator.is_empty());
+    let mut alone = Stage::new(&Layout::of(&[1, 2]).members(2).down(&[2]));
+    assert_eq!(alone.set(Two), "=> Unavailable 0");
+    assert_eq!(alone.set(One), "put 1 7=7");
+}
+
+#[test]
+fn what_cannot_be_reached_any_more_is_refused_at_once() {
+    let mut stage = three();
+    stage.set(All);
+    assert_eq!(stage.reply(1, stored()), "");
+    assert_eq!(stage.reply(2, Unreachable), "=> Unavailable 1");
+    assert!(stage.coordinator.is_empty());
+}
+
+#[test]
+fn what_is_not_reached_by_the_deadline_is_refused() {
+    let mut stage = three();
+    stage.set(Quorum);
+    stage.reply(2, stored());
+    assert_eq!(stage.at(999), "put 4 for 1 7=7, put 5 for 3 7=7");
+    assert_eq!(stage.at(1000), "=> Unavailable 1");
+    assert!(stage.coordinator.is_empty());
+}
+
+#[test]
+fn two_copies_of_one_are_one() {
+    let mut stage = Stage::new(&Layout::of(&[1]));
+    assert_eq!(stage.set(Two), "put 1 7=7");
+    assert_eq!(stage.reply(1, stored()), "=> done 7");
+}
+
+#[test]
+fn any_node_will_do_for_any() {
+    let mut stage = Stage::new(&Layout::of(&[1, 2]).down(&[1, 2]).me(3));
+    assert_eq!(stage.set(Any), "put 3 for 1 7=7, put 4 for 2 7=7");
+    assert_eq!(stage.reply(4, stored()), "=> done 7");
+}
+
+#[test]
+fn what_a_clock_or_a_floor_forbids_is_told_and_nobody_stands_in() {
+    for (code, said) in [(ClockSkew, "=> ClockSkew 0"), (TooOld, "=> TooOld 0")] {
+        let mut stage = three();
+        stage.set(Quorum);
+        assert_eq!(stage.reply(2, refused(code)), "");
+        assert_eq!(stage.reply(1, stored()), "");
+        assert_eq!(stage.reply(3, refused(code)), said);
+    }
+    let mut stage = three();
+    stage.set(Quorum);
+    stage.reply(2, refused(ClockSkew));
+    stage.reply(1, stored());
+    assert_eq!(stage.reply(3, stored()), "=> done 7", "one clock does not matter while there are enough");
+}
+
+#[test]
+fn a_node_that_is_behind_is_asked_again_after_a_pause() {
+    let mut stage = three();
+    stage.set(Quorum);
+    stage.reply(1, stored());
+    assert_eq!(stage.reply(2, refused(NodeBehind)), "");
+    assert_eq!(stage.at(9), "");
+    assert_eq!(stage.at(10), "put 2 7=7");
+    assert_eq!(stage.reply(2, refused(NodeBehind)), "");
+    assert_eq!(stage.at(20), "put 2 7=7");
+    assert_eq!(stage.reply(2, stored()), "=> done 7");
+}
+
+#[test]
+fn a_node_that_stays_behind_is_replaced_like_a_silent_one() {
+    let mut stage = Stage::new(&Layout::of(&[1, 2]));
+    stage.set(Two);
+    stage.reply(1, stored());
+    for pause in 1..5 {
+        stage.reply(2, refused(NodeBehind));
+        assert_eq!(stage.at(pause * 10), "put 2 7=7");
+    }
+    stage.reply(2, refused(NodeBehind));
+    assert_eq!(stage.at(50), "put 2 7=7, put 3 for 2 7=7");
+    assert_eq!(stage.reply(3, stored()), "=> done 7");
+}
+
+#[test]
+fn a_touch_keeps_version_and_value() {
+    let mut stage = three();
+    assert_eq!(stage.touch(Two, 9, 2_000_000), "get 1");
+    let put = "4+9=4 until 2000000";
+    assert_eq!(stage.reply(1, value(4)), format!("put 1 {put}, put 2 {put}, put 3 {put}"));
+    assert_eq!(stage.reply(3, stored()), "");
+    assert_eq!(stage.reply(1, stored()), "=> done 4 again");
+}
+
+#[test]
+fn a_touch_is_later_than_the_one_before_whatever_the_clocks_say() {
+    let mut stage = three();
+    stage.touch(Two, 9, 0);
+    let before = Stamp { touched: Hlc::new(20), ..Stamp::value(version(4), 0) };
+    let said = stage.reply(1, Entry { stamp: before, value: "4".into() });
+    assert_eq!(said, "put 1 4+21=4, put 2 4+21=4, put 3 4+21=4");
+}
+
+#[test]
+fn a_touch_misses_what_is_not_there() {
+    for (first, then) in [(tombstone(4), None), (expiring(4, 1_000_000), None), (Absent, Some(Absent))] {
+        let mut stage = three();
+        stage.touch(One, 9, 0);
+        let mut said = stage.reply(1, first);
+        if let Some(second) = then {
+            assert_eq!(said, "get 2");
+            said = stage.reply(2, second);
+        }
+        assert_eq!(said, "=> miss");
+    }
+}
+
+#[test]
+fn an_answer_to_something_else_is_a_failure() {
+    let mut stage = three();
+    stage.set(All);
+    assert_eq!(stage.reply(1, Absent), "=> Unavailable 0");
+    stage.get(quoit_proto_types::ReadLevel::One);
+    assert_eq!(stage.asked(1).len(), 1);
+    assert_eq!(stage.reply(1, stored()), "get 2");
+}

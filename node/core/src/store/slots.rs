@@ -1,0 +1,192 @@
+//! What is known of each slot without looking at its entries: kept up to date with every change of every shard, read
+//! without a lock.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use quoit_proto_types::message::transfer::{Digest, SlotSummary};
+use quoit_proto_types::version::{EntryKind, Hlc};
+use quoit_proto_types::{HashPoint, KeyspaceId, SlotCount, SlotIndex};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use super::entry::Entry;
+
+/// Seed of [`key_hash`], fixed for ever: ASCII `quoitkno`.
+const KEY_SEED: u64 = u64::from_be_bytes(*b"quoitkno");
+/// Seed of the digests, fixed for ever: ASCII `quoitdig`.
+const DIGEST_SEED: u64 = u64::from_be_bytes(*b"quoitdig");
+
+/// The hash by which nodes tell each other's keys apart: xxh3-128 under a public seed, the same everywhere.
+pub fn key_hash(key: &[u8]) -> u128 {
+    xxh3_128_with_seed(key, KEY_SEED)
+}
+
+/// An entry's share of its slot's digest: xxh3-128 over key hash ‖ hlc ‖ ordinal ‖ boot ‖ touched ‖ kind, little-endian.
+pub(super) fn digest_of(entry: &Entry) -> u128 {
+    let stamp = entry.stamp();
+    let mut input = [0; 41];
+    input[..16].copy_from_slice(&key_hash(entry.key()).to_le_bytes());
+    input[16..24].copy_from_slice(&stamp.version.hlc.value().to_le_bytes());
+    input[24..28].copy_from_slice(&stamp.version.ordinal.value().to_le_bytes());
+    input[28..32].copy_from_slice(&stamp.version.boot.value().to_le_bytes());
+    input[32..40].copy_from_slice(&stamp.touched.value().to_le_bytes());
+    input[40] = match stamp.kind {
+        EntryKind::Value => 0,
+        EntryKind::Tombstone => 1,
+    };
+    xxh3_128_with_seed(&input, DIGEST_SEED)
+}
+
+/// The slots of a store.
+///
+/// The entries of one slot are spread over all shards, so every number is an atomic of its own. Whoever reads while entries
+/// change may see some numbers before a change and others after it, even the halves of one digest: a comparison that fails
+/// for that is repeated like any other that fails.
+#[derive(Debug)]
+pub(super) struct SlotTable {
+    slots: SlotCount,
+    cells: Box<[Cell]>,
+}
+
+#[derive(Debug, Default)]
+struct Cell {
+    digest: [AtomicU64; 2],
+    bytes: AtomicU64,
+    floor: AtomicU64,
+    seal: AtomicU64,
+    entries: AtomicU32,
+}
+
+impl SlotTable {
+    pub(super) fn new(slots: SlotCount) -> Self {
+        Self { slots, cells: slots.slots().map(|_| Cell::default()).collect() }
+    }
+
+    pub(super) fn slots(&self) -> SlotCount {
+        self.slots
+    }
+
+    /// The slot of a key.
+    pub(super) fn slot_of(&self, key: &[u8]) -> SlotIndex {
+        self.slots.slot_of(HashPoint::of_key(KeyspaceId::DEFAULT, key))
+    }
+
+    /// Counts an entry in.
+    pub(super) fn add(&self, entry: &Entry) {
+        let cell = self.toggle(entry);
+        cell.entries.fetch_add(1, Ordering::Relaxed);
+        cell.bytes.fetch_add(entry.record_bytes() as u64, Ordering::Relaxed);
+    }
+
+    /// Counts an entry out.
+    pub(super) fn subtract(&self, entry: &Entry) {
+        let cell = self.toggle(entry);
+        cell.entries.fetch_sub(1, Ordering::Relaxed);
+        cell.bytes.fetch_sub(entry.record_bytes() as u64, Ordering::Relaxed);
+    }
+
+    /// Adds an entry to its slot's digest, or takes it out: that is the same.
+    pub(super) fn toggle_digest(&self, entry: &Entry) {
+        self.toggle(entry);
+    }
+
+    fn toggle(&self, entry: &Entry) -> &Cell {
+        let cell = self.cell(self.slot_of(entry.key()));
+        let [low, high] = halves(digest_of(entry));
+        cell.digest[0].fetch_xor(low, Ordering::Relaxed);
+        cell.digest[1].fetch_xor(high, Ordering::Relaxed);
+        cell
+    }
+
+    /// What is held of `slot`.
+    pub(super) fn summary(&self, slot: SlotIndex) -> SlotSummary {
+        let cell = self.cell(slot);
+        let [low, high] = [0, 1].map(|half| u128::from(cell.digest[half].load(Ordering::Relaxed)));
+        SlotSummary {
+            digest: Digest(high << 64 | low),
+            entries: cell.entries.load(Ordering::Relaxed),
+            bytes: cell.bytes.load(Ordering::Relaxed),
+            floor: self.floor(slot),
+        }
+    }
+
+    /// What is absent from `slot` and not later than this was deleted.
+    pub(super) fn floor(&self, slot: SlotIndex) -> Hlc {
+        Hlc::new(self.cell(slot).floor.load(Ordering::Relaxed))
+    }
+
+    /// Raises the floor to `until`, if it is lower.
+    pub(super) fn raise_floor(&self, slot: SlotIndex, until: Hlc) {
+        self.cell(slot).floor.fetch_max(until.value(), Ordering::Relaxed);
+    }
+
+    /// Up to when `slot` takes no writes.
+    pub(super) fn seal(&self, slot: SlotIndex) -> Hlc {
+        Hlc::new(self.cell(slot).seal.load(Ordering::Relaxed))
+    }
+
+    /// Raises the seal to `until`, if it is lower.
+    pub(super) fn raise_seal(&self, slot: SlotIndex, until: Hlc) {
+        self.cell(slot).seal.fetch_max(until.value(), Ordering::Relaxed);
+    }
+
+    /// Takes the seal off.
+    pub(super) fn lift_seal(&self, slot: SlotIndex) {
+        self.cell(slot).seal.store(Hlc::MIN.value(), Ordering::Relaxed);
+    }
+
+    /// Forgets floor and seal.
+    pub(super) fn reset(&self, slot: SlotIndex) {
+        self.cell(slot).floor.store(Hlc::MIN.value(), Ordering::Relaxed);
+        self.lift_seal(slot);
+    }
+
+    fn cell(&self, slot: SlotIndex) -> &Cell {
+        // Slots of another cluster's count do not reach this far: sets are checked, keys are hashed here.
+        &self.cells[slot.index()]
+    }
+}
+
+fn halves(bits: u128) -> [u64; 2] {
+    let bytes = bits.to_le_bytes();
+    let half = |from: usize| {
+        let mut half = [0; 8];
+        half.copy_from_slice(&bytes[from..from + 8]);
+        u64::from_le_bytes(half)
+    };
+    [half(0), half(8)]
+}
+
+#[cfg(test)]
+mod tests {
+    use quoit_proto_types::version::{Stamp, Version};
+    use quoit_proto_types::{Boot, Ordinal};
+
+    use super::super::entry::Record;
+    use super::*;
+
+    /// Nodes of all versions must agree on these: changing one is a protocol decision.
+    #[test]
+    fn hashes_that_nodes_compare_never_change() {
+        let version = Version { hlc: Hlc::new(0x0102_0304), ordinal: Ordinal::new(5), boot: Boot::new(6) };
+        let value =
+            Entry::new(Record::new(b"key", b"value"), Stamp { touched: Hlc::new(7), ..Stamp::value(version, 8) });
+        let tombstone = Entry::new(Record::new(b"key", b""), Stamp::tombstone(version));
+        let hashes = [key_hash(b"key"), digest_of(&value), digest_of(&tombstone)];
+        assert_eq!(hashes.map(|hash| format!("{hash:032x}")), GOLDEN);
+    }
+
+    const GOLDEN: [&str; 3] =
+        ["1b7119395784269912e4f47edce9e562", "38a855fd881ca970b3ff8cb949510d1b", "a67135210fc1d8338f169c3d5cf5cd98"];
+
+    #[test]
+    fn what_is_added_and_subtracted_leaves_nothing() {
+        let table = SlotTable::new(SlotCount::DEFAULT);
+        let entry = Entry::new(Record::new(b"key", b"value"), Stamp::value(Version::default(), 0));
+        let slot = table.slot_of(b"key");
+        table.add(&entry);
+        let summary = table.summary(slot);
+        assert_eq!((summary.digest, summary.entries, summary.bytes), (Digest(digest_of(&entry)), 1, 8));
+        table.subtract(&entry);
+        assert_eq!(table.summary(slot), SlotSummary::default());
+    }
+}

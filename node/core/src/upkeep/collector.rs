@@ -1,0 +1,229 @@
+//! Collects tombstones: drives the rounds of the slots that this process is the first owner of.
+//!
+//! ```text
+//!  Idle ──(all owners live, no ring change)──► Sealing ──(every owner's digest is the same)──► Purging ──► next slots
+//!                                                │ (a digest differs, or is missing)                         │
+//!                                                └──► repair, next time                                      └──► Idle
+//! ```
+//!
+//! The protocol has a step between the two, in which the driver spreads the union of all that the owners hold. Here a slot
+//! whose owners differ is left to repair, and collected in a later round; so there is nothing left to spread when the digests
+//! are equal, and the union is what everybody has. The digests are of *all* entries up to the moment that is named, values
+//! too, and each owner stands by its own until the purge: no write, repair or offer up to that moment gets in between. So at
+//! the purge every owner holds, of every key, the same entry up to then, or a later one; to forget the tombstones among them
+//! changes nothing that can be seen, and the floor keeps everything older out (PROTOCOL, theorem 4).
+//!
+//! An owner that misses the purge keeps its tombstones, and takes over the floor when it compares with the others.
+//!
+//! **Known limit.** Owners that evict different values differ up to the moment that is named, and their tombstones are not
+//! collected: they leave for lack of room then, and raise the floor.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use quoit_proto_types::{
+    Ordinal, SlotIndex, SlotSet, limits,
+    message::transfer::{Digest, TransferReply, TransferRequest},
+    version::Hlc,
+};
+use rand::{RngExt, rngs::StdRng};
+
+use super::{
+    config::ROUND_TIMEOUT,
+    exchange::{Answer, Ask, Job},
+    scene::Scene,
+};
+use crate::{planted::data::DataBug, time::Timestamp};
+
+#[derive(Debug)]
+pub(super) struct Collector {
+    interval: Duration,
+    grace: Duration,
+    next_at: Timestamp,
+    /// Slots that are to be collected, and up to when.
+    sweep: Option<(SlotSet, Hlc)>,
+    round: Option<Round>,
+    /// Names the attempts, in the whole life of the process.
+    rounds_begun: Job,
+    completed: u64,
+    collected_until: Hlc,
+}
+
+#[derive(Debug)]
+struct Round {
+    number: Job,
+    until: Hlc,
+    slots: SlotSet,
+    /// The slots of each owner.
+    owners: BTreeMap<Ordinal, SlotSet>,
+    /// Those who are to be asked.
+    unasked: Vec<Ordinal>,
+    stage: Stage,
+    deadline: Timestamp,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// What the owners said so far; nothing for one that said no.
+    Sealing(BTreeMap<Ordinal, Option<Vec<Digest>>>),
+    /// How many have still to answer.
+    Purging(usize),
+}
+
+impl Collector {
+    pub(super) fn new(interval: Duration, grace: Duration) -> Self {
+        Self {
+            interval,
+            grace,
+            next_at: Timestamp::default(),
+            sweep: None,
+            round: None,
+            rounds_begun: 0,
+            completed: 0,
+            collected_until: Hlc::MIN,
+        }
+    }
+
+    /// Another view: the round ends.
+    pub(super) fn install(&mut self, scene: &Scene<'_>, rng: &mut StdRng, moved: bool) {
+        if moved {
+            (self.sweep, self.round) = (None, None);
+            self.next_at = scene.now.saturating_add(self.interval.mul_f64(rng.random_range(0.5..1.0)));
+        }
+    }
+
+    /// Begins when it is time, and gives up what takes too long. Returns slots whose owners differ.
+    pub(super) fn handle_timeout(&mut self, scene: &Scene<'_>) -> Option<SlotSet> {
+        let late = self.round.as_ref().is_some_and(|round| round.deadline <= scene.now);
+        let differing = if late { self.close(scene) } else { None };
+        if self.next_at <= scene.now && self.sweep.is_none() && self.round.is_none() {
+            self.next_at = scene.now.saturating_add(self.interval);
+            let grace = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
+            let until = Hlc::from_millis(scene.wall.as_millis().saturating_sub(grace));
+            if scene.routing.target().is_none() && until > self.collected_until {
+                self.sweep = Some((SlotSet::of(scene.routing.slots(), |slot| drives(scene, slot)), until));
+            }
+        }
+        self.begin(scene);
+        differing
+    }
+
+    fn begin(&mut self, scene: &Scene<'_>) {
+        if self.round.is_some() {
+            return;
+        }
+        let Some((sweep, until)) = &mut self.sweep else { return };
+        let slots = sweep.take(limits::TRANSFER_SLOTS_MAX);
+        if slots.is_empty() {
+            self.collected_until = *until;
+            self.sweep = None;
+            return;
+        }
+        let mut owners: BTreeMap<Ordinal, SlotSet> = BTreeMap::new();
+        for slot in slots.iter() {
+            for owner in scene.routing.owners(slot).now {
+                owners.entry(*owner).or_insert_with(|| SlotSet::none(slots.slots())).insert(slot);
+            }
+        }
+        self.rounds_begun += 1;
+        self.round = Some(Round {
+            number: self.rounds_begun,
+            until: *until,
+            slots,
+            unasked: owners.keys().copied().collect(),
+            owners,
+            stage: Stage::Sealing(BTreeMap::new()),
+            deadline: scene.now.saturating_add(ROUND_TIMEOUT),
+        });
+    }
+
+    /// The next question, if there is one at this moment. It may go to this process itself.
+    pub(super) fn next_ask(&mut self) -> Option<(Job, Ask)> {
+        let round = self.round.as_mut()?;
+        let to = round.unasked.pop()?;
+        let slots = round.owners.get(&to)?.clone();
+        let (until, number) = (round.until, round.number);
+        let request = match round.stage {
+            Stage::Sealing(_) => TransferRequest::Seal { slots, until, round: number },
+            Stage::Purging(_) => TransferRequest::Purge { slots, until, round: number },
+        };
+        Some((number, Ask::new(to, request)))
+    }
+
+    /// Takes an answer of `owner`, or the news that there is none. Returns slots whose owners differ.
+    pub(super) fn take(&mut self, scene: &Scene<'_>, number: Job, owner: Ordinal, answer: Answer) -> Option<SlotSet> {
+        let round = self.round.as_mut().filter(|round| round.number == number)?;
+        let is_over = match &mut round.stage {
+            Stage::Sealing(said) => {
+                let digests = match answer {
+                    Some((TransferReply::Sealed(digests), _)) => Some(digests),
+                    Some(_) | None => None,
+                };
+                said.insert(owner, digests);
+                said.len() == round.owners.len()
+            }
+            Stage::Purging(waiting) => {
+                *waiting -= 1;
+                *waiting == 0
+            }
+        };
+        let differing = if is_over { self.close(scene) } else { None };
+        self.begin(scene);
+        differing
+    }
+
+    /// Ends the stage of the round. Returns slots whose owners differ.
+    fn close(&mut self, scene: &Scene<'_>) -> Option<SlotSet> {
+        let mut round = self.round.take()?;
+        let Stage::Sealing(said) = &round.stage else {
+            self.completed += 1;
+            return None;
+        };
+        let mut views: BTreeMap<SlotIndex, Vec<Digest>> = BTreeMap::new();
+        for (owner, digests) in said {
+            let Some(slots) = round.owners.get(owner) else { continue };
+            let Some(digests) = digests.as_ref().filter(|digests| digests.len() == slots.len()) else { continue };
+            slots.iter().zip(digests).for_each(|(slot, digest)| views.entry(slot).or_default().push(*digest));
+        }
+        let settled = SlotSet::of(round.slots.slots(), |slot| {
+            let said = views.get(&slot).map_or(&[][..], Vec::as_slice);
+            round.slots.contains(slot) && is_settled(scene, scene.routing.owners(slot).now.len(), said)
+        });
+        let differs = |slot| views.get(&slot).is_some_and(|said| said.iter().any(|digest| *digest != said[0]));
+        let differing = SlotSet::of(round.slots.slots(), differs);
+        for slots in round.owners.values_mut() {
+            *slots = super::scene::both(slots, &settled);
+        }
+        // Whoever took part hears of the end, also if nothing of its is settled, and is free for the next round.
+        round.unasked = round.owners.keys().copied().collect();
+        round.stage = Stage::Purging(round.owners.len());
+        round.deadline = scene.now.saturating_add(ROUND_TIMEOUT);
+        self.round = Some(round);
+        (!differing.is_empty()).then_some(differing)
+    }
+
+    /// When there is something to do, if not at this moment.
+    pub(super) fn wake(&self) -> Option<Timestamp> {
+        match &self.round {
+            Some(round) if round.unasked.is_empty() => Some(round.deadline),
+            Some(_) => Some(Timestamp::default()),
+            None => Some(self.next_at),
+        }
+    }
+
+    /// How many rounds were completed, and up to when the last sweep went.
+    pub(super) fn totals(&self) -> (u64, Hlc) {
+        (self.completed, self.collected_until)
+    }
+}
+
+/// Whether this process drives the rounds of `slot` at this moment: it is the first owner, and all of them live.
+fn drives(scene: &Scene<'_>, slot: SlotIndex) -> bool {
+    let owners = scene.routing.owners(slot).now;
+    owners.first().copied() == scene.routing.me() && owners.iter().all(|owner| scene.routing.lives(*owner))
+}
+
+/// Whether the `owners` of a slot hold the same, by what those `said` who were asked.
+fn is_settled(scene: &Scene<'_>, owners: usize, said: &[Digest]) -> bool {
+    let enough = if scene.planted.is(DataBug::PurgeOnMajority) { owners / 2 + 1 } else { owners };
+    said.first().is_some_and(|first| said.iter().filter(|digest| *digest == first).count() >= enough)
+}

@@ -1,0 +1,327 @@
+//! Entries that are kept for owners out of reach, and their way to them.
+//!
+//! [`Hints`] is what the serving side of a node writes to and reads from; the replay is a part of [`Upkeep`](super::Upkeep).
+//! A hint goes to its owner when that one lives again in the view, as an ordinary write, and is forgotten when it is
+//! confirmed. If its owner has lost the slot meanwhile, it goes to a present one.
+//!
+//! **What is dropped.** Room and age are bounded. What is dropped leaves a mark for its owner and slot. The marks move no
+//! data: the node that dropped the bytes has nothing to give, and the owner needs no word from it, as it compares all its
+//! slots with the other owners when it comes up, and once in each repair period in any case. They tell an operator what may
+//! be missing until then, and are taken away one repair period after the owner lives.
+//!
+//! The bound on the age is what lets tombstones be collected at all: it is well below the grace that they have, so no hint
+//! arrives after the tombstone of its key has gone (PROTOCOL 18.13).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use quoit_proto_types::{Ordinal, SlotIndex, Stamp};
+
+use super::{
+    config::{HINTS_IN_FLIGHT, UpkeepConfig},
+    exchange::ExchangeId,
+    scene::{Scene, rank},
+};
+use crate::{
+    planted::data::DataBug,
+    store::{Origin, Record},
+    time::Timestamp,
+};
+
+/// The hints of a process: a handle that is cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Hints {
+    config: UpkeepConfig,
+    shared: Arc<Mutex<Shelf>>,
+}
+
+/// What became of an entry that was to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is kept, or a later one of its key is.
+    Kept,
+    /// There is no room.
+    Full,
+}
+
+/// What is kept, and what could not be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HintStats {
+    /// Entries kept.
+    pub entries: usize,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// Entries that were not kept, or not for long enough.
+    pub dropped: u64,
+    /// Entries that an owner has confirmed.
+    pub delivered: u64,
+    /// Slots of owners of which entries were dropped.
+    pub dirty_slots: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    targets: BTreeMap<Ordinal, Target>,
+    next: u64,
+    bytes: u64,
+    dropped: u64,
+    delivered: u64,
+}
+
+#[derive(Debug, Default)]
+struct Target {
+    hints: BTreeMap<Bytes, Hint>,
+    /// The keys, in the order in which they came.
+    order: BTreeMap<u64, Bytes>,
+    /// Those that wait to be confirmed.
+    in_flight: BTreeSet<u64>,
+    bytes: u64,
+    dirty: BTreeSet<SlotIndex>,
+}
+
+#[derive(Debug)]
+struct Hint {
+    number: u64,
+    slot: SlotIndex,
+    stamp: Stamp,
+    record: Record,
+    at: Timestamp,
+}
+
+/// What a hint takes besides its key, twice, and its value: two nodes of ordered maps.
+const HINT_BYTES: u64 = 256;
+
+impl Hint {
+    fn bytes(&self) -> u64 {
+        let record = self.record.key().len() * 2 + self.record.value().len();
+        HINT_BYTES + u64::try_from(record).unwrap_or(u64::MAX)
+    }
+}
+
+impl Hints {
+    /// Keeps nothing yet.
+    pub(super) fn new(config: UpkeepConfig) -> Self {
+        Self { config, shared: Arc::default() }
+    }
+
+    /// Keeps an entry of `slot` for `target`, which owns it and is out of reach.
+    pub fn keep(&self, now: Timestamp, target: Ordinal, slot: SlotIndex, stamp: Stamp, record: Record) -> Kept {
+        let mut shelf = self.lock();
+        let Shelf { targets, next, bytes, dropped, .. } = &mut *shelf;
+        let kept = targets.entry(target).or_default();
+        let key = Bytes::copy_from_slice(record.key());
+        if kept.hints.get(&key).is_some_and(|known| rank(&known.stamp) >= rank(&stamp)) {
+            return Kept::Kept;
+        }
+        let hint = Hint { number: *next, slot, stamp, record, at: now };
+        let freed = kept.hints.get(&key).map_or(0, Hint::bytes);
+        let fits = |used: u64, limit: u64| (used - freed).saturating_add(hint.bytes()) <= limit;
+        if !fits(kept.bytes, self.config.hint_target_bytes) || !fits(*bytes, self.config.hint_bytes) {
+            kept.dirty.insert(slot);
+            *dropped += 1;
+            return Kept::Full;
+        }
+        *next += 1;
+        *bytes -= kept.remove(&key);
+        *bytes += hint.bytes();
+        kept.bytes += hint.bytes();
+        kept.order.insert(hint.number, key.clone());
+        kept.hints.insert(key, hint);
+        Kept::Kept
+    }
+
+    /// The latest entry of `key` that is kept for anybody.
+    pub fn find(&self, key: &[u8]) -> Option<(Stamp, Record)> {
+        let shelf = self.lock();
+        let found = shelf.targets.values().filter_map(|target| target.hints.get(key));
+        let latest = found.max_by_key(|hint| rank(&hint.stamp))?;
+        Some((latest.stamp, latest.record.clone()))
+    }
+
+    /// What is kept, and what could not be.
+    pub fn stats(&self) -> HintStats {
+        let shelf = self.lock();
+        HintStats {
+            entries: shelf.targets.values().map(|target| target.hints.len()).sum(),
+            bytes: shelf.bytes,
+            dropped: shelf.dropped,
+            delivered: shelf.delivered,
+            dirty_slots: shelf.targets.values().map(|target| target.dirty.len()).sum(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Target {
+    /// Takes a hint out, and returns how many bytes that frees.
+    fn remove(&mut self, key: &[u8]) -> u64 {
+        let Some(hint) = self.hints.remove(key) else { return 0 };
+        self.order.remove(&hint.number);
+        self.in_flight.remove(&hint.number);
+        self.bytes -= hint.bytes();
+        hint.bytes()
+    }
+}
+
+impl Shelf {
+    fn remove(&mut self, target: Ordinal, number: u64) -> bool {
+        let Some(kept) = self.targets.get_mut(&target) else { return false };
+        let Some(key) = kept.order.get(&number).cloned() else { return false };
+        self.bytes -= kept.remove(&key);
+        true
+    }
+
+    fn expire(&mut self, before: Timestamp) {
+        for kept in self.targets.values_mut() {
+            while let Some(key) = kept.order.first_key_value().map(|(_, key)| key.clone()) {
+                let Some(slot) = kept.hints.get(&key).filter(|hint| hint.at < before).map(|hint| hint.slot) else {
+                    break;
+                };
+                self.bytes -= kept.remove(&key);
+                kept.dirty.insert(slot);
+                self.dropped += 1;
+            }
+        }
+        self.targets.retain(|_, kept| !kept.hints.is_empty() || !kept.dirty.is_empty());
+    }
+}
+
+/// An entry on its way to an owner.
+#[derive(Debug)]
+pub(super) struct Put {
+    pub(super) to: Ordinal,
+    pub(super) stamp: Stamp,
+    pub(super) record: Record,
+    hint: (Ordinal, u64),
+}
+
+/// Brings hints to their owners.
+#[derive(Debug)]
+pub(super) struct Replay {
+    hints: Hints,
+    in_flight: BTreeMap<ExchangeId, InFlight>,
+    /// Owners that did not confirm: nothing is sent to them until then.
+    resting: BTreeMap<Ordinal, Timestamp>,
+    /// Since when the owners of marks live.
+    living: BTreeMap<Ordinal, Timestamp>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    hint: (Ordinal, u64),
+    to: Ordinal,
+    deadline: Timestamp,
+}
+
+/// After a write was not confirmed, the next one to the same owner waits this long.
+const REST: Duration = Duration::from_secs(1);
+
+impl Replay {
+    pub(super) fn new(hints: Hints) -> Self {
+        Self { hints, in_flight: BTreeMap::new(), resting: BTreeMap::new(), living: BTreeMap::new() }
+    }
+
+    pub(super) fn hints(&self) -> &Hints {
+        &self.hints
+    }
+
+    /// Drops what is too old, or is not confirmed in time.
+    pub(super) fn handle_timeout(&mut self, scene: &Scene<'_>) {
+        let late = self.in_flight.iter().filter(|(_, flight)| flight.deadline <= scene.now);
+        let late: Vec<ExchangeId> = late.map(|(id, _)| *id).collect();
+        late.into_iter().for_each(|id| self.confirm(scene.now, id, false));
+        self.resting.retain(|_, until| *until > scene.now);
+        let mut shelf = self.hints.lock();
+        let age = u64::try_from(self.hints.config.hint_age.as_micros()).unwrap_or(u64::MAX);
+        if !scene.planted.is(DataBug::HintAfterCollection) {
+            shelf.expire(Timestamp::from_micros(scene.now.as_micros().saturating_sub(age)));
+        }
+        self.living.retain(|owner, _| scene.routing.lives(*owner));
+        for (owner, target) in shelf.targets.iter_mut().filter(|(_, target)| !target.dirty.is_empty()) {
+            if scene.routing.view().member(*owner).is_none() {
+                target.dirty.clear();
+            } else if scene.routing.lives(*owner) {
+                let since = *self.living.entry(*owner).or_insert(scene.now);
+                if since.saturating_add(self.hints.config.repair_period * 2) <= scene.now {
+                    target.dirty.clear();
+                    self.living.remove(owner);
+                }
+            }
+        }
+    }
+
+    /// The next entry to be sent, if there is one at this moment.
+    pub(super) fn next_put(&mut self, scene: &Scene<'_>) -> Option<Put> {
+        let mut shelf = self.hints.lock();
+        loop {
+            let next = shelf.targets.iter().find_map(|(owner, target)| self.next_of(scene, *owner, target));
+            let (owner, number, to) = next?;
+            let target = shelf.targets.get_mut(&owner)?;
+            let hint = target.order.get(&number).and_then(|key| target.hints.get(key))?;
+            let (stamp, record) = (hint.stamp, hint.record.clone());
+            if scene.routing.me() != Some(to) {
+                target.in_flight.insert(number);
+                return Some(Put { to, stamp, record, hint: (owner, number) });
+            }
+            // This process has become an owner itself.
+            let fence = scene.routing.fence();
+            scene.store.apply(scene.wall, fence, Origin::Handoff, stamp, record).ok()?;
+            shelf.delivered += u64::from(shelf.remove(owner, number));
+        }
+    }
+
+    /// The next hint for `owner`, and who is to have it.
+    fn next_of(&self, scene: &Scene<'_>, owner: Ordinal, target: &Target) -> Option<(Ordinal, u64, Ordinal)> {
+        let is_gone = scene.routing.view().member(owner).is_none();
+        if target.in_flight.len() >= HINTS_IN_FLIGHT || !is_gone && !scene.routing.is_up(owner) {
+            return None;
+        }
+        // Enough to find one that is not on its way, and no more: the others come up when these are confirmed.
+        let waiting = target.order.iter().filter(|(number, _)| !target.in_flight.contains(number));
+        waiting.take(HINTS_IN_FLIGHT).find_map(|(number, key)| {
+            let slot = target.hints.get(key)?.slot;
+            let to = receiver(scene, owner, slot)?;
+            (!self.resting.contains_key(&to)).then_some((owner, *number, to))
+        })
+    }
+
+    /// An entry is on its way.
+    pub(super) fn sent(&mut self, now: Timestamp, id: ExchangeId, put: &Put) {
+        let deadline = now.saturating_add(self.hints.config.source_patience);
+        self.in_flight.insert(id, InFlight { hint: put.hint, to: put.to, deadline });
+    }
+
+    /// An entry has arrived, or has not.
+    pub(super) fn confirm(&mut self, now: Timestamp, id: ExchangeId, stored: bool) {
+        let Some(InFlight { hint: (owner, number), to, .. }) = self.in_flight.remove(&id) else { return };
+        let mut shelf = self.hints.lock();
+        if stored {
+            shelf.delivered += u64::from(shelf.remove(owner, number));
+            return;
+        }
+        self.resting.insert(to, now.saturating_add(REST));
+        if let Some(target) = shelf.targets.get_mut(&owner) {
+            target.in_flight.remove(&number);
+        }
+    }
+}
+
+/// Who is to have an entry that is kept for `owner`: that one, or a present owner if it is none any more.
+///
+/// While a ring change is under way, only those who own the slot before and after it: one that is to leave may have given all
+/// it had, and would drop this; one that is to come drops all it has if nothing comes of the change.
+fn receiver(scene: &Scene<'_>, owner: Ordinal, slot: SlotIndex) -> Option<Ordinal> {
+    let (routing, owners) = (scene.routing, scene.routing.owners(slot));
+    let stays = |owner: Ordinal| routing.lives(owner) && owners.then.is_none_or(|then| then.contains(&owner));
+    if owners.contains(owner) && routing.view().member(owner).is_some() {
+        return (owners.now.contains(&owner) && stays(owner)).then_some(owner);
+    }
+    owners.now.iter().copied().find(|other| stays(*other))
+}

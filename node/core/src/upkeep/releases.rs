@@ -1,0 +1,213 @@
+//! Lets go of slots that this process owns no more.
+//!
+//! What every new owner has merged, by its own word under the fence of the joint view, may be dropped at once. Everything
+//! else is offered to the present owners first (PROTOCOL 11.5): they take what they lack. That is also so for slots that
+//! nobody gained, as a write may have been acknowledged by this owner alone, and after views that were missed, as nobody
+//! knows then what was merged from whom.
+//!
+//! Entries that found no owner in time are dropped and counted. A slot that this process is to own again before it was
+//! offered starts empty like any other (T5), and is counted too.
+
+use std::collections::BTreeMap;
+
+use quoit_proto_types::{Ordinal, SlotIndex, SlotSet, message::transfer::TransferReply, view::View};
+
+use super::{
+    config::{BATCH_SLOTS, OFFER_DEADLINE, RETRY},
+    exchange::{Answer, Ask, Job},
+    handoff::Waits,
+    merge::Progress,
+    offer::Offer,
+    scene::Scene,
+};
+use crate::{
+    planted::data::DataBug,
+    routing::{Routing, Standing},
+    time::Timestamp,
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Releases {
+    /// Slots that are being offered, and until when.
+    offering: Option<Offering>,
+    jobs: BTreeMap<Job, Running>,
+    jobs_begun: Job,
+    /// Slots that were let go before all of their owners had been offered them.
+    unoffered: u64,
+    /// Entries that owners took.
+    taken: u64,
+}
+
+#[derive(Debug)]
+struct Offering {
+    slots: SlotSet,
+    deadline: Timestamp,
+    /// Slots that each owner has still to be offered.
+    remaining: BTreeMap<Ordinal, SlotSet>,
+}
+
+#[derive(Debug)]
+struct Running {
+    to: Ordinal,
+    offer: Offer,
+    waits: Waits,
+}
+
+impl Releases {
+    /// Goes from the view `before` on to `scene`'s. Returns the slots that may be dropped at once.
+    pub(super) fn install(
+        &mut self,
+        scene: &Scene<'_>,
+        before: Option<&Routing>,
+        merged: &BTreeMap<Ordinal, SlotSet>,
+    ) -> SlotSet {
+        let routing = scene.routing;
+        let mut dropped = SlotSet::none(routing.slots());
+        let Some(before) = before.filter(|before| before.slots() == routing.slots()) else {
+            (self.offering, self.jobs) = (None, BTreeMap::new());
+            return dropped;
+        };
+        if before.fence() != routing.fence() {
+            self.jobs.clear();
+            let direct = follows(routing.view(), before);
+            let is_lost =
+                |slot| before.standing(slot) != Standing::Stranger && routing.standing(slot) == Standing::Stranger;
+            let mut lost = SlotSet::of(routing.slots(), is_lost);
+            for slot in lost.iter().collect::<Vec<_>>() {
+                let is_safe = match before.standing(slot) {
+                    // Given up before it was owned: the present owners acknowledged everything that was written here.
+                    Standing::Pending => direct,
+                    Standing::Owner => direct && all_merged(before, merged, slot),
+                    Standing::Stranger => true,
+                };
+                let is_empty = scene.store.summary(slot).entries == 0;
+                if is_safe || is_empty || scene.planted.is(DataBug::DropsWithoutOffer) {
+                    lost.remove(slot);
+                    dropped.insert(slot);
+                }
+            }
+            self.begin(scene, lost);
+        }
+        self.aim(scene);
+        dropped
+    }
+
+    fn begin(&mut self, scene: &Scene<'_>, lost: SlotSet) {
+        let mut slots = lost;
+        let mut deadline = scene.now.saturating_add(OFFER_DEADLINE);
+        if let Some(offering) = self.offering.take() {
+            let again = SlotSet::of(slots.slots(), |slot| {
+                offering.slots.contains(slot) && scene.routing.standing(slot) != Standing::Stranger
+            });
+            self.unoffered += u64::try_from(again.len()).unwrap_or(u64::MAX);
+            slots.extend(&offering.slots);
+            slots.subtract(&again);
+            deadline = offering.deadline.min(deadline);
+        }
+        if !slots.is_empty() {
+            self.offering = Some(Offering { slots, deadline, remaining: BTreeMap::new() });
+        }
+    }
+
+    /// Chooses whom to offer what: every owner of a slot.
+    fn aim(&mut self, scene: &Scene<'_>) {
+        let Some(offering) = &mut self.offering else { return };
+        if !offering.remaining.is_empty() {
+            return;
+        }
+        for slot in offering.slots.iter() {
+            for owner in scene.routing.owners(slot).now.iter().filter(|owner| scene.routing.me() != Some(**owner)) {
+                let none = || SlotSet::none(offering.slots.slots());
+                offering.remaining.entry(*owner).or_insert_with(none).insert(slot);
+            }
+        }
+    }
+
+    /// The slots that may be dropped, as they were offered, or as it is too late.
+    pub(super) fn done(&mut self, scene: &Scene<'_>) -> Option<SlotSet> {
+        let offering = self.offering.as_mut()?;
+        let mut waiting = SlotSet::none(offering.slots.slots());
+        // An owner that is out of reach is repaired from those that are not.
+        let living = offering.remaining.iter().filter(|(owner, _)| scene.routing.lives(**owner));
+        living.for_each(|(_, remaining)| waiting.extend(remaining));
+        let orphaned = |slot| !scene.routing.owners(slot).now.iter().any(|owner| scene.routing.lives(*owner));
+        waiting.extend(&SlotSet::of(waiting.slots(), |slot| offering.slots.contains(slot) && orphaned(slot)));
+        if offering.deadline <= scene.now {
+            self.unoffered += u64::try_from(waiting.len()).unwrap_or(u64::MAX);
+            self.jobs.clear();
+            return self.offering.take().map(|offering| offering.slots);
+        }
+        let mut done = offering.slots.clone();
+        done.subtract(&waiting);
+        offering.slots.subtract(&done);
+        if offering.slots.is_empty() {
+            self.offering = None;
+            self.jobs.clear();
+        }
+        (!done.is_empty()).then_some(done)
+    }
+
+    /// The next question, if there is one at this moment.
+    pub(super) fn next_ask(&mut self, scene: &Scene<'_>) -> Option<(Job, Ask)> {
+        let offering = self.offering.as_ref()?;
+        for (owner, remaining) in &offering.remaining {
+            let idle = !self.jobs.values().any(|running| running.to == *owner);
+            if idle && !remaining.is_empty() && scene.routing.lives(*owner) {
+                let offer = Offer::new(remaining.clone().take(BATCH_SLOTS));
+                self.jobs_begun += 1;
+                self.jobs.insert(self.jobs_begun, Running { to: *owner, offer, waits: Waits::Until(scene.now) });
+            }
+        }
+        let (job, running) = self.jobs.iter_mut().find(|(_, running)| running.waits.is_due(scene.now))?;
+        running.waits = Waits::Answer;
+        let (request, block) = running.offer.request();
+        Some((*job, Ask { to: running.to, request, block }))
+    }
+
+    /// Takes an answer, or the news that there is none.
+    pub(super) fn take(&mut self, scene: &Scene<'_>, job: Job, answer: Answer) {
+        let Some(running) = self.jobs.get_mut(&job) else { return };
+        let progress = match answer {
+            None | Some((TransferReply::NotNow, _)) => Progress::Later,
+            Some((reply, _)) => running.offer.take(scene, reply),
+        };
+        match progress {
+            Progress::Next => running.waits = Waits::Until(scene.now),
+            Progress::Later => running.waits = Waits::Until(scene.now.saturating_add(RETRY)),
+            Progress::Done => {
+                let Some(Running { to, offer, .. }) = self.jobs.remove(&job) else { return };
+                self.taken += offer.offered();
+                let remaining = self.offering.as_mut().and_then(|offering| offering.remaining.get_mut(&to));
+                remaining.into_iter().for_each(|remaining| remaining.subtract(offer.slots()));
+            }
+        }
+    }
+
+    /// When there is something to do, if not at this moment.
+    pub(super) fn wake(&self) -> Option<Timestamp> {
+        let jobs = self.jobs.values().filter_map(|running| running.waits.wake());
+        jobs.chain(self.offering.as_ref().map(|offering| offering.deadline)).min()
+    }
+
+    /// How many slots are being offered.
+    pub(super) fn left(&self) -> usize {
+        self.offering.as_ref().map_or(0, |offering| offering.slots.len())
+    }
+
+    /// Entries that owners took, and slots that were let go without being offered to all.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (self.taken, self.unoffered)
+    }
+}
+
+/// Whether `view` is the next one after that of `before`.
+fn follows(view: &View, before: &Routing) -> bool {
+    view.fields().previous == before.hash() && view.fields().cluster_id == before.view().fields().cluster_id
+}
+
+/// Whether all who gained `slot` in the joint view `before` have merged it, and there are any.
+fn all_merged(before: &Routing, merged: &BTreeMap<Ordinal, SlotSet>, slot: SlotIndex) -> bool {
+    let owners = before.owners(slot);
+    let mut gaining = owners.then.unwrap_or_default().iter().filter(|owner| !owners.now.contains(owner)).peekable();
+    gaining.peek().is_some() && gaining.all(|owner| merged.get(owner).is_some_and(|slots| slots.contains(slot)))
+}

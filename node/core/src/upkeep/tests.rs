@@ -1,0 +1,5 @@
+mod bugs;
+mod changes;
+mod direct;
+mod stage;
+mod together;
