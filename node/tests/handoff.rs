@@ -206,10 +206,9 @@ impl Load {
 }
 
 async fn handoff(admin: &Client, node: &str, request: AdminRequest) -> UpkeepStatus {
-    match admin.admin(&label(node), request).await.unwrap() {
-        AdminReply::Handoff(Some(status)) => *status,
-        other => panic!("{other:?}"),
-    }
+    let reply = admin.admin(&label(node), request).await.unwrap();
+    let AdminReply::Handoff(Some(status)) = reply else { panic!("{reply:?}") };
+    *status
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use quoit_proto_types::{
     Ballot, Boot, ClusterId, Epoch, Fence, Identity, Instance, Label, Member, Ordinal, Role,
     message::session::VERSIONS,
-    view::{Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
+    view::{Intent, Liveness, ViewConfig, ViewFields, ViewHash},
 };
 
 /// The fields of view `epoch` of the members n1 to `n{members}`, of whom the first presides and votes alone. Nobody owns.
@@ -49,9 +49,4 @@ pub(crate) fn member(index: u32) -> Member {
         degraded: false,
         intent: Intent::Stay,
     }
-}
-
-/// The member `index` in its first life, as an owner.
-pub(crate) fn owner(index: u32) -> Owner {
-    Owner { ordinal: Ordinal::new(index), boot: Boot::new(1) }
 }
