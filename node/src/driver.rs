@@ -344,7 +344,7 @@ impl Driver {
             None => {
                 debug!(%peer, direction = ?link.direction, "connected");
                 self.members.set_connected(&peer, true);
-                self.plane.connected(peer.clone(), &link);
+                self.plane.connected(peer.clone(), life, &link);
                 self.peers.add(peer, life, link);
             }
         }

@@ -13,7 +13,7 @@ use quoit_core::{
     routing::Routing,
 };
 use quoit_proto_types::{
-    Ordinal, RequestId,
+    Instance, Ordinal, RequestId,
     frame::{FrameHeader, FrameType},
 };
 use tokio::{sync::Semaphore, time::timeout};
@@ -51,6 +51,8 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Link {
     id: ConnectionId,
+    /// Who is there. Another instance under the same name is another member: what it holds, it holds for itself.
+    instance: Instance,
     lanes: [Lane; LANES],
     streams: PeerStreams,
     large: Arc<Semaphore>,
@@ -64,8 +66,8 @@ impl Links {
     }
 
     /// Sends to `peer` over this connection from here on.
-    pub(super) fn connected(&self, peer: Label, link: &PeerLink) -> Arc<Link> {
-        let link = Arc::new(Link::new(link.id, link.streams(), self.0.tasks.clone()));
+    pub(super) fn connected(&self, peer: Label, instance: Instance, link: &PeerLink) -> Arc<Link> {
+        let link = Arc::new(Link::new(link.id, instance, link.streams(), self.0.tasks.clone()));
         self.change(|all| all.entry(peer).or_default().push(Arc::clone(&link)));
         link
     }
@@ -106,7 +108,7 @@ impl Links {
         reply_to: ReplyTo,
     ) -> Result<(), NotSent> {
         let latest = self.0.latest.load();
-        let link = routing.view().member(to).and_then(|member| latest.get(&member.name)).ok_or(NotSent)?;
+        let link = find(&latest, routing, to).ok_or(NotSent)?;
         link.ask(header_of(routing), hint, request, reply_to)
     }
 
@@ -121,8 +123,7 @@ impl Links {
         to: Ordinal,
         body: Bytes,
     ) -> Result<(FrameHeader, Bytes), Gone> {
-        let member = routing.view().member(to).ok_or(Gone)?;
-        let link = self.0.latest.load().get(&member.name).cloned().ok_or(Gone)?;
+        let link = find(&self.0.latest.load(), routing, to).cloned().ok_or(Gone)?;
         let mut head = BytesMut::new();
         let header = FrameHeader { kind: FrameType::Transfer, ..header_of(routing) };
         header.encode_with(&mut head, body.len(), |_| {});
@@ -130,14 +131,20 @@ impl Links {
     }
 }
 
+/// The connection with the member `to`.
+fn find<'l>(links: &'l BTreeMap<Label, Arc<Link>>, routing: &Routing, to: Ordinal) -> Option<&'l Arc<Link>> {
+    let member = routing.view().member(to)?;
+    links.get(&member.name).filter(|link| link.instance == member.instance)
+}
+
 fn header_of(routing: &Routing) -> FrameHeader {
     FrameHeader::new(FrameType::ReplicaGet, RequestId::new(0), routing.fence(), routing.epoch())
 }
 
 impl Link {
-    fn new(id: ConnectionId, streams: PeerStreams, tasks: Tasks) -> Self {
+    fn new(id: ConnectionId, instance: Instance, streams: PeerStreams, tasks: Tasks) -> Self {
         let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
-        Self { id, lanes: [Lane::new(0), Lane::new(1)], streams, large, tasks }
+        Self { id, instance, lanes: [Lane::new(0), Lane::new(1)], streams, large, tasks }
     }
 
     pub(super) fn streams(&self) -> &PeerStreams {

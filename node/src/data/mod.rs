@@ -18,6 +18,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use quoit_client::Label;
 use quoit_core::{
+    cluster::Life,
     replication::{ClockSkew, HlcClock},
     routing::Routing,
     time::Wall,
@@ -79,9 +80,9 @@ pub(crate) struct DataPlane {
 
 impl DataPlane {
     /// Serves a connection with `peer` that was admitted, and sends requests over it.
-    pub(crate) fn connected(self: &Arc<Self>, peer: Label, link: &PeerLink) {
-        let link = self.links.connected(peer.clone(), link);
-        self.tasks.spawn(Arc::clone(self).serve_peer(peer, link));
+    pub(crate) fn connected(self: &Arc<Self>, peer: Label, life: Life, link: &PeerLink) {
+        let link = self.links.connected(peer.clone(), life.instance, link);
+        self.tasks.spawn(Arc::clone(self).serve_peer(peer, life, link));
     }
 
     /// A connection with `peer` is gone: nothing is sent over it any more, and nothing is waited for.

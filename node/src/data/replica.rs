@@ -1,24 +1,21 @@
 //! What this node does as a replica: for peers, on the streams that they open, and for its own sessions.
 //!
-//! It acts only by its own fence (PROTOCOL, T1), on slots that it owns or is to own, and on hints. The store checks the fence
-//! once more under the lock of the shard: a view may come into force in between.
+//! What may be done, and what is told, is for [`Replica`] to say; here requests are read and answers written.
 
-use std::{
-    cmp::Ordering,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use quoit_client::{ErrorCode, Label};
 use quoit_core::{
-    replication::{ReplicaReply, ReplicaRequest},
-    routing::{Routing, Standing},
-    store::{Applied, ApplyError, Entry, FenceMoved, Origin, Record},
+    cluster::Life,
+    planted::data::DataPlanted,
+    replication::{self, Found, Replica, ReplicaReply, ReplicaRequest},
+    routing::Routing,
+    store::{ApplyError, Record},
     time::{Timestamp, Wall},
-    upkeep::Kept,
 };
 use quoit_proto_types::{
-    Epoch, Fence, HashPoint, KeyspaceId, Ordinal, RequestId, Stamp,
+    Boot, Epoch, Fence, Instance, Ordinal, RequestId, Stamp,
     codec::{self, DecodeError},
     frame::{FrameHeader, FrameType},
     limits,
@@ -38,7 +35,7 @@ use crate::transport::{
     streams::{LargeRequest, Opened, RequestStream, StreamError},
 };
 
-/// What a peer is asked to wait that found this node busy, in milliseconds.
+/// What a node is asked to wait that found this one busy, in milliseconds.
 const BUSY_RETRY_MS: u64 = 10;
 /// Streams of one peer that are served, or read, at once: as many as it may open.
 const STREAMS_AT_ONCE: usize = 1024;
@@ -48,56 +45,36 @@ pub(super) struct Batch {
     now: Timestamp,
     wall: Wall,
     routing: Option<Arc<Routing>>,
-    /// The peer, if it is a member or was one.
-    from: Option<Ordinal>,
-}
-
-/// What is known here of a key.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Found<'a> {
-    /// By an owner.
-    Stored(&'a Entry),
-    /// By one that keeps it for an owner.
-    Hint(Stamp, &'a Record),
-}
-
-impl Found<'_> {
-    fn stamp(self) -> Stamp {
-        match self {
-            Self::Stored(entry) => entry.stamp(),
-            Self::Hint(stamp, _) => stamp,
-        }
-    }
-
-    fn value(&self) -> &[u8] {
-        match self {
-            Self::Stored(entry) => entry.value(),
-            Self::Hint(_, record) => record.value(),
-        }
-    }
-
-    fn to_bytes(self) -> Bytes {
-        match self {
-            Self::Stored(entry) => entry.to_bytes(),
-            Self::Hint(_, record) => Bytes::copy_from_slice(record.value()),
-        }
-    }
+    /// Who asks.
+    place: Place,
 }
 
 /// Who asks on one connection.
 struct Peer {
     name: Label,
-    /// Its ordinal, as of this epoch: a look through all members for each batch would be long in a large cluster.
-    known: Mutex<(Epoch, Option<Ordinal>)>,
+    /// The process behind the name, which another one may have had before it.
+    instance: Instance,
+    boot: Boot,
+    /// Its place, as of this epoch: a look through all members for each batch would be long in a large cluster.
+    known: Mutex<(Epoch, Place)>,
+}
+
+/// What a peer is to the cluster.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// Its ordinal, if it is a member in this life.
+    member: Option<Ordinal>,
+    /// Whether it is, or was one on this connection: a node that leaves ends what it has begun.
+    was_member: bool,
 }
 
 impl Peer {
-    /// Its ordinal, if it is a member, or has been one on this connection: a node that leaves ends what it has begun.
-    fn ordinal(&self, routing: &Routing) -> Option<Ordinal> {
+    fn place(&self, routing: &Routing) -> Place {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.0 != routing.epoch() {
-            let member = routing.view().member_named(&self.name).map(|member| member.ordinal);
-            *known = (routing.epoch(), member.or(known.1));
+            let of_instance = routing.view().member_of_instance(self.instance);
+            let member = of_instance.filter(|member| member.boot == self.boot).map(|member| member.ordinal);
+            *known = (routing.epoch(), Place { member, was_member: known.1.was_member || of_instance.is_some() });
         }
         known.1
     }
@@ -105,11 +82,11 @@ impl Peer {
 
 impl DataPlane {
     /// Serves what a peer opens on one connection until it is over.
-    pub(super) async fn serve_peer(self: Arc<Self>, name: Label, link: Arc<Link>) {
-        let peer = Arc::new(Peer { name, known: Mutex::default() });
+    pub(super) async fn serve_peer(self: Arc<Self>, name: Label, life: Life, link: Arc<Link>) {
+        let peer = Arc::new(Peer { name, instance: life.instance, boot: life.boot, known: Mutex::default() });
         if let Some(routing) = self.routing.load_full() {
-            // Noted for the time when it will be none.
-            peer.ordinal(&routing);
+            // Noted for the time when it will be no member.
+            peer.place(&routing);
         }
         let streams = link.streams().clone();
         let mut serving = JoinSet::new();
@@ -166,8 +143,13 @@ impl DataPlane {
 
     fn begin(&self, peer: &Peer) -> Batch {
         let routing = self.routing.load_full();
-        let from = routing.as_ref().and_then(|routing| peer.ordinal(routing));
-        Batch { now: self.clock.now(), wall: self.clock.wall(), routing, from }
+        let place = routing.as_ref().map(|routing| peer.place(routing)).unwrap_or_default();
+        Batch { now: self.clock.now(), wall: self.clock.wall(), routing, place }
+    }
+
+    fn replica<'a>(&'a self, now: Timestamp, wall: Wall, routing: &'a Routing) -> Replica<'a> {
+        let (store, hints, clock) = (&self.store, &self.hints, &self.stamps);
+        Replica { store, routing, hints, clock, now, wall, planted: DataPlanted::NOTHING }
     }
 
     /// Answers one small request into `replies`, or on a stream of its own if the value is large.
@@ -179,29 +161,30 @@ impl DataPlane {
         let outcome = if header.kind == FrameType::ReplicaPut {
             PutHeader::decode(body).map_err(malformed).and_then(|(put, value)| {
                 let record = Record::new(put.key, value);
-                let stored = self.put(batch.now, batch.wall, routing, put.stamp, put.hint_for, record)?;
-                encode(replies, header.request, routing, stored);
+                let replica = self.replica(batch.now, batch.wall, routing);
+                let was_live = replica.put(header.fence, put.stamp, put.hint_for, record)?;
+                encode(replies, header.request, routing, Stored { was_live });
                 Ok(())
             })
         } else if header.kind == FrameType::ReplicaGet {
             KeyHeader::decode(body)
                 .map_err(malformed)
-                .and_then(|get| self.tell(batch.wall, routing, get.key, header.request, replies, large))
+                .and_then(|get| self.tell(batch, routing, header, get.key, replies, large))
         } else {
             Err(Refusal::new(ErrorCode::Protocol, 0))
         };
         if let Err(refusal) = outcome {
-            refuse(replies, header.request, Some(routing), &refusal);
+            refuse(replies, header.request, Some(routing), &self.counted(refusal));
         }
     }
 
     /// Tells a peer what is known of `key`.
     fn tell(
         &self,
-        wall: Wall,
+        batch: &Batch,
         routing: &Routing,
+        FrameHeader { request, fence, .. }: FrameHeader,
         key: &[u8],
-        request: RequestId,
         replies: &mut BytesMut,
         large: &LargeReplies,
     ) -> Result<(), Refusal> {
@@ -221,11 +204,12 @@ impl DataPlane {
             });
             None
         };
-        let Some((header, value)) = self.look(wall, routing, key, answer)? else { return Ok(()) };
+        let replica = self.replica(batch.now, batch.wall, routing);
+        let Some((header, value)) = replica.look(fence, key, answer)? else { return Ok(()) };
         let reply = reply_header(FrameType::Entry, request, Some(routing));
         let mut front = BytesMut::new();
         codec::encode(&header, &mut front);
-        let sending = large.reply(reply, &front, value, &self.values_under_way).map_err(|_| self.busy())?;
+        let sending = large.reply(reply, &front, value, &self.values_under_way).map_err(|_| busy())?;
         self.tasks.spawn(sending);
         Ok(())
     }
@@ -239,12 +223,13 @@ impl DataPlane {
         let batch = self.begin(peer);
         let outcome = received.and_then(|(stamp, hint_for, record)| {
             let routing = admit(&batch, header)?;
-            let stored = self.put(batch.now, batch.wall, routing, stamp, hint_for, record)?;
-            encode(&mut replies, header.request, routing, stored);
+            let replica = self.replica(batch.now, batch.wall, routing);
+            let was_live = replica.put(header.fence, stamp, hint_for, record)?;
+            encode(&mut replies, header.request, routing, Stored { was_live });
             Ok(())
         });
         if let Err(refusal) = outcome {
-            refuse(&mut replies, header.request, batch.routing.as_deref(), &refusal);
+            refuse(&mut replies, header.request, batch.routing.as_deref(), &self.counted(refusal));
         }
         request.reply(replies).await
     }
@@ -256,7 +241,7 @@ impl DataPlane {
     ) -> Result<Result<(Stamp, Option<Ordinal>, Record), Refusal>, StreamError> {
         let bytes = request.header.body_bytes as usize;
         let Some(_taken) = self.values_under_way.take_receiving(bytes) else {
-            return Ok(Err(self.busy()));
+            return Ok(Err(busy()));
         };
         if let Err(refusal) = admit(&self.begin(peer), request.header) {
             return Ok(Err(refusal));
@@ -276,7 +261,7 @@ impl DataPlane {
         Ok(Ok((put.stamp, put.hint_for, record)))
     }
 
-    /// Answers what a peer asks in the background. Who is no member, or cannot be answered, hears nothing: it asks again.
+    /// Answers what a peer asks in the background. Who cannot be answered hears nothing: it asks again.
     async fn handle_transfer(&self, peer: &Peer, mut request: LargeRequest<'_>) -> Result<(), StreamError> {
         let header = request.header;
         let Some(_taken) = self.values_under_way.take_receiving(header.body_bytes as usize) else {
@@ -284,8 +269,11 @@ impl DataPlane {
             return Err(StreamError::Gone);
         };
         let body = request.body().await?;
-        let from = self.begin(peer).from.ok_or(StreamError::Gone)?;
-        let frame = transfer::answer(&self.upkeep, from, header, &body).await.ok_or(StreamError::Gone)?;
+        let place = self.begin(peer).place;
+        if !place.was_member {
+            return Err(StreamError::Gone);
+        }
+        let frame = transfer::answer(&self.upkeep, place.member, header, &body).await.ok_or(StreamError::Gone)?;
         request.reply(frame).await
     }
 
@@ -297,91 +285,38 @@ impl DataPlane {
         fence: Fence,
         request: ReplicaRequest,
     ) -> ReplicaReply {
-        if let Err(refusal) = routing.admit(fence) {
-            return ReplicaReply::Refused(refusal);
-        }
-        let wall = self.clock.wall();
-        match request {
-            ReplicaRequest::Put { stamp, hint_for, record } => {
-                match self.put(now, wall, routing, stamp, hint_for, record) {
-                    Ok(Stored { was_live }) => ReplicaReply::Stored { was_live },
-                    Err(refusal) => ReplicaReply::Refused(refusal),
-                }
-            }
-            ReplicaRequest::Get { key } => {
-                let answer = |found: Option<Found<'_>>| match found {
-                    Some(found) => ReplicaReply::Entry { stamp: found.stamp(), value: found.to_bytes() },
-                    None => ReplicaReply::Absent,
-                };
-                self.look(wall, routing, &key, answer).unwrap_or_else(ReplicaReply::Refused)
-            }
+        match self.replica(now, self.clock.wall(), routing).answer(fence, request) {
+            ReplicaReply::Refused(refusal) => ReplicaReply::Refused(self.counted(refusal)),
+            reply @ (ReplicaReply::Stored { .. }
+            | ReplicaReply::Entry { .. }
+            | ReplicaReply::Absent
+            | ReplicaReply::Unreachable) => reply,
         }
     }
 
-    /// Merges an entry, or keeps it for an owner out of reach.
-    fn put(
-        &self,
-        now: Timestamp,
-        wall: Wall,
-        routing: &Routing,
-        stamp: Stamp,
-        hint_for: Option<Ordinal>,
-        record: Record,
-    ) -> Result<Stored, Refusal> {
-        self.stamps.observe(wall, stamp.version.hlc.max(stamp.touched))?;
-        let slot = routing.slot_of(HashPoint::of_key(KeyspaceId::DEFAULT, record.key()));
-        if routing.standing(slot) == Standing::Stranger {
-            let target = hint_for.ok_or_else(|| Refusal::new(ErrorCode::NotOwner, 0))?;
-            return match self.hints.keep(now, target, slot, stamp, record) {
-                Kept::Kept => Ok(Stored { was_live: false }),
-                Kept::Full => Err(self.busy()),
-            };
-        }
-        let fence = routing.fence();
-        match self.store.apply(wall, fence, Origin::Write, stamp, record) {
-            Ok(Applied::Stored { was_live } | Applied::Known { was_live }) => Ok(Stored { was_live }),
-            // What the store drops was deleted: a write is to be told so.
-            Ok(Applied::Dropped) => Err(Refusal::new(ErrorCode::TooOld, 0)),
-            Err(error) => Err(self.refusal(fence, error)),
-        }
+    /// Why the store did not take a write under the fence of `routing`.
+    pub(crate) fn refusal(&self, routing: &Routing, error: ApplyError) -> Refusal {
+        self.counted(replication::refusal(routing, routing.fence(), error))
     }
 
-    /// Calls `read` with what is known of `key`: in the store, or in the hints if this process is no owner.
-    fn look<R>(
-        &self,
-        wall: Wall,
-        routing: &Routing,
-        key: &[u8],
-        read: impl FnOnce(Option<Found<'_>>) -> R,
-    ) -> Result<R, Refusal> {
-        let slot = routing.slot_of(HashPoint::of_key(KeyspaceId::DEFAULT, key));
-        if routing.standing(slot) == Standing::Stranger {
-            let hint = self.hints.find(key);
-            return Ok(read(hint.as_ref().map(|(stamp, record)| Found::Hint(*stamp, record))));
-        }
-        let fence = routing.fence();
-        let answer = |entry: Option<&Entry>| read(entry.map(Found::Stored));
-        self.store.get_with(wall, fence, key, answer).map_err(|moved| fence_moved(fence, moved))
-    }
-
-    /// Why the store did not take an entry.
-    pub(crate) fn refusal(&self, fence: Fence, error: ApplyError) -> Refusal {
-        match error {
-            ApplyError::FenceMoved(moved) => fence_moved(fence, moved),
-            ApplyError::TooLarge(_) => {
-                self.counters.values_too_large.add();
-                Refusal::new(ErrorCode::ValueTooLarge, self.value_bytes_max as u64)
-            }
-            ApplyError::TooOld { until } => Refusal::new(ErrorCode::TooOld, until.millis()),
-            // Only repair is.
-            ApplyError::HeldBack { .. } | ApplyError::NoRoom => self.busy(),
-        }
-    }
-
+    /// That there is no room at the moment.
     pub(super) fn busy(&self) -> Refusal {
-        self.counters.busy.add();
-        Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS)
+        self.counted(busy())
     }
+
+    /// Counts a limit that was hit.
+    fn counted(&self, refusal: Refusal) -> Refusal {
+        if refusal.code == ErrorCode::Busy {
+            self.counters.busy.add();
+        } else if refusal.code == ErrorCode::ValueTooLarge {
+            self.counters.values_too_large.add();
+        }
+        refusal
+    }
+}
+
+fn busy() -> Refusal {
+    Refusal::new(ErrorCode::Busy, BUSY_RETRY_MS)
 }
 
 async fn take_large(link: Arc<Link>, reply: LargeReply) {
@@ -394,16 +329,11 @@ async fn take_large(link: Arc<Link>, reply: LargeReply) {
 fn admit(batch: &Batch, header: FrameHeader) -> Result<&Routing, Refusal> {
     let not_ready = || Refusal::new(ErrorCode::NotReady, 0);
     let routing = batch.routing.as_deref().ok_or_else(not_ready)?;
+    if !batch.place.was_member {
+        return Err(Refusal::new(ErrorCode::WrongRole, 0));
+    }
     routing.admit(header.fence)?;
-    batch.from.ok_or_else(|| Refusal::new(ErrorCode::WrongRole, 0))?;
     Ok(routing)
-}
-
-/// The shard goes by another fence than `fence`: it has been sealed for a view that is about to be in force, or not yet for
-/// the one that is.
-fn fence_moved(fence: Fence, FenceMoved { at }: FenceMoved) -> Refusal {
-    let code = if at.cmp(&fence) == Ordering::Less { ErrorCode::NodeBehind } else { ErrorCode::StaleView };
-    Refusal::new(code, 0)
 }
 
 fn malformed(error: DecodeError) -> Refusal {

@@ -58,11 +58,11 @@ pub(super) async fn put(
     matches!(replied, Ok(Ok(ReplicaReply::Stored { .. })))
 }
 
-/// Answers the question in `body`, which `from` asked with `header`: what it returns is the frame of the answer. Nothing if it
+/// Answers the question in `body`, which `from` asked with `header`, if it is still a member: what it returns is the frame of the answer. Nothing if it
 /// was not understood, or took too long.
 pub(crate) async fn answer(
     upkeep: &UpkeepHandle,
-    from: Ordinal,
+    from: Option<Ordinal>,
     header: FrameHeader,
     body: &Bytes,
 ) -> Option<BytesMut> {

@@ -77,7 +77,7 @@ struct Views {
 /// A question of another node.
 #[derive(Debug)]
 struct Served {
-    from: Ordinal,
+    from: Option<Ordinal>,
     fence: Fence,
     request: TransferRequest,
     block: EntryBlock,
@@ -145,11 +145,11 @@ impl UpkeepHandle {
         self.views.came.notify_one();
     }
 
-    /// Answers what `from` asked under `fence`; at once, and that it must ask again, if too many wait. Cancel-safe: an answer
+    /// Answers what `from`, or one that is no member any more, asked under `fence`; at once, and that it must ask again, if too many wait. Cancel-safe: an answer
     /// that nobody waits for changes nothing.
     pub(crate) async fn answer(
         &self,
-        from: Ordinal,
+        from: Option<Ordinal>,
         fence: Fence,
         request: TransferRequest,
         block: EntryBlock,
@@ -271,7 +271,7 @@ impl UpkeepTask {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let (machine, store) = (&mut self.machine, &self.store);
         let (reply, entries) = at_length(|| machine.answer(now, wall, store, from, fence, &request, &block));
-        if let Some(giving) = &mut self.giving {
+        if let (Some(giving), Some(from)) = (&mut self.giving, from) {
             giving.note(now, from, &request, &reply, entries.as_bytes().len());
         }
         // Who asked may have given up meanwhile.

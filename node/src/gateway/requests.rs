@@ -265,7 +265,7 @@ impl Gateway {
                 Ok(Touched::Done(Written { version: held.version, existed: true }))
             }
             Err(ApplyError::FenceMoved(_)) => Ok(Touched::Moved),
-            Err(error) => Err(self.plane.refusal(fence, error)),
+            Err(error) => Err(self.plane.refusal(routing, error)),
         }
     }
 
@@ -304,7 +304,7 @@ impl Gateway {
                 Ok(Applied::Dropped) => return Err(refusal),
                 Err(ApplyError::FenceMoved(_)) => return Ok(Alone::Moved(version)),
                 Err(error) => {
-                    refusal = self.plane.refusal(fence, error);
+                    refusal = self.plane.refusal(routing, error);
                     let ApplyError::TooOld { until } = error else { return Err(refusal) };
                     after = after.max(until);
                 }

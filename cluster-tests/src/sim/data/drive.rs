@@ -282,16 +282,7 @@ impl Cluster {
         let Some((side, local)) = self.side(host, serial) else { return not_now };
         let Some(routing) = side.routing.clone() else { return not_now };
         let member = routing.view().member_of_instance(from.instance).filter(|member| member.boot == from.boot);
-        // Who is no member any more may offer what it has left, and look for what that is.
-        let is_offer = matches!(
-            request,
-            TransferRequest::Offer | TransferRequest::Summarise { .. } | TransferRequest::List { .. }
-        );
-        let from = match member {
-            Some(member) => member.ordinal,
-            None if is_offer => Ordinal::default(),
-            None => return not_now,
-        };
+        let from = member.map(|member| member.ordinal);
         let wall = side.wall(local);
         self.summary.steps += 1;
         let Some((side, local)) = self.side(host, serial) else { return not_now };

@@ -48,7 +48,7 @@ pub use coordinator::{BUSY_PAUSE, Coordinator, OPERATIONS_MAX};
 pub use latency::{READ_HEDGE_MAX, READ_HEDGE_MIN};
 pub use message::{ClientOperation, ClientReply, OperationId, Output, ReplicaReply, ReplicaRequest};
 pub use read::{MISSES_ENOUGH, READ_SILENCE, SUBSTITUTES_ASKED};
-pub use serve::Replica;
+pub use serve::{Found, Replica, refusal};
 pub use write::WRITE_HEDGE;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! that goes by a view which the process has just left. Whether a process owns a slot depends on its life: one that restarted
 //! owns nothing until a ring names its new life.
 
+use bytes::Bytes;
 use quoit_proto_types::{ErrorCode, Fence, HashPoint, KeyspaceId, Ordinal, SlotIndex, Stamp, message::client::Refusal};
 
 use super::{
@@ -46,58 +47,106 @@ pub struct Replica<'a> {
     pub planted: DataPlanted,
 }
 
-impl Replica<'_> {
-    /// Answers `request`, which was asked under `fence`.
-    pub fn answer(&self, fence: Fence, request: ReplicaRequest) -> ReplicaReply {
-        let fence = if self.planted.is(DataBug::FenceIgnored) { self.routing.fence() } else { fence };
-        if let Err(refusal) = self.routing.admit(fence) {
-            return ReplicaReply::Refused(refusal);
-        }
-        match request {
-            ReplicaRequest::Put { stamp, hint_for, record } => self.put(fence, stamp, hint_for, record),
-            ReplicaRequest::Get { key } => self.get(fence, &key),
+/// What a node knows of a key.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// As an owner.
+    Stored(&'a Entry),
+    /// As one that keeps it for an owner.
+    Hint(Stamp, &'a Record),
+}
+
+impl Found<'_> {
+    /// What is known of the entry.
+    pub fn stamp(self) -> Stamp {
+        match self {
+            Self::Stored(entry) => entry.stamp(),
+            Self::Hint(stamp, _) => stamp,
         }
     }
 
-    fn put(&self, fence: Fence, stamp: Stamp, hint_for: Option<Ordinal>, record: Record) -> ReplicaReply {
+    /// Its value.
+    pub fn value(&self) -> &[u8] {
+        match self {
+            Self::Stored(entry) => entry.value(),
+            Self::Hint(_, record) => record.value(),
+        }
+    }
+
+    /// Its value, to be kept.
+    pub fn to_bytes(self) -> Bytes {
+        match self {
+            Self::Stored(entry) => entry.to_bytes(),
+            Self::Hint(_, record) => Bytes::copy_from_slice(record.value()),
+        }
+    }
+}
+
+impl Replica<'_> {
+    /// Answers `request`, which was asked under `fence`.
+    pub fn answer(&self, fence: Fence, request: ReplicaRequest) -> ReplicaReply {
+        let reply = match request {
+            ReplicaRequest::Put { stamp, hint_for, record } => {
+                let stored = self.put(fence, stamp, hint_for, record);
+                stored.map(|was_live| ReplicaReply::Stored { was_live })
+            }
+            ReplicaRequest::Get { key } => self.look(fence, &key, |found| match found {
+                Some(found) => ReplicaReply::Entry { stamp: found.stamp(), value: found.to_bytes() },
+                None => ReplicaReply::Absent,
+            }),
+        };
+        reply.unwrap_or_else(ReplicaReply::Refused)
+    }
+
+    /// Merges an entry, or keeps it for `hint_for`, and says whether the key had a value before.
+    ///
+    /// # Errors
+    /// Why it is not held. Nothing was done.
+    pub fn put(&self, fence: Fence, stamp: Stamp, hint_for: Option<Ordinal>, record: Record) -> Result<bool, Refusal> {
+        let fence = self.admit(fence)?;
         let slot = self.slot_of(record.key());
         // A version or a change of expiry from far ahead is refused before anybody holds it (PROTOCOL 9.1).
         let seen = self.clock.observe(self.wall, stamp.version.hlc.max(stamp.touched));
         if let Err(skew) = seen
             && !self.planted.is(DataBug::SkewIgnored)
         {
-            return ReplicaReply::Refused(skew.into());
+            return Err(skew.into());
         }
         if let Some(owner) = hint_for {
             return match self.hints.keep(self.now, owner, slot, stamp, record) {
-                Kept::Kept => ReplicaReply::Stored { was_live: false },
-                Kept::Full => ReplicaReply::Refused(Refusal::new(ErrorCode::Busy, HINTS_FULL_PAUSE_MS)),
+                Kept::Kept => Ok(false),
+                Kept::Full => Err(Refusal::new(ErrorCode::Busy, HINTS_FULL_PAUSE_MS)),
             };
         }
         if self.routing.standing(slot) == Standing::Stranger {
-            return ReplicaReply::Refused(self.not_owner(slot));
+            return Err(self.not_owner(slot));
         }
         match self.store.apply(self.wall, fence, Origin::Write, stamp, record) {
-            Ok(Applied::Stored { was_live } | Applied::Known { was_live }) => ReplicaReply::Stored { was_live },
-            Ok(Applied::Dropped) => ReplicaReply::Refused(Refusal::new(ErrorCode::TooOld, 0)),
-            Err(error) => ReplicaReply::Refused(self.refusal(fence, error)),
+            Ok(Applied::Stored { was_live } | Applied::Known { was_live }) => Ok(was_live),
+            // What the store drops was deleted: a write is to be told so.
+            Ok(Applied::Dropped) => Err(Refusal::new(ErrorCode::TooOld, 0)),
+            Err(error) => Err(refusal(self.routing, fence, error)),
         }
     }
 
-    fn get(&self, fence: Fence, key: &[u8]) -> ReplicaReply {
+    /// Calls `read` with what is known of `key`, in the store or in the hints if this process is no owner; under a lock, so
+    /// `read` must be short.
+    ///
+    /// # Errors
+    /// Why it is not told; `read` was not called.
+    pub fn look<R>(&self, fence: Fence, key: &[u8], read: impl FnOnce(Option<Found<'_>>) -> R) -> Result<R, Refusal> {
+        let fence = self.admit(fence)?;
         if self.routing.standing(self.slot_of(key)) == Standing::Stranger {
-            let found = self.hints.find(key);
-            let entry = |(stamp, record): (Stamp, Record)| ReplicaReply::Entry {
-                stamp,
-                value: bytes::Bytes::copy_from_slice(record.value()),
-            };
-            return found.map_or(ReplicaReply::Absent, entry);
+            let hint = self.hints.find(key);
+            return Ok(read(hint.as_ref().map(|(stamp, record)| Found::Hint(*stamp, record))));
         }
-        let entry = |entry: &Entry| ReplicaReply::Entry { stamp: entry.stamp(), value: entry.to_bytes() };
-        match self.store.get_with(self.wall, fence, key, |found| found.map(entry)) {
-            Ok(found) => found.unwrap_or(ReplicaReply::Absent),
-            Err(moved) => ReplicaReply::Refused(self.moved(fence, moved)),
-        }
+        let stored = |entry: Option<&Entry>| read(entry.map(Found::Stored));
+        self.store.get_with(self.wall, fence, key, stored).map_err(|at| moved(self.routing, fence, at))
+    }
+
+    fn admit(&self, fence: Fence) -> Result<Fence, Refusal> {
+        let fence = if self.planted.is(DataBug::FenceIgnored) { self.routing.fence() } else { fence };
+        self.routing.admit(fence).map(|()| fence)
     }
 
     fn slot_of(&self, key: &[u8]) -> SlotIndex {
@@ -108,20 +157,22 @@ impl Replica<'_> {
         let owner = self.routing.owners(slot).now.first();
         Refusal::new(ErrorCode::NotOwner, owner.map_or(0, |owner| u64::from(owner.value())))
     }
+}
 
-    /// The store is sealed for a view that the process is about to go by, or was sealed just now.
-    fn moved(&self, fence: Fence, moved: FenceMoved) -> Refusal {
-        let code = if moved.at > fence { ErrorCode::StaleView } else { ErrorCode::NodeBehind };
-        Refusal::new(code, self.routing.epoch().value())
+/// Why the store did not take a write that was asked under `fence`.
+pub fn refusal(routing: &Routing, fence: Fence, error: ApplyError) -> Refusal {
+    match error {
+        ApplyError::FenceMoved(fence_moved) => moved(routing, fence, fence_moved),
+        ApplyError::TooLarge(large) => Refusal::new(ErrorCode::ValueTooLarge, large.memory_limit_bytes as u64),
+        // The writer goes on from there.
+        ApplyError::TooOld { until } => Refusal::new(ErrorCode::TooOld, until.value()),
+        // Writes are refused for neither.
+        ApplyError::HeldBack { .. } | ApplyError::NoRoom => Refusal::new(ErrorCode::Busy, HINTS_FULL_PAUSE_MS),
     }
+}
 
-    fn refusal(&self, fence: Fence, error: ApplyError) -> Refusal {
-        match error {
-            ApplyError::FenceMoved(moved) => self.moved(fence, moved),
-            ApplyError::TooLarge(_) => Refusal::new(ErrorCode::ValueTooLarge, self.store.memory_limit_bytes() as u64),
-            // The writer goes on from there.
-            ApplyError::TooOld { until } => Refusal::new(ErrorCode::TooOld, until.value()),
-            ApplyError::HeldBack { .. } | ApplyError::NoRoom => Refusal::new(ErrorCode::Busy, HINTS_FULL_PAUSE_MS),
-        }
-    }
+/// The store is sealed for a view that the process is about to go by, or was sealed just now.
+fn moved(routing: &Routing, fence: Fence, moved: FenceMoved) -> Refusal {
+    let code = if moved.at > fence { ErrorCode::StaleView } else { ErrorCode::NodeBehind };
+    Refusal::new(code, routing.epoch().value())
 }

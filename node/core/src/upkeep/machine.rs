@@ -190,14 +190,15 @@ impl Upkeep {
         self.outputs.pop_front()
     }
 
-    /// Answers what `from` asked under `fence`.
+    /// Answers what `from` asked under `fence`. One that is no member any more, or not in this life, may offer what it has
+    /// left, and look for what of it is missing.
     #[expect(clippy::too_many_arguments, reason = "a question has these parts, and the moment two")]
     pub fn answer(
         &mut self,
         now: Timestamp,
         wall: Wall,
         store: &Store,
-        from: Ordinal,
+        from: Option<Ordinal>,
         fence: Fence,
         request: &TransferRequest,
         block: &EntryBlock,
@@ -334,7 +335,7 @@ impl Upkeep {
                 continue;
             }
             let fence = scene.routing.fence();
-            let answer = self.serving.answer(scene, ask.to, fence, &ask.request, &ask.block);
+            let answer = self.serving.answer(scene, Some(ask.to), fence, &ask.request, &ask.block);
             self.hand_over(scene, asker, Some(answer));
         }
     }

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use quoit_proto_types::{
     Fence, Ordinal, SlotSet, limits,
-    message::transfer::{EntryBlock, SlotSummary, TransferReply, TransferRequest},
+    message::transfer::{Cursor, EntryBlock, SlotSummary, TransferReply, TransferRequest},
     version::Hlc,
 };
 
@@ -51,7 +51,7 @@ impl Serving {
     pub(super) fn answer(
         &mut self,
         scene: &Scene<'_>,
-        from: Ordinal,
+        from: Option<Ordinal>,
         fence: Fence,
         request: &TransferRequest,
         block: &EntryBlock,
@@ -61,16 +61,14 @@ impl Serving {
             return plain(TransferReply::NotNow);
         }
         self.leave_late_rounds(scene);
+        let Some(from) = from else { return self.answer_stranger(scene, request, block) };
         match request {
             TransferRequest::Summarise { slots } => plain(summarise(scene, slots)),
             TransferRequest::Pull { slots, from } if owns(scene, slots) => {
                 let (entries, next) = scene.store.pull(scene.wall, slots, *from, limits::TRANSFER_PAGE_BYTES);
                 (TransferReply::Entries { next }, entries)
             }
-            TransferRequest::List { slots, from } if owns(scene, slots) => {
-                let (known, next) = scene.store.list(slots, *from, limits::TRANSFER_HANDLES_MAX);
-                plain(TransferReply::Versions { known, next })
-            }
+            TransferRequest::List { slots, from } => plain(list(scene, slots, *from)),
             TransferRequest::Fetch { handles } => {
                 let entries = scene.store.fetch(handles, limits::TRANSFER_PAGE_BYTES);
                 (TransferReply::Entries { next: None }, entries)
@@ -82,10 +80,27 @@ impl Serving {
             TransferRequest::Offer => plain(self.take_offer(scene, block)),
             TransferRequest::Seal { slots, until, round } => plain(self.seal(scene, from, slots, *until, *round)),
             TransferRequest::Purge { slots, until, round } => plain(self.purge(scene, from, slots, *until, *round)),
-            TransferRequest::Pull { .. } | TransferRequest::List { .. } | TransferRequest::Merged { .. } => {
-                plain(TransferReply::NotNow)
-            }
+            TransferRequest::Pull { .. } | TransferRequest::Merged { .. } => plain(TransferReply::NotNow),
         }
+    }
+
+    /// Answers one that is no member: it owns nothing, and so it has nothing to fetch, but it may have something to give.
+    fn answer_stranger(
+        &mut self,
+        scene: &Scene<'_>,
+        request: &TransferRequest,
+        block: &EntryBlock,
+    ) -> (TransferReply, EntryBlock) {
+        plain(match request {
+            TransferRequest::Summarise { slots } => summarise(scene, slots),
+            TransferRequest::List { slots, from } => list(scene, slots, *from),
+            TransferRequest::Offer => self.take_offer(scene, block),
+            TransferRequest::Pull { .. }
+            | TransferRequest::Fetch { .. }
+            | TransferRequest::Merged { .. }
+            | TransferRequest::Seal { .. }
+            | TransferRequest::Purge { .. } => TransferReply::NotNow,
+        })
     }
 
     /// Another view: whatever round it was, it is over. Under another fence, what was merged counts no more; returns it.
@@ -187,6 +202,14 @@ fn plain(reply: TransferReply) -> (TransferReply, EntryBlock) {
 fn owns(scene: &Scene<'_>, slots: &SlotSet) -> bool {
     let is_owner = |slot| scene.routing.standing(slot) == Standing::Owner;
     slots.slots() == scene.routing.slots() && slots.iter().all(is_owner)
+}
+
+fn list(scene: &Scene<'_>, slots: &SlotSet, from: Cursor) -> TransferReply {
+    if !owns(scene, slots) {
+        return TransferReply::NotNow;
+    }
+    let (known, next) = scene.store.list(slots, from, limits::TRANSFER_HANDLES_MAX);
+    TransferReply::Versions { known, next }
 }
 
 fn summarise(scene: &Scene<'_>, slots: &SlotSet) -> TransferReply {

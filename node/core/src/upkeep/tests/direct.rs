@@ -31,7 +31,7 @@ fn until(ms: u64) -> Hlc {
 fn ask(stage: &mut Stage, fence: u64, request: &TransferRequest, block: &EntryBlock) -> TransferReply {
     let (now, wall) = (stage.now, stage.wall());
     let node = stage.nodes.get_mut(&1).unwrap();
-    node.upkeep.answer(now, wall, &node.store, ordinal(2), Fence::new(fence), request, block).0
+    node.upkeep.answer(now, wall, &node.store, Some(ordinal(2)), Fence::new(fence), request, block).0
 }
 
 fn offer(key: &[u8], stamp: Stamp) -> EntryBlock {

@@ -306,7 +306,7 @@ impl Stage {
         match message {
             Wire::Ask { from, to, fence, id, request, block } => {
                 let node = self.nodes.get_mut(&to).unwrap();
-                let answer = node.upkeep.answer(now, wall, &node.store, ordinal(from), fence, &request, &block);
+                let answer = node.upkeep.answer(now, wall, &node.store, Some(ordinal(from)), fence, &request, &block);
                 self.send((to, from), Wire::Reply { to: from, id, answer: Some(answer) });
             }
             Wire::Reply { to, id, answer } => {

@@ -401,7 +401,7 @@ fn what_was_offered_after_a_slot_was_merged_is_offered_on() {
     let (now, wall, fence) = (stage.now, stage.wall(), stage.view.fence());
     let node = stage.nodes.get_mut(&1).unwrap();
     let offer = TransferRequest::Offer;
-    let (reply, _) = node.upkeep.answer(now, wall, &node.store, ordinal(4), fence, &offer, &block.finish());
+    let (reply, _) = node.upkeep.answer(now, wall, &node.store, Some(ordinal(4)), fence, &offer, &block.finish());
     assert_eq!(reply, TransferReply::Offered { taken: 1 });
     stage.finish();
     stage.install_everywhere();
