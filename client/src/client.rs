@@ -358,7 +358,7 @@ impl Client {
     /// The header of a write, which is later than all that the session has seen.
     fn write<'k>(&self, key: &'k [u8], options: WriteOptions, expiry: Expiry) -> WriteHeader<'k> {
         let level = options.level.unwrap_or(self.core.levels.write);
-        WriteHeader { keyspace: KeyspaceId::DEFAULT, level, after: self.session.moment(), expiry, key }
+        WriteHeader { keyspace: KeyspaceId::DEFAULT, level, after: self.session.moment(), expiry, again: None, key }
     }
 
     /// Carries out a write.

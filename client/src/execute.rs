@@ -4,6 +4,7 @@
 //!   the best choice ── answers ──────────────────────────────────────────► done
 //!      ├ certainly did nothing ───── the next best, at once, ROUND_MAX in all
 //!      ├ a read, and late ────────── the next best as well: the first answer counts
+//!      ├ began a write, and is stuck  the next best, at once, which carries on the same write
 //!      ├ the view is an old one ──── fetched, once for each view, then again
 //!      └ none of these helps ─────── a pause, then a new round, until the policy or the deadline ends it
 //! ```
@@ -12,12 +13,12 @@ use std::{pin::pin, sync::Arc};
 
 use futures_util::future::{Either, select};
 use quoit_proto_types::{
-    Epoch, ErrorCode, Fence, HashPoint, Label, Ordinal, RequestId,
-    codec::DecodeError,
+    Epoch, ErrorCode, Fence, HashPoint, Label, Ordinal, RequestId, Stamp,
+    codec::{self, DecodeError},
     frame::{FrameHeader, FrameType},
     message::{
         admin::{AdminReply, AdminRequest},
-        client::Refusal,
+        client::{Refusal, Unfinished},
     },
 };
 use tokio::time::{Instant, sleep};
@@ -65,7 +66,26 @@ struct Time {
 enum Failure {
     /// It is late, and may yet.
     Late(Answer),
+    /// It has begun a write as this, and could not get it far enough.
+    Unfinished(Box<Begun>),
     Failed(RequestError),
+}
+
+/// A write that a member has begun, and could not get far enough.
+#[derive(Clone, Debug)]
+struct Begun {
+    node: String,
+    stamp: Stamp,
+    /// How many members are known to hold it.
+    held: u64,
+}
+
+impl Begun {
+    /// That it came to nothing more.
+    fn error(&self, effect: Effect) -> RequestError {
+        let (node, refusal) = (self.node.clone(), Refusal::new(ErrorCode::Unavailable, self.held));
+        RequestError::Refused { node, refusal, effect }
+    }
 }
 
 impl Core {
@@ -88,11 +108,24 @@ impl Core {
         }
     }
 
-    /// Carries on after the first try of `request` came to nothing.
+    /// Carries on after the first try of `request` came to nothing. If one member has begun a write and none has finished it,
+    /// the error is that of the first: whatever the others said, it may be held somewhere.
     async fn persist(
         &self,
         point: HashPoint,
         request: &Request<'_>,
+        tried: (Result<Route, Epoch>, Failure),
+        time: Time,
+    ) -> Result<Reply, RequestError> {
+        let (mut request, mut begun) = (*request, None);
+        self.try_on(point, (&mut request, &mut begun), tried, time).await.map_err(|error| begun.unwrap_or(error))
+    }
+
+    /// Tries until it is done. Notes what the member said that has `begun` a write.
+    async fn try_on(
+        &self,
+        point: HashPoint,
+        (request, begun): (&mut Request<'_>, &mut Option<RequestError>),
         (mut route, mut failure): (Result<Route, Epoch>, Failure),
         mut time: Time,
     ) -> Result<Reply, RequestError> {
@@ -102,6 +135,11 @@ impl Core {
             round.extend(route.as_ref().ok().map(|route| route.ordinal));
             let error = match (failure, &route) {
                 (Failure::Failed(error), _) => error,
+                (Failure::Unfinished(now), _) => {
+                    *request = request.carried_on(now.stamp);
+                    begun.get_or_insert_with(|| now.error(Effect::Unknown));
+                    now.error(Effect::None)
+                }
                 (Failure::Late(answer), Ok(route)) => {
                     match self.hedge(point, request, (route, answer), &mut round, time).await {
                         Ok(reply) => return Ok(reply),
@@ -292,6 +330,14 @@ impl Core {
         if reply.header.epoch > route.epoch {
             self.hear_of(reply.header.epoch, &route.node);
         }
+        if reply.header.kind == FrameType::Unfinished {
+            return Err(match codec::decode_prefix::<Unfinished>(&reply.body, "unfinished") {
+                Ok((Unfinished { stamp, held }, _)) => {
+                    Failure::Unfinished(Box::new(Begun { node: label(), stamp, held }))
+                }
+                Err(error) => Failure::Failed(route.node.out_of_protocol(error.to_string())),
+            });
+        }
         if reply.header.kind != FrameType::Refusal {
             return Ok(reply);
         }
@@ -315,6 +361,8 @@ fn effect_of_refusal(code: ErrorCode, unanswered: Effect) -> Effect {
 fn finish(asked: Result<Reply, Failure>) -> Result<Reply, RequestError> {
     asked.map_err(|failure| match failure {
         Failure::Failed(error) => error,
+        // Only one that is carried on is hedged, which changes nothing more.
+        Failure::Unfinished(begun) => begun.error(Effect::None),
         // It does not come to this.
         Failure::Late(_) => RequestError::Closed,
     })

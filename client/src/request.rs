@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use quoit_proto_types::{
-    HashPoint, KeyspaceId,
+    HashPoint, KeyspaceId, Stamp,
     frame::{FrameHeader, FrameType},
     limits,
     message::{
@@ -53,13 +53,25 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// What an unanswered request of this kind may have changed.
+    /// What an unanswered request of this kind may have changed, that it has not changed already: one that is carried on is
+    /// the same write each time.
     pub(crate) fn effect_if_unanswered(&self) -> Effect {
         match self {
             Self::Get(_) | Self::TimeToLive(_) | Self::ViewGet => Effect::None,
             Self::Admin(request) => effect_of_admin(request),
+            Self::Set { header, .. } | Self::Delete(header) if header.again.is_some() => Effect::None,
             Self::Set { .. } | Self::Delete(_) | Self::Touch(_) => Effect::Unknown,
         }
+    }
+
+    /// The same write, which a node has begun as `stamp`.
+    pub(crate) fn carried_on(mut self, stamp: Stamp) -> Self {
+        match &mut self {
+            Self::Set { header, .. } | Self::Delete(header) => header.again = Some(stamp),
+            // No node answers these so.
+            Self::Get(_) | Self::TimeToLive(_) | Self::Touch(_) | Self::ViewGet | Self::Admin(_) => {}
+        }
+        self
     }
 
     /// The value it carries.

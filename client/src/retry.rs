@@ -17,7 +17,9 @@ const ELSEWHERE: [ErrorCode; 5] =
 /// How often a request is tried before its error is handed to the caller. The deadline bounds all tries together.
 ///
 /// Only a request that certainly changed nothing is repeated, a write as well as a read: a write that was repeated is another
-/// one, with a later version, and could undo somebody else's.
+/// one, with a later version, and could undo somebody else's. A member that began a write and cannot reach enough others
+/// says so after a quarter of the time, and as what it began it; other members then carry on the same write, which undoes
+/// nothing.
 ///
 /// A member that cannot carry a request out is no reason to wait while there are others, as any of them can: they are asked at
 /// once, the other owners of the key first, up to four in a row, which together count as one try. A read that is not answered

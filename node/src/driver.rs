@@ -57,6 +57,11 @@ const CLIENTS_FOLLOW: Duration = Duration::from_millis(500);
 /// How long the requests may take that clients have under way then. With the above, no longer than those who shut the node
 /// down wait for this task.
 const LAST_ANSWERS: Duration = Duration::from_millis(400);
+/// How long a node that has left goes on to offer what its slots' new owners may lack. Mostly they lack nothing, and it takes
+/// as long as to compare some digests.
+const LAST_OFFERS: Duration = Duration::from_secs(5);
+/// How often it looks how far that has come.
+const OFFERS_LOOK: Duration = Duration::from_millis(20);
 /// Commands that wait for an answer. Each has a deadline of its own.
 const COMMANDS_MAX: usize = 256;
 
@@ -180,6 +185,7 @@ impl Driver {
                 // other nodes, by which the last requests are answered, end with this task.
                 sleep(CLIENTS_FOLLOW).await;
                 let _ = timeout(LAST_ANSWERS, self.plane.under_way.none()).await;
+                self.hand_over_the_rest().await;
             }
             self.publish();
             if self.end.is_some() {
@@ -201,6 +207,21 @@ impl Driver {
                 () = yield_now(), if self.is_expiring || self.placement.is_busy() => self.work(),
             }
             self.execute();
+        }
+    }
+
+    /// Waits until whoever owns the slots that this node has had holds all that is here of them.
+    async fn hand_over_the_rest(&self) {
+        let offering = async {
+            while self.plane.upkeep.report().await.is_some_and(|report| report.progress.offers_left > 0) {
+                sleep(OFFERS_LOOK).await;
+            }
+        };
+        if timeout(LAST_OFFERS, offering).await.is_err() {
+            warn!(
+                event = "unoffered",
+                "time is up, and not every owner of this node's slots was compared with it: a write that only it took is lost"
+            );
         }
     }
 

@@ -383,6 +383,7 @@ impl Front {
         let clients = Arc::new(Semaphore::new(settings.clients_max));
         let status = StatusSource {
             name: identity.name.clone(),
+            boot: plane.boot,
             driver: driver.clone(),
             upkeep: plane.upkeep.clone(),
             store: Arc::clone(&plane.store),

@@ -7,7 +7,7 @@ use std::{
 
 use quoit_client::Label;
 use quoit_proto_types::{
-    Ballot, Epoch,
+    Ballot, Boot, Epoch,
     message::admin::{ElectionRole, NodeStatus, Quorum, UpkeepStatus},
 };
 use tokio::sync::Semaphore;
@@ -34,6 +34,7 @@ const ALARMS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct StatusSource {
     pub(crate) name: Label,
+    pub(crate) boot: Boot,
     pub(crate) driver: DriverHandle,
     pub(crate) upkeep: UpkeepHandle,
     pub(crate) store: Arc<Store>,
@@ -63,6 +64,7 @@ impl StatusSource {
         }
         let mut status = NodeStatus {
             name: self.name.clone(),
+            boot: self.boot,
             version: env!("CARGO_PKG_VERSION").into(),
             epoch: Epoch::GENESIS,
             standing: "stopped".into(),

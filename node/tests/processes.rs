@@ -12,7 +12,7 @@ use std::{
 };
 
 use quoit_certs::{CertsDir, Identity, Overwrite, Role};
-use quoit_client::{Client, ClientConfig, RequestError};
+use quoit_client::{Client, ClientConfig};
 use tempfile::TempDir;
 
 /// Longer than anything takes that works at all.
@@ -141,7 +141,7 @@ fn wait(child: &mut Child) -> std::process::ExitStatus {
 }
 
 #[test]
-fn three_nodes_hold_what_is_set_and_a_killed_one_takes_only_its_own_keys() {
+fn three_nodes_hold_what_is_set_and_a_killed_one_takes_nothing_with_it() {
     let mut cluster = Processes::start(3);
     let keys: Vec<String> = (0..30).map(|i| format!("key:{i}")).collect();
     for key in &keys {
@@ -149,25 +149,22 @@ fn three_nodes_hold_what_is_set_and_a_killed_one_takes_only_its_own_keys() {
     }
     cluster.nodes[1].kill().unwrap();
     cluster.nodes[1].wait().unwrap();
-    let mut lost = 0;
+    let mut its_own = 0;
     for key in &keys {
         let owner = stdout(&cluster.run(&["explain", key, "--json"]));
-        let answer = cluster.run(&["get", key, "--timeout", "2s"]);
-        if owner.contains("\"n2\"") {
-            lost += 1;
-            assert_eq!(answer.status.code(), Some(3), "{}", String::from_utf8_lossy(&answer.stderr));
-        } else {
-            assert_eq!(stdout(&answer), "value");
-        }
-        if lost == 2 {
+        its_own += usize::from(owner.contains("\"n2\""));
+        assert_eq!(stdout(&cluster.run(&["get", key, "--timeout", "2s"])), "value");
+        stdout(&cluster.run(&["set", key, "another", "--timeout", "2s"]));
+        assert_eq!(stdout(&cluster.run(&["get", key, "--timeout", "2s"])), "another");
+        if its_own == 2 {
             break;
         }
     }
-    assert_eq!(lost, 2, "n2 owns about a third of the keys");
+    assert_eq!(its_own, 2, "n2 owns about two thirds of the keys");
 }
 
 #[test]
-fn a_frozen_node_delays_only_requests_for_its_own_keys() {
+fn a_frozen_node_keeps_no_read_from_its_answer() {
     let cluster = Processes::start(3);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -181,21 +178,17 @@ fn a_frozen_node_delays_only_requests_for_its_own_keys() {
         // Connects to every node while all of them answer.
         assert!(hasty.get_many(&keys).await.into_iter().all(|value| value.unwrap().is_some()));
         cluster.signal(2, "-STOP");
+        let mut its_own = 0;
         for (key, result) in keys.iter().zip(hasty.get_many(&keys).await) {
-            let frozen = hasty.explain(key).unwrap().owners[0] == "n3";
-            match result {
-                Ok(value) => assert!(value.is_some() && !frozen, "{key}"),
-                Err(error) => {
-                    assert!(frozen, "{key}: {error}");
-                    let expected = matches!(
-                        error,
-                        RequestError::Timeout { .. }
-                            | RequestError::Unavailable { .. }
-                            | RequestError::ConnectionLost { .. }
-                    );
-                    assert!(expected && error.is_retryable(), "{error:?}");
-                }
-            }
+            its_own += usize::from(hasty.explain(key).unwrap().owners[0] == "n3");
+            assert_eq!(result.unwrap().as_deref(), Some(&b"value"[..]), "{key}");
+        }
+        assert!(its_own > 0, "some keys are asked of n3 first");
+        // Its owners are not asked for a write of which nobody knows whether it was made: it is made or fails, and in time.
+        let own = keys.iter().find(|key| hasty.explain(key).unwrap().owners[0] == "n3").unwrap();
+        match hasty.set(own, "value").await {
+            Ok(_) => {}
+            Err(error) => assert!(error.is_retryable(), "{error:?}"),
         }
         cluster.signal(2, "-CONT");
         assert!(patient.get_many(&keys).await.into_iter().all(|value| value.unwrap().is_some()), "nothing was lost");

@@ -12,7 +12,7 @@ use quoit_proto_types::{
     limits,
     message::{
         admin::{AdminReply, AdminRequest},
-        client::{Expiry, KeyHeader, ReadHeader, Refusal, ValueHeader, WriteHeader, Written},
+        client::{Expiry, KeyHeader, ReadHeader, Refusal, Unfinished, ValueHeader, WriteHeader, Written},
         heartbeat::Heartbeat,
         peer::PeerMessage,
         replica::{EntryHeader, PutHeader, Stored},
@@ -99,6 +99,7 @@ pub fn client_messages(data: &[u8]) {
     }
     prefix_survives::<ValueHeader>(data);
     prefix_survives::<Written>(data);
+    prefix_survives::<Unfinished>(data);
     if let Ok((header, value)) = WriteHeader::decode(data) {
         assert!((1..=limits::KEY_BYTES_MAX).contains(&header.key.len()));
         assert!(data.ends_with(value));

@@ -87,6 +87,8 @@ frame_types! {
     Miss = 34, 0;
     /// The remaining life: [`crate::message::client::Expiry`].
     Remaining = 35, 16;
+    /// Begun, and not far enough: [`crate::message::client::Unfinished`].
+    Unfinished = 36, limits::REPLY_HEADER_BYTES_MAX;
     /// Refused: [`crate::message::client::Refusal`].
     Refusal = 47, limits::REFUSAL_BYTES_MAX;
     /// Hands an entry to a replica: [`crate::message::replica::PutHeader`], then the value.

@@ -12,8 +12,8 @@ pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest value that travels on a shared lane. A larger one gets a stream of its own, so that it delays nobody.
 pub const LANE_VALUE_BYTES_MAX: usize = 64 * 1024;
 
-/// Room for the postcard header in front of a value: keyspace, key length, key, stamp.
-pub const REQUEST_HEADER_BYTES_MAX: usize = KEY_BYTES_MAX + 64;
+/// Room for the postcard header in front of a value: keyspace, level, times, key length, key, stamp.
+pub const REQUEST_HEADER_BYTES_MAX: usize = KEY_BYTES_MAX + 96;
 
 /// Room for the postcard header in front of a value that is answered: version, stamp.
 pub const REPLY_HEADER_BYTES_MAX: usize = 64;

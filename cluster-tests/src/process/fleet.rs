@@ -156,6 +156,8 @@ impl Fleet {
         let mut command = self.program.command(&root.join("home"));
         command.args(["node", "--log-format", "text", "--memory", MEMORY, "--seeds", &seeds.join(",")]);
         command.args(["--listen", &node.place.listen.to_string()]);
+        // What is told to stop here is started again.
+        command.args(["--on-stop", "stay"]);
         command.arg("--certs").arg(root.join("certs").join(name)).arg("--data").arg(root.join("data").join(name));
         let advertise = node.advertise.unwrap_or(node.place.reached);
         if advertise != node.place.listen {

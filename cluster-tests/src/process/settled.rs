@@ -37,7 +37,7 @@ impl Settled {
                 Err(error) => return Ok(Err(error.to_string())),
             };
             let names: Vec<_> = living.into_iter().map(|(name, _)| name).collect();
-            Ok(whole(&view, &names).map(|()| Self { coordinator, view }))
+            Ok(whole(&view, &names).and_then(|()| present(&view, &round)).map(|()| Self { coordinator, view }))
         })
         .await
     }
@@ -65,6 +65,16 @@ pub(super) fn agreed(round: &Round) -> Result<Label, String> {
         }
     }
     Ok(coordinator.name.clone())
+}
+
+/// Whether the processes that answered are those that the view knows: one that was started again just now is another.
+fn present(view: &View, round: &Round) -> Result<(), String> {
+    let answered = round.answers.values().flatten();
+    let is_known = |name, boot| view.member_named(name).is_some_and(|member| member.boot == boot);
+    match answered.into_iter().find(|status| !is_known(&status.name, status.boot)) {
+        Some(status) => Err(format!("{} was started again and is not admitted yet", status.name)),
+        None => Ok(()),
+    }
 }
 
 /// Whether the members are exactly `names`, all of them up and, in their present lives, on the ring.

@@ -393,6 +393,7 @@ fn large_set(value_bytes: usize, deadline_ms: u32) -> BytesMut {
         level: WriteLevel::Two,
         after: Hlc::MIN,
         expiry: Expiry::Never,
+        again: None,
         key: b"k",
     };
     FrameHeader { deadline_ms, ..header }.encode_with(&mut head, value_bytes, |out| write.encode(out));

@@ -159,7 +159,16 @@ impl Routing {
 
     /// Whether the owner of that name in the ring in force is the memory that lives: it is up, and has not restarted since.
     pub fn lives(&self, ordinal: Ordinal) -> bool {
-        let owner = self.view.fields().ring.iter().find(|owner| owner.ordinal == ordinal);
+        self.lives_as_named(&self.view.fields().ring, ordinal)
+    }
+
+    /// The same of the owner of that name in the ring to be.
+    pub fn lives_in_target(&self, ordinal: Ordinal) -> bool {
+        self.view.fields().target.as_ref().is_some_and(|target| self.lives_as_named(target, ordinal))
+    }
+
+    fn lives_as_named(&self, owners: &[Owner], ordinal: Ordinal) -> bool {
+        let owner = owners.iter().find(|owner| owner.ordinal == ordinal);
         let member = self.view.member(ordinal).filter(|member| is_up(member));
         owner.zip(member).is_some_and(|(owner, member)| owner.boot == member.boot)
     }

@@ -27,6 +27,11 @@ pub(crate) struct Copies {
 impl Copies {
     /// Those of `view`.
     pub(crate) fn of(view: &View) -> Self {
+        Self::held_by(view, |owner| lives(view, owner))
+    }
+
+    /// Those of `view`, if just those owners have what they own of whom `has` says so.
+    pub(crate) fn held_by(view: &View, has: impl Fn(Ordinal) -> bool) -> Self {
         let ring = view.ring();
         let in_force = ring.slots().slots().next().map_or(0, |slot| ring.owners(slot).len());
         let mut copies = Self {
@@ -39,7 +44,7 @@ impl Copies {
         };
         for slot in ring.slots().slots() {
             let owners = ring.owners(slot);
-            let mut living = owners.iter().filter(|owner| lives(view, **owner));
+            let mut living = owners.iter().filter(|owner| has(**owner));
             match (living.next(), living.count()) {
                 (None, _) => copies.orphaned += 1,
                 (Some(only), 0) => {

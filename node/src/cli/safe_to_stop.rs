@@ -1,7 +1,7 @@
 //! `quoit safe-to-stop`: whether a node can be stopped without anything being lost.
 
 use clap::Args;
-use quoit_client::{Label, Liveness, Member, View};
+use quoit_client::{Label, Liveness, Member, Ordinal, View};
 use serde_json::json;
 
 use super::{
@@ -64,7 +64,7 @@ fn reasons(survey: &Survey, member: &Member) -> Vec<String> {
         return Vec::new();
     }
     let mut reasons = Vec::new();
-    reasons.extend(alone(view, member));
+    reasons.extend(alone(view, member, |owner| survey.view.member(owner).is_some_and(|owner| is_there(survey, owner))));
     if view.fields().target.is_some() {
         reasons.push("a ring change is under way: it would take longer, or begin anew".into());
     }
@@ -76,16 +76,22 @@ fn reasons(survey: &Survey, member: &Member) -> Vec<String> {
     reasons
 }
 
-/// What `member` alone holds.
-pub(crate) fn alone(view: &View, member: &Member) -> Option<String> {
-    let copies = Copies::of(view);
+/// Whether an owner answers, in the life that the view knows: one that was started again just now holds nothing, and the
+/// view does not say so yet.
+fn is_there(survey: &Survey, owner: &Member) -> bool {
+    survey.status(owner).is_some_and(|status| status.boot == owner.boot)
+}
+
+/// What `member` alone holds, of the owners of whom `is_there` says that they are.
+fn alone(view: &View, member: &Member, is_there: impl Fn(Ordinal) -> bool) -> Option<String> {
+    let copies = Copies::held_by(view, |owner| lives(view, owner) && (owner == member.ordinal || is_there(owner)));
     let alone = copies.held_alone_by(member.ordinal);
     if alone == 0 {
         return None;
     }
     let why = match copies.in_force {
         ..=1 => "there is one copy of each key: quoit replication 2 makes two",
-        _ => "the other owners are down, or hold nothing yet",
+        _ => "the other owners are down, do not answer, or hold nothing yet",
     };
     Some(format!("it holds the only living copy of {alone} of {} slots; {why}", copies.slots))
 }
@@ -110,12 +116,14 @@ fn quorum(survey: &Survey, member: &Member) -> Option<String> {
 /// What to bear in mind while `name` is drained: it must not be stopped before it is through, if others need what it has.
 pub(crate) fn while_draining(view: &View, name: &Label) -> Option<String> {
     let member = view.member_named(name).filter(|member| lives(view, member.ordinal))?;
-    alone(view, member).map(|alone| format!("do not stop {name} before: {alone}"))
+    alone(view, member, |_| true).map(|alone| format!("do not stop {name} before: {alone}"))
 }
 
 #[cfg(test)]
 mod tests {
     use quoit_client::{Ordinal, ViewFields};
+
+    use quoit_proto_types::Boot;
 
     use super::*;
     use crate::cli::stage::{self, label};
@@ -150,7 +158,11 @@ mod tests {
         let down = |fields: &mut ViewFields| fields.members[2].live = Liveness::Down;
         check(told(down, |_| {}), &["the other owners are down", "1 of 3 voters would be left, and 2 are needed"]);
         let silent = |survey: &mut Survey| drop(survey.answers.insert(Ordinal::new(3), Err("timed out".into())));
-        check(told(|_| {}, silent), &["1 of 3 voters would be left"]);
+        check(told(|_| {}, silent), &["the other owners are down, do not answer", "1 of 3 voters would be left"]);
+        let back = |survey: &mut Survey| {
+            survey.answers.get_mut(&Ordinal::new(3)).unwrap().as_mut().unwrap().boot = Boot::new(2);
+        };
+        check(told(|_| {}, back), &["or hold nothing yet"]);
         check(told(|fields| fields.target = Some([1, 2].map(stage::owner).to_vec()), |_| {}), &["a ring change"]);
         let keeps = |survey: &mut Survey| {
             let status = survey.answers.get_mut(&Ordinal::new(2)).unwrap().as_mut().unwrap();

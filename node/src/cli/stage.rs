@@ -15,6 +15,7 @@ pub(crate) fn status(view: &View, member: &Member) -> NodeStatus {
     let voters = u8::try_from(view.fields().voters.len()).unwrap();
     NodeStatus {
         name: member.name.clone(),
+        boot: member.boot,
         version: "0.1.0".into(),
         epoch: view.epoch(),
         standing: "member".into(),

@@ -5,7 +5,7 @@ use quoit_core::{routing::Routing, time::Wall};
 use quoit_proto_types::{
     Epoch, Fence, RequestId, Stamp, codec,
     frame::{FrameHeader, FrameType},
-    message::client::{Expiry, Refusal, ValueHeader, Written},
+    message::client::{Expiry, Refusal, Unfinished, ValueHeader, Written},
 };
 
 /// The header of the reply to `request` by a node that goes by `routing`.
@@ -43,6 +43,11 @@ pub(crate) fn miss(out: &mut BytesMut, request: RequestId, routing: Option<&Rout
 /// It is written.
 pub(crate) fn done(out: &mut BytesMut, request: RequestId, routing: Option<&Routing>, written: Written) {
     header(FrameType::Done, request, routing).encode_with(out, 0, |out| codec::encode(&written, out));
+}
+
+/// It is not far enough.
+pub(crate) fn unfinished(out: &mut BytesMut, request: RequestId, routing: Option<&Routing>, unfinished: Unfinished) {
+    header(FrameType::Unfinished, request, routing).encode_with(out, 0, |out| codec::encode(&unfinished, out));
 }
 
 /// How long the entry of `stamp` lives from `wall` on.

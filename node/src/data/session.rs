@@ -17,7 +17,12 @@ use quoit_core::{
     routing::Routing,
     time::Timestamp,
 };
-use quoit_proto_types::{Epoch, Fence, Ordinal, RequestId, Stamp, frame::FrameType, limits, message::client::Refusal};
+use quoit_proto_types::{
+    Epoch, Fence, Ordinal, RequestId, Stamp,
+    frame::FrameType,
+    limits,
+    message::client::{Refusal, Unfinished},
+};
 use tokio::{
     sync::{Notify, oneshot, watch},
     time::sleep_until,
@@ -264,6 +269,9 @@ impl ClientSession {
             }
             ClientReply::Miss => lane.push(|out| answer::miss(out, request, routing)),
             ClientReply::Done(written) => lane.push(|out| answer::done(out, request, routing, written)),
+            ClientReply::Unfinished { stamp, held } => {
+                lane.push(|out| answer::unfinished(out, request, routing, Unfinished { stamp, held }));
+            }
             ClientReply::Refused(refusal) => lane.push(|out| answer::refuse(out, request, routing, &refusal)),
         }
         lane.settle();

@@ -18,7 +18,7 @@ use quoit_core::{
     routing::{Routing, Standing},
     upkeep::starts_empty,
 };
-use quoit_proto_types::{Fence, SlotIndex, SlotSet, View};
+use quoit_proto_types::{Fence, Ordinal, SlotIndex, SlotSet, View};
 
 use crate::{store::Store, views::Views};
 
@@ -183,7 +183,7 @@ impl Placement {
         self.store.reset_slots(empty);
         let is_same = self.current.as_ref().is_some_and(|current| current.fence() == routing.fence());
         if !is_same {
-            // As soon as there can be another copy of anything, deletions must leave a trace, and as long as there is.
+            // Before the first one that another node may miss.
             if needs_shadows(&routing) {
                 self.store.set_shadowing(true);
             }
@@ -232,10 +232,12 @@ impl Placement {
     }
 }
 
-/// Whether an older value could come back for one that was deleted.
+/// Whether an older value could come back for one that was deleted: somebody else is a member, or has been one. Also where
+/// there is one copy of each key, whoever has owned a slot before offers what it has left of it, and must be told that it was
+/// deleted.
 fn needs_shadows(routing: &Routing) -> bool {
-    let fields = routing.view().fields();
-    (fields.copies > 1 && fields.ring.len() > 1) || routing.target().is_some()
+    // Ordinals are never used twice, and the first is 1.
+    routing.view().fields().next_ordinal > Ordinal::new(2)
 }
 
 #[cfg(test)]

@@ -17,10 +17,10 @@ use quoit_core::{
     time::{Timestamp, Wall},
 };
 use quoit_proto_types::{
-    Hlc, Stamp, WriteLevel,
+    EntryKind, Hlc, Stamp, WriteLevel,
     frame::{FrameHeader, FrameType, TRACE_BYTES},
     limits,
-    message::client::{Expiry, Refusal, WriteHeader},
+    message::client::{Expiry, Refusal, Unfinished, WriteHeader},
 };
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::task::TaskTracker;
@@ -29,7 +29,7 @@ use tracing::debug;
 use super::{
     admin::Admin,
     news::{self, Pauses},
-    requests::{Alone, Place, bad_key, check_keyspace, expires_at},
+    requests::{Alone, Place, bad_key, check_again, check_keyspace, expires_at},
 };
 use crate::{
     clock::Clock,
@@ -109,6 +109,7 @@ struct Received {
     level: WriteLevel,
     after: Hlc,
     expiry: Expiry,
+    again: Option<Stamp>,
     record: Record,
 }
 
@@ -213,6 +214,7 @@ impl Gateway {
             | FrameType::Done
             | FrameType::Miss
             | FrameType::Remaining
+            | FrameType::Unfinished
             | FrameType::Refusal
             | FrameType::ReplicaPut
             | FrameType::ReplicaGet
@@ -256,6 +258,9 @@ impl Gateway {
         let (out, id, routing) = (&mut replies, header.request, routing.as_deref());
         match outcome {
             ClientReply::Done(written) => answer::done(out, id, routing, written),
+            ClientReply::Unfinished { stamp, held } => {
+                answer::unfinished(out, id, routing, Unfinished { stamp, held });
+            }
             ClientReply::Refused(refusal) => answer::refuse(out, id, routing, &refusal),
             // A write is not answered so.
             ClientReply::Value { .. } | ClientReply::TimeToLive { .. } | ClientReply::Miss => {
@@ -273,7 +278,7 @@ impl Gateway {
         deadline: Timestamp,
         client: &Client,
     ) -> ClientReply {
-        let Received { level, after, expiry, record } = received;
+        let Received { level, after, expiry, again, record } = received;
         let stamp = |version| Stamp::value(version, expires_at(version, expiry));
         let begin = || {
             if header.deadline_ms > 0 && self.clock.now() >= deadline {
@@ -283,16 +288,18 @@ impl Gateway {
             // As late as possible: the view may have changed while the value came in.
             let Batch { wall, routing } = self.begin();
             let routing = routing.ok_or_else(|| self.not_ready())?;
-            if Place::of(&routing, record.key()) == Place::Sole {
-                let write = |version| (stamp(version), record.clone());
-                return self.write_alone(wall, &routing, after, write);
+            match again {
+                Some(stamp) => Ok(Alone::Shared(stamp)),
+                None if Place::of(&routing, record.key()) == Place::Sole => {
+                    self.write_alone(wall, &routing, after, stamp, || record.clone())
+                }
+                None => Ok(Alone::Shared(stamp(self.version(wall, &routing, after)?))),
             }
-            Ok(Alone::Moved(self.version(wall, &routing, after)?))
         };
         match begin() {
             Ok(Alone::Written(written)) => ClientReply::Done(written),
-            Ok(Alone::Moved(version)) => {
-                let operation = ClientOperation::Set { level, stamp: stamp(version), record };
+            Ok(Alone::Shared(stamp)) => {
+                let operation = ClientOperation::Set { level, stamp, record };
                 let deadline = deadline.max(self.clock.now().saturating_add(Duration::from_millis(1)));
                 let answer = client.data.begin_alone(deadline, operation);
                 // Dropped only with the session.
@@ -326,10 +333,11 @@ impl Gateway {
             Ok(decoded) => decoded,
             Err(error) => return Ok(Err(bad_key(error))),
         };
-        let WriteHeader { keyspace, level, after, expiry, key } = write;
+        let WriteHeader { keyspace, level, after, expiry, again, key } = write;
         let front = head.len() - value.len() + request.header.trace.bytes();
         let value_bytes = bytes - front;
-        if let Err(refusal) = check_keyspace(keyspace).and_then(|()| self.check_value(value_bytes)) {
+        let wanted = check_keyspace(keyspace).and_then(|()| check_again(again, EntryKind::Value));
+        if let Err(refusal) = wanted.and_then(|()| self.check_value(value_bytes)) {
             return Ok(Err(refusal));
         }
         let mut record = Record::builder(key, value_bytes);
@@ -338,7 +346,7 @@ impl Gateway {
             record.extend(&chunk);
         }
         let record = record.finish().map_err(|_| StreamError::Gone)?;
-        Ok(Ok(Received { level, after, expiry, record }))
+        Ok(Ok(Received { level, after, expiry, again, record }))
     }
 
     /// Answers an administrator, beside the lane: some answers take a while.

@@ -40,8 +40,8 @@ pub(super) enum Place {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Alone {
     Written(Written),
-    /// Others take part: the view has changed. It has this version.
-    Moved(Version),
+    /// Others take part, and it is this.
+    Shared(Stamp),
 }
 
 /// What became of a touch that this node decides alone.
@@ -172,12 +172,12 @@ impl Gateway {
         let (write, value) = WriteHeader::decode(body).map_err(bad_key)?;
         check_keyspace(write.keyspace)?;
         self.check_value(value.len())?;
+        check_again(write.again, EntryKind::Value)?;
         let stamp = |version| Stamp::value(version, expires_at(version, write.expiry));
-        let entry = |version| (stamp(version), Record::new(write.key, value));
-        match self.write(wall, routing, &write, entry)? {
+        match self.write(wall, routing, &write, stamp, || Record::new(write.key, value))? {
             Alone::Written(written) => answer::done(replies, header.request, Some(routing), written),
-            Alone::Moved(version) => {
-                let (stamp, record) = entry(version);
+            Alone::Shared(stamp) => {
+                let record = Record::new(write.key, value);
                 self.ask_others(header, from, ClientOperation::Set { level: write.level, stamp, record });
             }
         }
@@ -195,11 +195,11 @@ impl Gateway {
     ) -> Result<(), Refusal> {
         let (write, _) = WriteHeader::decode(body).map_err(bad_key)?;
         check_keyspace(write.keyspace)?;
-        let entry = |version| (Stamp::tombstone(version), Record::new(write.key, b""));
-        match self.write(wall, routing, &write, entry)? {
+        check_again(write.again, EntryKind::Tombstone)?;
+        match self.write(wall, routing, &write, Stamp::tombstone, || Record::new(write.key, b""))? {
             Alone::Written(written) => answer::done(replies, header.request, Some(routing), written),
-            Alone::Moved(version) => {
-                let (stamp, key) = (Stamp::tombstone(version), Bytes::copy_from_slice(write.key));
+            Alone::Shared(stamp) => {
+                let key = Bytes::copy_from_slice(write.key);
                 self.ask_others(header, from, ClientOperation::Delete { level: write.level, stamp, key });
             }
         }
@@ -216,7 +216,7 @@ impl Gateway {
         from: From<'_>,
     ) -> Result<(), Refusal> {
         let (write, _) = WriteHeader::decode(body).map_err(bad_key)?;
-        let WriteHeader { keyspace, level, after, expiry, key } = write;
+        let WriteHeader { keyspace, level, after, expiry, again: _, key } = write;
         check_keyspace(keyspace)?;
         let version = self.version(wall, routing, after)?;
         let (touched, expires_at_ms) = (version.hlc, expires_at(version, expiry));
@@ -269,40 +269,45 @@ impl Gateway {
         }
     }
 
-    /// Writes what `entry` makes of a version, if this node alone decides.
+    /// Writes `record` under what `stamp` makes of a version, if this node alone decides. What another node has begun has its
+    /// stamp already, and goes the way of all that others take part in.
     fn write(
         &self,
         wall: Wall,
         routing: &Routing,
         write: &WriteHeader<'_>,
-        entry: impl Fn(Version) -> (Stamp, Record),
+        stamp: impl Fn(Version) -> Stamp,
+        record: impl Fn() -> Record,
     ) -> Result<Alone, Refusal> {
-        if Place::of(routing, write.key) == Place::Sole {
-            self.write_alone(wall, routing, write.after, entry)
-        } else {
-            Ok(Alone::Moved(self.version(wall, routing, write.after)?))
+        match write.again {
+            Some(stamp) => Ok(Alone::Shared(stamp)),
+            None if Place::of(routing, write.key) == Place::Sole => {
+                self.write_alone(wall, routing, write.after, stamp, record)
+            }
+            None => Ok(Alone::Shared(stamp(self.version(wall, routing, write.after)?))),
         }
     }
 
-    /// Writes what `entry` makes of a version. This node has the only copy.
+    /// Writes `record` under what `stamp` makes of a version. This node has the only copy.
     pub(super) fn write_alone(
         &self,
         wall: Wall,
         routing: &Routing,
         mut after: Hlc,
-        entry: impl Fn(Version) -> (Stamp, Record),
+        stamp: impl Fn(Version) -> Stamp,
+        record: impl Fn() -> Record,
     ) -> Result<Alone, Refusal> {
         let fence = routing.fence();
         let mut refusal = Refusal::new(ErrorCode::TooOld, 0);
         for _ in 0..STAMPS_MAX {
             let version = self.version(wall, routing, after)?;
-            let (stamp, record) = entry(version);
-            match self.plane.store.apply(wall, fence, Origin::Write, stamp, record) {
+            let stamp = stamp(version);
+            match self.plane.store.apply(wall, fence, Origin::Write, stamp, record()) {
                 Ok(Applied::Stored { was_live } | Applied::Known { was_live }) => {
                     return Ok(Alone::Written(Written { version, existed: was_live }));
                 }
                 Ok(Applied::Dropped) => return Err(refusal),
-                Err(ApplyError::FenceMoved(_)) => return Ok(Alone::Moved(version)),
+                Err(ApplyError::FenceMoved(_)) => return Ok(Alone::Shared(stamp)),
                 Err(error) => {
                     refusal = self.plane.refusal(routing, error);
                     let ApplyError::TooOld { until } = error else { return Err(refusal) };
@@ -347,6 +352,17 @@ fn known<'e>(place: Place, wall: Wall, at_least: Option<Version>, entry: Option<
 pub(super) fn expires_at(version: Version, expiry: Expiry) -> u64 {
     let lifetime = expiry.duration().map_or(store::Expiry::Never, store::Expiry::After);
     lifetime.expires_at_ms(Wall::from_millis(version.hlc.millis()))
+}
+
+/// Checks that a write which goes on is one of the kind that it was.
+pub(super) fn check_again(again: Option<Stamp>, kind: EntryKind) -> Result<(), Refusal> {
+    match again {
+        Some(stamp) if stamp.kind != kind => {
+            let text = "a write that goes on must be what it was begun as".into();
+            Err(Refusal { code: ErrorCode::Protocol, argument: 0, text })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 pub(super) fn check_keyspace(keyspace: KeyspaceId) -> Result<(), Refusal> {

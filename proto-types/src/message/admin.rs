@@ -9,6 +9,7 @@ use super::membership::{Command, CommandAnswer};
 use crate::{
     codec::{self, DecodeError},
     epoch::{Ballot, Epoch},
+    id::Boot,
     identity::Label,
     limits,
     view::{View, ViewRecord},
@@ -82,6 +83,8 @@ pub enum AdminReply {
 pub struct NodeStatus {
     /// Its name.
     pub name: Label,
+    /// Its life. The view may still name the one before, whose memory is gone.
+    pub boot: Boot,
     /// Its software.
     pub version: String,
     /// The view it has; 0 if none.

@@ -11,7 +11,7 @@ use crate::{
     id::KeyspaceId,
     level::{ReadLevel, WriteLevel},
     limits,
-    version::{Hlc, Version},
+    version::{Hlc, Stamp, Version},
 };
 
 /// Which key: the body of `ReplicaGet`.
@@ -90,6 +90,18 @@ pub struct Written {
     pub existed: bool,
 }
 
+/// Fewer nodes than were asked for are known to hold a value or a deletion: the body of `Unfinished`.
+///
+/// It may be carried on by any node, as [the same write](WriteHeader::again): nobody's later write is undone by that, as it
+/// would be if the write were made anew, and nobody can tell how many nodes had a hand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// As what it was begun.
+    pub stamp: Stamp,
+    /// How many nodes are known to hold it.
+    pub held: u64,
+}
+
 /// Which key, until when, and how many copies: the body of `Touch` and `Delete`, and in front of the value that of `Set`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteHeader<'a> {
@@ -101,6 +113,9 @@ pub struct WriteHeader<'a> {
     pub after: Hlc,
     /// How long the entry lives from when the node acts; says nothing in `Delete`.
     pub expiry: Expiry,
+    /// As what another node began this very write, and could not bring it [far enough](Unfinished): it goes on as the same
+    /// write, whatever else is said here of its time. Not in `Touch`.
+    pub again: Option<Stamp>,
     /// The key: 1 byte to [`limits::KEY_BYTES_MAX`].
     #[serde(serialize_with = "codec::whole_slice")]
     pub key: &'a [u8],

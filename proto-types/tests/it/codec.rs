@@ -11,7 +11,7 @@ use quoit_proto_types::{
     limits,
     message::{
         admin::{AdminReply, AdminRequest},
-        client::{Expiry, KeyHeader, ReadHeader, Refusal, ValueHeader, WriteHeader, Written},
+        client::{Expiry, KeyHeader, ReadHeader, Refusal, Unfinished, ValueHeader, WriteHeader, Written},
         genesis::{GenesisDigest, GenesisMessage},
         heartbeat::Heartbeat,
         membership::{Applicant, Command, MembershipMessage},
@@ -93,10 +93,11 @@ proptest! {
     #[test]
     fn write_header(
         numbers in (any::<u16>(), any::<u64>()), level in prop::sample::select(&WriteLevel::ALL[..]),
-        expiry in strategies::expiry(), key in vec(any::<u8>(), 1..200), value in vec(any::<u8>(), 0..200),
+        expiry in strategies::expiry(), again in option::of(strategies::stamp()),
+        key in vec(any::<u8>(), 1..200), value in vec(any::<u8>(), 0..200),
     ) {
         let (keyspace, after) = (KeyspaceId::new(numbers.0), Hlc::new(numbers.1));
-        let header = WriteHeader { keyspace, level, after, expiry, key: &key };
+        let header = WriteHeader { keyspace, level, after, expiry, again, key: &key };
         let mut bytes = encoded(|out| header.encode(out));
         let header_bytes = bytes.len();
         bytes.extend_from_slice(&value);
@@ -240,7 +241,7 @@ fn the_largest_of_every_message_fits_its_frame() {
     let (level, at_least) = (ReadLevel::All, Some(version));
     fits(FrameType::Get, encoded(|out| ReadHeader { keyspace, level, at_least, key }.encode(out)));
     let level = WriteLevel::All;
-    let write = encoded(|out| WriteHeader { keyspace, level, after: hlc, expiry, key }.encode(out));
+    let write = encoded(|out| WriteHeader { keyspace, level, after: hlc, expiry, again: Some(stamp), key }.encode(out));
     assert!(write.len() + limits::VALUE_BYTES_MAX <= FrameType::Set.body_bytes_max());
     let put = encoded(|out| PutHeader { keyspace, stamp, hint_for: Some(Ordinal::new(u32::MAX)), key }.encode(out));
     assert!(put.len() + limits::VALUE_BYTES_MAX <= FrameType::ReplicaPut.body_bytes_max());
@@ -254,6 +255,7 @@ fn the_largest_of_every_message_fits_its_frame() {
     assert!(value.len() <= limits::REPLY_HEADER_BYTES_MAX);
     fits(FrameType::Stored, encoded(|out| codec::encode(&Stored { was_live: true }, out)));
     fits(FrameType::Done, encoded(|out| codec::encode(&Written { version, existed: true }, out)));
+    fits(FrameType::Unfinished, encoded(|out| codec::encode(&Unfinished { stamp, held: u64::MAX }, out)));
     fits(FrameType::Delete, write.clone());
     assert!(write.len() + limits::LANE_VALUE_BYTES_MAX <= limits::LANE_BODY_BYTES_MAX);
     fits(FrameType::Touch, write);
@@ -382,8 +384,8 @@ fn keys_have_a_length_of_1_to_the_limit() {
         let key = vec![7; length];
         let bytes = encoded(|out| KeyHeader { keyspace: KeyspaceId::DEFAULT, key: &key }.encode(out));
         let keyspace = KeyspaceId::DEFAULT;
-        let (level, after, expiry) = (WriteLevel::Two, Hlc::MIN, Expiry::Never);
-        let write = WriteHeader { keyspace, level, after, expiry, key: &key };
+        let (level, after, expiry, again) = (WriteLevel::Two, Hlc::MIN, Expiry::Never, None);
+        let write = WriteHeader { keyspace, level, after, expiry, again, key: &key };
         let written = WriteHeader::decode(&encoded(|out| write.encode(out))).map(drop);
         assert_eq!(KeyHeader::decode(&bytes).map(drop), written);
         let read = ReadHeader { keyspace, level: ReadLevel::One, at_least: None, key: &key };

@@ -77,6 +77,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
             FrameType::Set,
             FrameType::Value,
             FrameType::Done,
+            FrameType::Unfinished,
             FrameType::Remaining,
             FrameType::Refusal,
         ],

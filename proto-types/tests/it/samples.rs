@@ -8,7 +8,7 @@ use quoit_proto_types::{
     Nonce, Ordinal, ReadLevel, RequestId, Role, SlotCount, Stamp, Term, Version, View, WriteLevel, codec,
     frame::{FrameHeader, FrameType, TraceContext},
     message::{
-        client::{Expiry, KeyHeader, ReadHeader, Refusal, ValueHeader, WriteHeader, Written},
+        client::{Expiry, KeyHeader, ReadHeader, Refusal, Unfinished, ValueHeader, WriteHeader, Written},
         replica::{EntryHeader, PutHeader, Stored},
         session::{FEATURES, Hello, HelloAck, NodeHello, Session, VERSIONS, VersionRange},
     },
@@ -171,9 +171,9 @@ pub(crate) fn bodies(kind: FrameType) -> Vec<(&'static str, Vec<u8>)> {
     let keyspace = KeyspaceId::DEFAULT;
     let key = b"greeting".as_slice();
     let in_a_minute = Expiry::After(NonZeroU64::new(60_000).unwrap());
-    let write = |expiry| {
+    let write = |expiry, again| {
         let (level, after) = (WriteLevel::Quorum, version().hlc);
-        encoded(|out| WriteHeader { keyspace, level, after, expiry, key }.encode(out))
+        encoded(|out| WriteHeader { keyspace, level, after, expiry, again, key }.encode(out))
     };
     let read = |level, at_least| encoded(|out| ReadHeader { keyspace, level, at_least, key }.encode(out));
     let put = |stamp, hint_for| encoded(|out| PutHeader { keyspace, stamp, hint_for, key }.encode(out));
@@ -191,7 +191,10 @@ pub(crate) fn bodies(kind: FrameType) -> Vec<(&'static str, Vec<u8>)> {
         FrameType::Get | FrameType::TimeToLive => {
             vec![("one", read(ReadLevel::One, None)), ("all at least", read(ReadLevel::All, Some(version())))]
         }
-        FrameType::Delete => vec![("", write(Expiry::Never))],
+        FrameType::Delete => vec![
+            ("", write(Expiry::Never, None)),
+            ("carried on", write(Expiry::Never, Some(Stamp::tombstone(version())))),
+        ],
         FrameType::ReplicaGet => vec![("", encoded(|out| KeyHeader { keyspace, key }.encode(out)))],
         FrameType::ReplicaPut => vec![
             ("a value", [put(stamp(), None), b"hello".to_vec()].concat()),
@@ -205,16 +208,20 @@ pub(crate) fn bodies(kind: FrameType) -> Vec<(&'static str, Vec<u8>)> {
         FrameType::Transfer => transfer_requests(),
         FrameType::TransferReply => transfer_replies(),
         FrameType::Set => vec![
-            ("for ever", [write(Expiry::Never), b"hello".to_vec()].concat()),
-            ("for a minute", [write(in_a_minute), b"hello".to_vec()].concat()),
+            ("for ever", [write(Expiry::Never, None), b"hello".to_vec()].concat()),
+            ("for a minute", [write(in_a_minute, None), b"hello".to_vec()].concat()),
+            ("carried on", [write(in_a_minute, Some(stamp())), b"hello".to_vec()].concat()),
         ],
-        FrameType::Touch => vec![("", write(in_a_minute))],
+        FrameType::Touch => vec![("", write(in_a_minute, None))],
         FrameType::Value => {
             let header = encoded(|out| codec::encode(&ValueHeader { version: version(), stale: true }, out));
             vec![("", [header, b"hello".to_vec()].concat())]
         }
         FrameType::Done => {
             vec![("", encoded(|out| codec::encode(&Written { version: version(), existed: true }, out)))]
+        }
+        FrameType::Unfinished => {
+            vec![("", encoded(|out| codec::encode(&Unfinished { stamp: stamp(), held: 1 }, out)))]
         }
         FrameType::Remaining => vec![
             ("for ever", encoded(|out| codec::encode(&Expiry::Never, out))),

@@ -1,7 +1,7 @@
 //! Every write that was begun, and what became of the copies of those that were acknowledged.
 //!
-//! **What is promised** (PROTOCOL 9.6). A write that was acknowledged while two nodes held it survives if at most one of them
-//! loses its memory before all owners hold it (A3); one that a single node held, if that one does not (A4). When all owners
+//! **What is promised** (PROTOCOL 9.6). A write that was acknowledged at a level of two copies, while two nodes held it, survives
+//! if at most one of them loses its memory before all owners hold it (A3); another one, if the node that held it does not (A4). When all owners
 //! in force hold it, the count begins anew. A later entry of the key stands for an earlier one.
 
 use std::{
@@ -151,7 +151,10 @@ impl Writes {
         let (rank, key) = ((version, write.touched), write.key.clone());
         let holders: Vec<&Side<'_>> = sides.iter().filter(|side| side.covers(&key, rank)).collect();
         self.totals.acknowledged += 1;
-        if let Some(spare) = holders.len().min(2).checked_sub(1) {
+        // One copy is promised of what was written at these levels. That there are more may be a hint for the one who has it,
+        // which goes when it is delivered.
+        let copies = if matches!(write.level, WriteLevel::One | WriteLevel::Any) { 1 } else { 2 };
+        if let Some(spare) = holders.len().min(copies).checked_sub(1) {
             let hinted = holders.iter().filter(|side| holds_hint_only(side, &key, rank));
             let hinted = hinted.map(|side| (side.actor.serial, side.data.hints.stats().dropped)).collect();
             let promise = Promise { token, rank, spare, lost: 0, hinted, orphaned: false, settled: false };

@@ -226,7 +226,7 @@ impl DataChecks {
             ClientReply::Value { .. } | ClientReply::TimeToLive { .. } | ClientReply::Miss => {
                 self.reads.done(done, &self.writes)
             }
-            ClientReply::Refused(_) => Ok(()),
+            ClientReply::Refused(_) | ClientReply::Unfinished { .. } => Ok(()),
         }
     }
 

@@ -56,7 +56,7 @@ impl QuorumReads {
         let Some(least) = least.filter(|_| !self.disturbed) else { return Ok(()) };
         let found = match done.reply {
             ClientReply::Value { stamp, .. } | ClientReply::TimeToLive { stamp, .. } => Some(rank(stamp)),
-            ClientReply::Miss | ClientReply::Done(_) | ClientReply::Refused(_) => None,
+            ClientReply::Miss | ClientReply::Done(_) | ClientReply::Unfinished { .. } | ClientReply::Refused(_) => None,
         };
         let is_good = match found {
             Some(found) => found >= least,

@@ -25,6 +25,8 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(1);
 /// A write that is too old is stamped anew so many times.
 const STAMPED_ANEW_MAX: u32 = 3;
+/// A write that one node cannot get far enough is carried on by so many others.
+const CARRIED_ON_MAX: u32 = 3;
 
 /// The clients of a run, and what must hold of the data.
 #[derive(Debug)]
@@ -61,6 +63,7 @@ pub(super) struct Operation {
     key: Bytes,
     what: What,
     anew: u32,
+    carried_on: u32,
 }
 
 /// What a client wants.
@@ -112,7 +115,7 @@ impl DataWorld {
                 What::Get(*ReadLevel::ALL.choose(rng).unwrap_or(&ReadLevel::One), least)
             }
         };
-        Operation { session, key, what, anew: 0 }
+        Operation { session, key, what, anew: 0, carried_on: 0 }
     }
 }
 
@@ -153,7 +156,6 @@ impl Cluster {
 
     /// Lets the node of `host` coordinate an operation.
     fn begin(&mut self, host: usize, operation: Operation) -> Result<(), Violation> {
-        let now = self.now();
         let Some(serial) = self.serial(host) else { return Ok(()) };
         let after = self.data.as_ref().map_or(Hlc::MIN, |world| world.sessions[operation.session].after);
         let Some((side, local)) = self.side(host, serial) else { return Ok(()) };
@@ -193,11 +195,43 @@ impl Cluster {
                 ClientOperation::Touch { level, touched, expires_at_ms, wall, key }
             }
         };
-        world.sessions[operation.session].busy = Some((token, now.saturating_add(DEADLINE * 2)));
-        let session = operation.session;
+        self.ask_for(host, serial, token, operation, request)
+    }
+
+    /// Another node carries on a write that was begun as `stamp`.
+    fn carry_on(&mut self, token: u64, operation: Operation, stamp: Stamp) -> Result<(), Violation> {
+        let Some(host) = self.any_that_serves() else { return Ok(()) };
+        let Some(serial) = self.serial(host) else { return Ok(()) };
+        let key = operation.key.clone();
+        let request = match operation.what {
+            What::Set(level, _) => {
+                ClientOperation::Set { level, stamp, record: Record::new(&key, &token.to_be_bytes()) }
+            }
+            What::Delete(level) => ClientOperation::Delete { level, stamp, key },
+            What::Get(..) | What::Touch(..) => {
+                return Err(Violation::new("only writes are unfinished", format!("{token} is none")));
+            }
+        };
+        self.summary.fault("write carried on");
+        let operation = Operation { carried_on: operation.carried_on + 1, ..operation };
+        self.ask_for(host, serial, token, operation, request)
+    }
+
+    fn ask_for(
+        &mut self,
+        host: usize,
+        serial: u32,
+        token: u64,
+        operation: Operation,
+        request: ClientOperation,
+    ) -> Result<(), Violation> {
+        let (now, session) = (self.now(), operation.session);
+        let Some(world) = &mut self.data else { return Ok(()) };
+        world.sessions[session].busy = Some((token, now.saturating_add(DEADLINE * 2)));
         self.trace.note(now, &"client", || format!("{session} asks host {host} for {token}: {request:?}"));
         world.operations.insert(token, operation);
         let Some((side, local)) = self.side(host, serial) else { return Ok(()) };
+        let Some(routing) = side.routing.clone() else { return Ok(()) };
         side.coordinator(session).begin(local, &routing, token, local.saturating_add(DEADLINE), request);
         self.carry_out_data(host, serial)
     }
@@ -220,12 +254,17 @@ impl Cluster {
         let seen = match reply {
             ClientReply::Value { stamp, .. } | ClientReply::TimeToLive { stamp, .. } => Some(stamp.version),
             ClientReply::Done(written) => Some(written.version),
-            ClientReply::Miss | ClientReply::Refused(_) => None,
+            ClientReply::Miss | ClientReply::Unfinished { .. } | ClientReply::Refused(_) => None,
         };
         if let Some(version) = seen {
             session.after = session.after.max(version.hlc);
             let known = session.seen.entry(operation.key.clone()).or_insert(version);
             *known = version.max(*known);
+        }
+        if let ClientReply::Unfinished { stamp, .. } = reply {
+            self.summary.fault("write unfinished");
+            let goes_on = operation.carried_on < CARRIED_ON_MAX && world.rng.random_bool(0.7);
+            return if goes_on { self.carry_on(token, operation, *stamp) } else { Ok(()) };
         }
         if let ClientReply::Refused(refusal) = reply {
             self.summary.fault(refused(refusal.code));

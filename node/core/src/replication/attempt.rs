@@ -113,6 +113,8 @@ pub(super) struct Attempt<T> {
     pub(super) id: OperationId,
     pub(super) token: T,
     pub(super) deadline: Timestamp,
+    /// Until when a write may keep its client waiting that another node might carry on.
+    pub(super) patience: Timestamp,
     pub(super) slot: SlotIndex,
     pub(super) fence: Fence,
     pub(super) copies: Copies,
@@ -214,10 +216,14 @@ impl<T: Copy> Attempt<T> {
 
     /// Answers that it came to nothing.
     pub(super) fn refuse(&mut self, cx: &mut Context<'_, T>) {
-        let did = u64::try_from(self.peers.iter().filter(|peer| peer.is_answered()).count()).unwrap_or(u64::MAX);
-        let unavailable = || Refusal::new(ErrorCode::Unavailable, did);
-        let refusal = self.refusal.take().unwrap_or_else(unavailable);
+        let unavailable = Refusal::new(ErrorCode::Unavailable, self.answers());
+        let refusal = self.refusal.take().unwrap_or(unavailable);
         self.answer(ClientReply::Refused(refusal), cx);
+    }
+
+    /// How many nodes did what they were asked.
+    pub(super) fn answers(&self) -> u64 {
+        u64::try_from(self.peers.iter().filter(|peer| peer.is_answered()).count()).unwrap_or(u64::MAX)
     }
 
     /// Where the node is that was asked and has not answered.

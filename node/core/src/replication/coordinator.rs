@@ -23,6 +23,11 @@ pub const OPERATIONS_MAX: usize = 8192;
 /// How long a client is told to wait when the table is full: about what most operations take.
 pub const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
 
+/// A write that has used up this part of its time, and is not far enough, is given back to the client, so that there is time
+/// for another node to carry it on: this one may be cut off from the others. A quarter of a usual second is five times
+/// [`WRITE_HEDGE`](super::WRITE_HEDGE).
+pub const PATIENCE_PART: u32 = 4;
+
 /// Carries out the operations of one client session. `T` is what the caller knows an operation by.
 ///
 /// After each call the outputs are to be taken, and `handle_timeout` to be called at `poll_timeout`. Every `Ask` is to be
@@ -95,6 +100,7 @@ impl<T: Copy> Coordinator<T> {
             id: place.last.next(),
             token,
             deadline,
+            patience: patience(now, deadline),
             slot,
             fence: routing.fence(),
             copies: Copies { now: 0, then: None },
@@ -230,4 +236,9 @@ impl<T: Copy> Coordinator<T> {
             }
         }
     }
+}
+
+/// Until when an operation may keep its client waiting that has so much time.
+fn patience(now: Timestamp, deadline: Timestamp) -> Timestamp {
+    now.saturating_add(deadline.checked_duration_since(now).unwrap_or_default() / PATIENCE_PART)
 }

@@ -123,11 +123,18 @@ pub enum ClientReply {
     Miss,
     /// The write is held by as many nodes as its level asks for.
     Done(Written),
+    /// A value or a deletion is not held by as many nodes as its level asks for, or not known to be. Those that hold it keep it,
+    /// and it may spread: it is neither done nor undone. Any node may carry it on as the same write, of this stamp.
+    Unfinished {
+        /// As what it was begun.
+        stamp: Stamp,
+        /// How many nodes did what they were asked in the last attempt.
+        held: u64,
+    },
     /// It came to nothing that can be promised.
     ///
-    /// `Busy` and `DeadlinePassed` say that nothing was done. Of a write, everything else leaves open whether it took effect:
-    /// nodes that hold it keep it, and it may spread. `Unavailable` names how many nodes did what they were asked in the last
-    /// attempt. After `TooOld` the write is to be stamped anew and begun anew; a touch can only be told so, as an owner that
+    /// `Busy` and `DeadlinePassed` say that nothing was done. Of a write, everything else leaves open whether it took effect.
+    /// `Unavailable` names how many nodes did what they were asked in the last attempt. After `TooOld` the write is to be stamped anew and begun anew; a touch can only be told so, as an owner that
     /// has evicted so old a value does not take it back. Other codes are those that nodes gave which
     /// could have acted but would not, such as `ClockSkew`.
     Refused(Refusal),

@@ -20,7 +20,9 @@
 //!
 //! **Writes** go to all owners at once, those in force and those to be. For each that is down, fails, or is silent for
 //! [`WRITE_HEDGE`] a substitute keeps the entry with a hint. Once the level is reached no more substitutes are asked for
-//! owners that are merely slow, unless they stay silent up to the deadline.
+//! owners that are merely slow, unless they stay silent up to the deadline. A write that is not far enough after a quarter
+//! of its time, or cannot get any further, is answered as unfinished: the coordinator may be the one that is cut off, and
+//! another node can carry the same write on, under the version that it has.
 //!
 //! **Reads** at level ONE go to one owner in force, this process first; to another one after a miss, a failure, or a wait of
 //! some milliseconds. A tombstone is an answer; an owner that knows nothing is not, as it may have restarted, so two must say
@@ -44,7 +46,7 @@ mod write;
 
 pub use attempt::BEHIND_PAUSE;
 pub use clock::{ClockSkew, HlcClock, MAX_SKEW};
-pub use coordinator::{BUSY_PAUSE, Coordinator, OPERATIONS_MAX};
+pub use coordinator::{BUSY_PAUSE, Coordinator, OPERATIONS_MAX, PATIENCE_PART};
 pub use latency::{READ_HEDGE_MAX, READ_HEDGE_MIN};
 pub use message::{ClientOperation, ClientReply, OperationId, Output, ReplicaReply, ReplicaRequest};
 pub use read::{MISSES_ENOUGH, READ_SILENCE, SUBSTITUTES_ASKED};

@@ -79,6 +79,11 @@ impl<T: Copy> Operation<T> {
     }
 
     pub(super) fn handle_reply(&mut self, from: Ordinal, reply: ReplicaReply, cx: &mut Context<'_, T>) -> Kept {
+        if !self.attempt.answered && self.attempt.deadline <= cx.now {
+            // This process has slept: what it was told before that need not be so any more, as hints grow old.
+            self.expire(cx);
+            return Kept::No;
+        }
         let Some(index) = self.attempt.asked(from) else { return Kept::Yes };
         match &mut self.work {
             Work::Read(read) => read.handle_reply(&mut self.attempt, index, reply, cx),
@@ -155,10 +160,9 @@ impl Work {
     }
 
     fn wakes<T: Copy>(&self, attempt: &Attempt<T>, hedge: Duration) -> Timestamp {
-        let silence = match self {
-            Self::Read(read) => read.silence(attempt, hedge),
-            Self::Write(_) => Write::silence(attempt),
-        };
-        attempt.wakes(silence)
+        match self {
+            Self::Read(read) => attempt.wakes(read.silence(attempt, hedge)),
+            Self::Write(write) => write.wakes(attempt),
+        }
     }
 }

@@ -236,7 +236,7 @@ impl Read {
                 // A later change than the one that is there, even if that was made by a clock that is a little ahead.
                 let touched = touched.max(stamp.touched.next());
                 let stamp = Stamp { version: stamp.version, touched, kind: EntryKind::Value, expires_at_ms };
-                return Progress::Write(Write::again(level, stamp, Record::new(&self.key, value)));
+                return Progress::Write(Write::touch(level, stamp, Record::new(&self.key, value)));
             }
         };
         attempt.answer(reply, cx);

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     planted::data::{DataBug, DataPlanted},
     store::Record,
+    time::Timestamp,
 };
 
 /// How long an owner may be silent before a substitute is asked as well, while the level is not reached: some hundred times
@@ -25,16 +26,26 @@ pub(super) struct Write {
     stamp: Stamp,
     record: Record,
     existed: bool,
+    if_stuck: IfStuck,
+}
+
+/// What is said of a write that does not get far enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IfStuck {
+    /// That any node may carry it on.
+    CarriedOn,
+    /// That it came to nothing: the client cannot tell another node what to carry on.
+    Refused,
 }
 
 impl Write {
     pub(super) fn new(level: WriteLevel, stamp: Stamp, record: Record) -> Self {
-        Self { level, stamp, record, existed: false }
+        Self { level, stamp, record, existed: false, if_stuck: IfStuck::CarriedOn }
     }
 
-    /// Of an entry that was found to exist.
-    pub(super) fn again(level: WriteLevel, stamp: Stamp, record: Record) -> Self {
-        Self { level, stamp, record, existed: true }
+    /// Of another expiry for an entry that was found.
+    pub(super) fn touch(level: WriteLevel, stamp: Stamp, record: Record) -> Self {
+        Self { level, stamp, record, existed: true, if_stuck: IfStuck::Refused }
     }
 
     pub(super) fn start<T: Copy>(&mut self, attempt: &mut Attempt<T>, cx: &mut Context<'_, T>) -> Progress {
@@ -77,7 +88,7 @@ impl Write {
     }
 
     /// How long a node may be silent: for ever, once the client has its answer.
-    pub(super) fn silence<T>(attempt: &Attempt<T>) -> Option<Duration> {
+    fn silence<T>(attempt: &Attempt<T>) -> Option<Duration> {
         (!attempt.answered).then_some(WRITE_HEDGE)
     }
 
@@ -93,8 +104,11 @@ impl Write {
         }
         attempt.involve_substitutes(cx.routing);
         if !attempt.answered && !attempt.may_reach(self.level, cx.planted) {
-            attempt.refuse(cx);
+            self.give_up(attempt, cx);
             return Progress::Over;
+        }
+        if self.may_be_carried_on(attempt) && attempt.patience <= cx.now {
+            self.give_up(attempt, cx);
         }
         for index in 0..attempt.peers.len() {
             if attempt.peers[index].state == State::Idle {
@@ -111,7 +125,7 @@ impl Write {
     /// waited for. The client is told if it has not been, and otherwise a hint is left for them.
     pub(super) fn expire<T: Copy>(&mut self, attempt: &mut Attempt<T>, cx: &mut Context<'_, T>) {
         if !attempt.answered {
-            attempt.refuse(cx);
+            self.give_up(attempt, cx);
             return;
         }
         if attempt.is_outdated(cx.routing) {
@@ -125,6 +139,26 @@ impl Write {
             let (to, fence, request) = (peer.ordinal, attempt.fence, self.put(peer.stands_for));
             cx.outputs.push_back(Output::Tell { to, fence, request });
         }
+    }
+
+    /// Answers that it is not far enough.
+    fn give_up<T: Copy>(&self, attempt: &mut Attempt<T>, cx: &mut Context<'_, T>) {
+        match self.if_stuck {
+            IfStuck::CarriedOn if attempt.refusal.is_none() => {
+                attempt.answer(ClientReply::Unfinished { stamp: self.stamp, held: attempt.answers() }, cx);
+            }
+            IfStuck::CarriedOn | IfStuck::Refused => attempt.refuse(cx),
+        }
+    }
+
+    /// When it is to be called although nobody says anything.
+    pub(super) fn wakes<T: Copy>(&self, attempt: &Attempt<T>) -> Timestamp {
+        let wakes = attempt.wakes(Self::silence(attempt));
+        if self.may_be_carried_on(attempt) { wakes.min(attempt.patience) } else { wakes }
+    }
+
+    fn may_be_carried_on<T>(&self, attempt: &Attempt<T>) -> bool {
+        !attempt.answered && attempt.refusal.is_none() && self.if_stuck == IfStuck::CarriedOn
     }
 
     fn put(&self, hint_for: Option<Ordinal>) -> ReplicaRequest {

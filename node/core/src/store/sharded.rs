@@ -139,8 +139,8 @@ impl Store {
         self.shard(hash).apply(slots, now, (fence, origin), hash, entry)
     }
 
-    /// Whether deleted and expired entries leave tombstones. They must as long as there is another copy of anything, or the
-    /// ring changes; otherwise nothing is left to be hidden, and [`expire`](Self::expire) removes those there are.
+    /// Whether deleted and expired entries leave tombstones. They must if another process has, or has had, a copy of anything;
+    /// otherwise nothing is left to be hidden, and [`expire`](Self::expire) removes those there are.
     pub fn set_shadowing(&self, shadowing: bool) {
         self.shards().for_each(|mut shard| shard.set_shadowing(shadowing));
     }

@@ -2,7 +2,9 @@
 //!
 //! [`Hints`] is what the serving side of a node writes to and reads from; the replay is a part of [`Upkeep`](super::Upkeep).
 //! A hint goes to its owner when that one lives again in the view, as an ordinary write, and is forgotten when it is
-//! confirmed. If its owner has lost the slot meanwhile, it goes to a present one.
+//! confirmed. If its owner has lost the slot meanwhile, it goes to a present one. One that is yet to own the slot is given it
+//! too, as it may have merged the slot before the write; but then it is kept, as that one lets go of everything if the ring
+//! change is given up.
 //!
 //! **What is dropped.** Room and age are bounded. What is dropped leaves a mark for its owner and slot. The marks move no
 //! data: the node that dropped the bytes has nothing to give, and the owner needs no word from it, as it compares all its
@@ -19,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quoit_proto_types::{Ordinal, SlotIndex, Stamp};
+use quoit_proto_types::{Fence, Ordinal, SlotIndex, Stamp};
 
 use super::{
     config::{HINTS_IN_FLIGHT, UpkeepConfig},
@@ -77,8 +79,12 @@ struct Target {
     hints: BTreeMap<Bytes, Hint>,
     /// The keys, in the order in which they came.
     order: BTreeMap<u64, Bytes>,
+    /// Those that are to be brought.
+    waiting: BTreeSet<u64>,
     /// Those that wait to be confirmed.
     in_flight: BTreeSet<u64>,
+    /// Those that an owner-to-be has, under the present fence.
+    given: BTreeSet<u64>,
     bytes: u64,
     dirty: BTreeSet<SlotIndex>,
 }
@@ -130,6 +136,7 @@ impl Hints {
         *bytes += hint.bytes();
         kept.bytes += hint.bytes();
         kept.order.insert(hint.number, key.clone());
+        kept.waiting.insert(hint.number);
         kept.hints.insert(key, hint);
         Kept::Kept
     }
@@ -164,9 +171,16 @@ impl Target {
     fn remove(&mut self, key: &[u8]) -> u64 {
         let Some(hint) = self.hints.remove(key) else { return 0 };
         self.order.remove(&hint.number);
+        self.waiting.remove(&hint.number);
         self.in_flight.remove(&hint.number);
+        self.given.remove(&hint.number);
         self.bytes -= hint.bytes();
         hint.bytes()
+    }
+
+    /// Under another fence, what was given counts no more.
+    fn bring_again(&mut self) {
+        self.waiting.append(&mut self.given);
     }
 }
 
@@ -176,6 +190,21 @@ impl Shelf {
         let Some(key) = kept.order.get(&number).cloned() else { return false };
         self.bytes -= kept.remove(&key);
         true
+    }
+
+    /// A hint has arrived, and is kept or not; or it has not.
+    fn confirm(&mut self, (owner, number): (Ordinal, u64), confirmed: Option<Confirmed>) {
+        if confirmed == Some(Confirmed::Forgotten) {
+            self.delivered += u64::from(self.remove(owner, number));
+            return;
+        }
+        // Another one of the key may have taken its place.
+        if let Some(target) = self.targets.get_mut(&owner)
+            && target.in_flight.remove(&number)
+        {
+            let to = if confirmed.is_some() { &mut target.given } else { &mut target.waiting };
+            to.insert(number);
+        }
     }
 
     fn expire(&mut self, before: Timestamp) {
@@ -200,12 +229,22 @@ pub(super) struct Put {
     pub(super) stamp: Stamp,
     pub(super) record: Record,
     hint: (Ordinal, u64),
+    confirmed: Confirmed,
+}
+
+/// What becomes of a hint that was confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Confirmed {
+    Forgotten,
+    Kept,
 }
 
 /// Brings hints to their owners.
 #[derive(Debug)]
 pub(super) struct Replay {
     hints: Hints,
+    /// Under which the owners-to-be have been given what they have.
+    fence: Fence,
     in_flight: BTreeMap<ExchangeId, InFlight>,
     /// Owners that did not confirm: nothing is sent to them until then.
     resting: BTreeMap<Ordinal, Timestamp>,
@@ -217,6 +256,8 @@ pub(super) struct Replay {
 struct InFlight {
     hint: (Ordinal, u64),
     to: Ordinal,
+    fence: Fence,
+    confirmed: Confirmed,
     deadline: Timestamp,
 }
 
@@ -225,7 +266,8 @@ const REST: Duration = Duration::from_secs(1);
 
 impl Replay {
     pub(super) fn new(hints: Hints) -> Self {
-        Self { hints, in_flight: BTreeMap::new(), resting: BTreeMap::new(), living: BTreeMap::new() }
+        let (in_flight, resting, living) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { hints, fence: Fence::default(), in_flight, resting, living }
     }
 
     pub(super) fn hints(&self) -> &Hints {
@@ -260,68 +302,81 @@ impl Replay {
     /// The next entry to be sent, if there is one at this moment.
     pub(super) fn next_put(&mut self, scene: &Scene<'_>) -> Option<Put> {
         let mut shelf = self.hints.lock();
+        if self.fence != scene.routing.fence() {
+            self.fence = scene.routing.fence();
+            shelf.targets.values_mut().for_each(Target::bring_again);
+        }
         loop {
             let next = shelf.targets.iter().find_map(|(owner, target)| self.next_of(scene, *owner, target));
-            let (owner, number, to) = next?;
+            let (owner, number, (to, confirmed)) = next?;
             let target = shelf.targets.get_mut(&owner)?;
             let hint = target.order.get(&number).and_then(|key| target.hints.get(key))?;
             let (stamp, record) = (hint.stamp, hint.record.clone());
+            target.waiting.remove(&number);
+            target.in_flight.insert(number);
             if scene.routing.me() != Some(to) {
-                target.in_flight.insert(number);
-                return Some(Put { to, stamp, record, hint: (owner, number) });
+                return Some(Put { to, stamp, record, hint: (owner, number), confirmed });
             }
-            // This process has become an owner itself.
-            let fence = scene.routing.fence();
-            scene.store.apply(scene.wall, fence, Origin::Handoff, stamp, record).ok()?;
-            shelf.delivered += u64::from(shelf.remove(owner, number));
+            // This process has become an owner itself, or is about to.
+            let stored = scene.store.apply(scene.wall, self.fence, Origin::Handoff, stamp, record).is_ok();
+            shelf.confirm((owner, number), stored.then_some(confirmed));
+            if !stored {
+                return None;
+            }
         }
     }
 
     /// The next hint for `owner`, and who is to have it.
-    fn next_of(&self, scene: &Scene<'_>, owner: Ordinal, target: &Target) -> Option<(Ordinal, u64, Ordinal)> {
+    fn next_of(
+        &self,
+        scene: &Scene<'_>,
+        owner: Ordinal,
+        target: &Target,
+    ) -> Option<(Ordinal, u64, (Ordinal, Confirmed))> {
         let is_gone = scene.routing.view().member(owner).is_none();
         if target.in_flight.len() >= HINTS_IN_FLIGHT || !is_gone && !scene.routing.is_up(owner) {
             return None;
         }
-        // Enough to find one that is not on its way, and no more: the others come up when these are confirmed.
-        let waiting = target.order.iter().filter(|(number, _)| !target.in_flight.contains(number));
-        waiting.take(HINTS_IN_FLIGHT).find_map(|(number, key)| {
-            let slot = target.hints.get(key)?.slot;
-            let to = receiver(scene, owner, slot)?;
-            (!self.resting.contains_key(&to)).then_some((owner, *number, to))
+        // Some, so that one whose slot waits for a ring change holds up few others; all would be a long search each time.
+        target.waiting.iter().take(HINTS_IN_FLIGHT).find_map(|number| {
+            let slot = target.hints.get(target.order.get(number)?)?.slot;
+            let receiver = receiver(scene, owner, slot)?;
+            (!self.resting.contains_key(&receiver.0)).then_some((owner, *number, receiver))
         })
     }
 
     /// An entry is on its way.
     pub(super) fn sent(&mut self, now: Timestamp, id: ExchangeId, put: &Put) {
         let deadline = now.saturating_add(self.hints.config.source_patience);
-        self.in_flight.insert(id, InFlight { hint: put.hint, to: put.to, deadline });
+        let Put { to, hint, confirmed, .. } = *put;
+        self.in_flight.insert(id, InFlight { hint, to, fence: self.fence, confirmed, deadline });
     }
 
     /// An entry has arrived, or has not.
     pub(super) fn confirm(&mut self, now: Timestamp, id: ExchangeId, stored: bool) {
-        let Some(InFlight { hint: (owner, number), to, .. }) = self.in_flight.remove(&id) else { return };
-        let mut shelf = self.hints.lock();
-        if stored {
-            shelf.delivered += u64::from(shelf.remove(owner, number));
-            return;
-        }
-        self.resting.insert(to, now.saturating_add(REST));
-        if let Some(target) = shelf.targets.get_mut(&owner) {
-            target.in_flight.remove(&number);
+        let Some(InFlight { hint, to, fence, confirmed, .. }) = self.in_flight.remove(&id) else { return };
+        // Given under another fence, it may have been let go of already.
+        let counts = confirmed == Confirmed::Forgotten || fence == self.fence;
+        self.hints.lock().confirm(hint, Some(confirmed).filter(|_| stored && counts));
+        if !stored {
+            self.resting.insert(to, now.saturating_add(REST));
         }
     }
 }
 
 /// Who is to have an entry that is kept for `owner`: that one, or a present owner if it is none any more.
 ///
-/// While a ring change is under way, only those who own the slot before and after it: one that is to leave may have given all
-/// it had, and would drop this; one that is to come drops all it has if nothing comes of the change.
-fn receiver(scene: &Scene<'_>, owner: Ordinal, slot: SlotIndex) -> Option<Ordinal> {
+/// While a ring change is under way it is forgotten only for one who owns the slot before and after it: one that is to leave
+/// may have given all it had, and would drop this; one that is to come drops all it has if nothing comes of the change.
+fn receiver(scene: &Scene<'_>, owner: Ordinal, slot: SlotIndex) -> Option<(Ordinal, Confirmed)> {
     let (routing, owners) = (scene.routing, scene.routing.owners(slot));
     let stays = |owner: Ordinal| routing.lives(owner) && owners.then.is_none_or(|then| then.contains(&owner));
     if owners.contains(owner) && routing.view().member(owner).is_some() {
-        return (owners.now.contains(&owner) && stays(owner)).then_some(owner);
+        if owners.now.contains(&owner) && stays(owner) {
+            return Some((owner, Confirmed::Forgotten));
+        }
+        let comes = owners.then.is_some_and(|then| then.contains(&owner)) && routing.lives_in_target(owner);
+        return comes.then_some((owner, Confirmed::Kept));
     }
-    owners.now.iter().copied().find(|other| stays(*other))
+    owners.now.iter().copied().find(|other| stays(*other)).map(|other| (other, Confirmed::Forgotten))
 }

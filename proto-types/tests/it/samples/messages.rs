@@ -421,6 +421,7 @@ fn node_status(role: ElectionRole) -> NodeStatus {
     let coordinator: Option<Label> = (role != ElectionRole::Outside).then(|| label("n2"));
     NodeStatus {
         name: label("n1"),
+        boot: Boot::new(3),
         version: "0.1.0".to_owned(),
         epoch: Epoch::new(9),
         standing: "member".to_owned(),

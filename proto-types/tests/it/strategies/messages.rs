@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use proptest::{collection::vec, option, prelude::*};
 use quoit_proto_types::{
-    Epoch, Fence, Ordinal, codec, limits,
+    Boot, Epoch, Fence, Ordinal, codec, limits,
     message::{
         admin::{
             AdminReply, AdminRequest, ElectionRole, HandoffPeer, HandoffStatus, HintsStatus, NodeStatus, Quorum,
@@ -237,15 +237,16 @@ fn node_status() -> impl Strategy<Value = NodeStatus> {
         ElectionRole::Candidate,
         ElectionRole::Coordinator,
     ];
-    let election = (prop::sample::select(roles.to_vec()), option::of(label()), any::<(u8, u8)>(), ballot());
+    let election = (prop::sample::select(roles.to_vec()), option::of(label()), any::<(u8, u8, u32)>(), ballot());
     let words = (label(), text(), text(), vec(text(), 0..4));
     let parts = (words, election, epoch(), any::<([u64; 5], i64, u32)>(), option::of(upkeep_status()));
     parts.prop_map(|(words, election, epoch, numbers, upkeep)| {
         let (name, version, standing, alarms) = words;
-        let (role, coordinator, (heard, needed), promised) = election;
+        let (role, coordinator, (heard, needed, boot), promised) = election;
         let ([uptime_ms, isolated_ms, entries, bytes, bytes_max], certificate_not_after_s, clients) = numbers;
         NodeStatus {
             name,
+            boot: Boot::new(boot),
             version,
             epoch,
             standing,

@@ -60,7 +60,7 @@ fn an_owner_that_restarted_stands_in_for_its_former_life() {
     assert_eq!(stage.set(WriteLevel::Two), "put 1 7=7, put 2 7=7");
     stage.reply(2, stored());
     assert_eq!(stage.reply(1, stored()), "=> done 7");
-    assert_eq!(stage.set(WriteLevel::Quorum), "=> Unavailable 0");
+    assert_eq!(stage.set(WriteLevel::Quorum), "=> unfinished 7 0");
 }
 
 #[test]
@@ -124,12 +124,12 @@ fn enough_acknowledgements_of_one_fence_are_enough_though_another_owner_moved_on
 }
 
 #[test]
-fn a_write_that_bounces_for_ever_ends_at_its_deadline() {
+fn a_write_that_bounces_for_ever_is_given_back() {
     let mut stage = Stage::new(&Layout::of(&[1]).members(1));
     stage.set(WriteLevel::One);
     assert_eq!(stage.reply(1, refused(StaleView)), "");
-    assert_eq!(stage.at(999), "");
-    assert_eq!(stage.at(1000), "=> Unavailable 0");
+    assert_eq!(stage.at(249), "");
+    assert_eq!(stage.at(250), "=> unfinished 7 0");
 }
 
 #[test]

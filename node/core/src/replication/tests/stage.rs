@@ -319,6 +319,7 @@ fn describe_reply(reply: &ClientReply) -> String {
         ClientReply::Miss => "=> miss".to_owned(),
         ClientReply::Done(written) if written.existed => format!("=> done {} again", written.version.hlc.value()),
         ClientReply::Done(written) => format!("=> done {}", written.version.hlc.value()),
+        ClientReply::Unfinished { stamp, held } => format!("=> unfinished {} {held}", stamp.version.hlc.value()),
         ClientReply::Refused(refusal) => format!("=> {:?} {}", refusal.code, refusal.argument),
     }
 }

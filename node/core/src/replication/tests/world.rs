@@ -408,7 +408,7 @@ impl World {
             }
             (What::Read(level), ClientReply::Value { .. } | ClientReply::Miss) => level,
             (What::Touch(_), ClientReply::Miss) => ReadLevel::One,
-            (_, ClientReply::Refused(_)) => return,
+            (_, ClientReply::Refused(_) | ClientReply::Unfinished { .. }) => return,
             (What::Write(_) | What::Touch(_), ClientReply::Value { .. })
             | (What::Write(_), ClientReply::Miss)
             | (What::Read(_), ClientReply::Done(_))
@@ -416,7 +416,11 @@ impl World {
         };
         let found = match reply {
             ClientReply::Value { stamp, .. } => Some(stamp.version),
-            ClientReply::Miss | ClientReply::TimeToLive { .. } | ClientReply::Done(_) | ClientReply::Refused(_) => None,
+            ClientReply::Miss
+            | ClientReply::TimeToLive { .. }
+            | ClientReply::Done(_)
+            | ClientReply::Unfinished { .. }
+            | ClientReply::Refused(_) => None,
         };
         self.successes += 1;
         assert!(self.was_heard(wanted.key, level, found), "{found:?} was said by enough for {level}");

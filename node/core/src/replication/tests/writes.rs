@@ -61,7 +61,7 @@ fn substitutes_count_for_two_and_not_for_quorum() {
     let layout = Layout::of(&[1, 2, 3]);
     for (level, planted, said) in [
         (Two, DataPlanted::NOTHING, "=> done 7"),
-        (Quorum, DataPlanted::NOTHING, "=> Unavailable 2"),
+        (Quorum, DataPlanted::NOTHING, "=> unfinished 7 2"),
         (Quorum, DataPlanted::some(DataBug::SubstituteCountsForQuorum), "=> done 7"),
     ] {
         let mut stage = Stage::planted(&layout, planted);
@@ -135,32 +135,55 @@ fn a_node_that_goes_down_is_not_waited_for() {
 }
 
 #[test]
-fn what_cannot_be_reached_is_refused_before_anybody_is_asked() {
+fn what_cannot_be_reached_is_given_back_before_anybody_is_asked() {
     let mut stage = Stage::new(&Layout::of(&[1, 2, 3]).down(&[2, 3]));
-    assert_eq!(stage.set(Quorum), "=> Unavailable 0");
+    assert_eq!(stage.set(Quorum), "=> unfinished 7 0");
     assert!(stage.coordinator.is_empty());
     let mut alone = Stage::new(&Layout::of(&[1, 2]).members(2).down(&[2]));
-    assert_eq!(alone.set(Two), "=> Unavailable 0");
+    assert_eq!(alone.set(Two), "=> unfinished 7 0");
     assert_eq!(alone.set(One), "put 1 7=7");
 }
 
 #[test]
-fn what_cannot_be_reached_any_more_is_refused_at_once() {
+fn what_cannot_be_reached_any_more_is_given_back_at_once() {
     let mut stage = three();
     stage.set(All);
     assert_eq!(stage.reply(1, stored()), "");
-    assert_eq!(stage.reply(2, Unreachable), "=> Unavailable 1");
+    assert_eq!(stage.reply(2, Unreachable), "=> unfinished 7 1");
     assert!(stage.coordinator.is_empty());
 }
 
 #[test]
-fn what_is_not_reached_by_the_deadline_is_refused() {
+fn a_write_is_given_back_while_there_is_time_to_carry_it_on() {
     let mut stage = three();
     stage.set(Quorum);
     stage.reply(2, stored());
-    assert_eq!(stage.at(999), "put 4 for 1 7=7, put 5 for 3 7=7");
-    assert_eq!(stage.at(1000), "=> Unavailable 1");
+    assert_eq!(stage.at(249), "put 4 for 1 7=7, put 5 for 3 7=7");
+    assert_eq!(stage.at(250), "=> unfinished 7 1");
+    assert_eq!(stage.reply(4, stored()) + &stage.reply(5, stored()), "");
+    assert_eq!(stage.at(1000), "", "those who keep it for them have it");
     assert!(stage.coordinator.is_empty());
+}
+
+#[test]
+fn a_write_that_was_given_back_leaves_hints_for_those_that_stay_silent() {
+    let mut stage = three();
+    stage.deadline_ms = 100;
+    stage.set(Quorum);
+    stage.reply(2, stored());
+    assert_eq!(stage.at(25), "=> unfinished 7 1");
+    assert_eq!(stage.at(100), "tell put 4 for 1 7=7, tell put 5 for 3 7=7");
+    assert!(stage.coordinator.is_empty());
+}
+
+#[test]
+fn a_touch_that_is_stuck_waits_for_its_deadline() {
+    let mut stage = three();
+    stage.touch(Quorum, 9, 0);
+    stage.reply(1, value(4));
+    stage.reply(1, stored());
+    assert_eq!(stage.at(999), "put 4 for 2 4+9=4, put 5 for 3 4+9=4", "nobody else could carry it on");
+    assert_eq!(stage.at(1000), "=> Unavailable 1");
 }
 
 #[test]
@@ -257,7 +280,7 @@ fn a_touch_misses_what_is_not_there() {
 fn an_answer_to_something_else_is_a_failure() {
     let mut stage = three();
     stage.set(All);
-    assert_eq!(stage.reply(1, Absent), "=> Unavailable 0");
+    assert_eq!(stage.reply(1, Absent), "=> unfinished 7 0");
     stage.get(quoit_proto_types::ReadLevel::One);
     assert_eq!(stage.asked(1).len(), 1);
     assert_eq!(stage.reply(1, stored()), "get 2");

@@ -227,18 +227,41 @@ fn handoff_goes_no_faster_than_its_pace_and_can_be_held() {
 }
 
 #[test]
-fn slots_whose_new_owners_have_merged_them_are_dropped_at_once() {
+fn slots_that_were_merged_are_dropped_once_all_owners_have_the_same() {
     let mut stage = Stage::new(1, 3, &[1, 2], 2, quiet());
-    stage.diverge(100, 200);
+    let latest = stage.diverge(100, 200);
     stage.begin(&[2, 3]);
     stage.install_everywhere();
     assert!(stage.run_until(MINUTE, |stage| stage.node(3).is_synced()));
+    // The new owner was out of reach for this one, and whoever acknowledged it gives the slot up.
+    let late = Stamp::value(version(9000, 1), 0);
+    stage.write(&[1], b"late", late, b"value");
     stage.finish();
     stage.install_everywhere();
-    assert_eq!(stage.node(1).entries(), 0);
+    assert!(stage.run_until(MINUTE, |stage| stage.node(1).entries() == 0));
     assert_eq!(stage.node(1).dropped.len(), slots().count() as usize);
+    assert_eq!(stage.node(1).upkeep.progress(stage.now).unoffered_slots, 0);
+    for index in [2, 3] {
+        assert_eq!(stage.read(index, b"late"), Some(late));
+        assert!(latest.iter().all(|(key, stamp)| stage.read(index, key) == Some(*stamp)));
+    }
+}
+
+#[test]
+fn a_hint_is_given_to_an_owner_to_be_and_kept_until_it_owns() {
+    let mut stage = Stage::new(1, 3, &[1], 1, quiet());
+    stage.begin(&[2]);
+    stage.install_everywhere();
+    assert!(stage.run_until(MINUTE, |stage| stage.node(2).is_synced()));
+    let (hints, stamp) = (stage.node(3).upkeep.hints(), Stamp::value(version(9000, 1), 0));
+    hints.keep(stage.now, ordinal(2), slot_of(b"key"), stamp, Record::new(b"key", b"value"));
+    assert!(stage.run_until(MINUTE, |stage| stage.read(2, b"key") == Some(stamp)));
     stage.run(MINUTE);
-    assert_eq!(stage.node(1).upkeep.progress(stage.now).offers_taken, 0);
+    assert_eq!(hints.stats().entries, 1, "the change may yet be given up");
+    stage.finish();
+    stage.install_everywhere();
+    assert!(stage.run_until(MINUTE, |_| hints.stats().entries == 0));
+    assert_eq!(hints.stats().delivered, 1);
 }
 
 #[test]
