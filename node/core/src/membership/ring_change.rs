@@ -3,7 +3,8 @@
 //! Joining, leaving, removal, another weight or zone, another number of copies, and a restart that lost the memory all take
 //! it. The first commit names the target, if all who would take slots are up to do so. The second puts it in force, and has
 //! one guard: every owner-to-be that is up has reported that it holds its slots, every one that takes slots is among them,
-//! and every present owner that is up has installed the joint view. Going back needs no guard.
+//! every present owner that is up has installed the joint view, and no slot that somebody who lives owns comes to be owned by
+//! nobody who does (one may have gone down meanwhile, as in simulator seed 6053). Going back needs no guard.
 //!
 //! Whether a node has room for what it takes is not asked: in an `available` keyspace it takes what comes and evicts, as a
 //! full cache does (PROTOCOL, 8.5).
@@ -24,7 +25,7 @@ use crate::{
     time::Timestamp,
     timing::Timing,
 };
-use prospect::{Prospect, gainers, lives};
+use prospect::{Prospect, down_keepers, gainers, lives};
 
 mod prospect;
 
@@ -46,6 +47,8 @@ pub(super) struct RingChange {
     installed: BTreeSet<Ordinal>,
     /// The owners-to-be that take slots, once it has been worked out.
     gainers: Option<BTreeSet<Ordinal>>,
+    /// Whether slots would be left to owners that are down, in the view of this epoch.
+    strands: Option<(Epoch, bool)>,
     /// What is to be done about the ring of the view of this epoch. Comparing two rings slot by slot is for once.
     prospect: Option<(Epoch, Prospect)>,
 }
@@ -84,6 +87,7 @@ impl RingChange {
             left: BTreeMap::new(),
             installed: BTreeSet::new(),
             gainers: None,
+            strands: None,
             prospect: None,
         }
     }
@@ -161,6 +165,9 @@ impl RingChange {
         planted: Planted,
     ) -> Step {
         let gainers = self.gainers.get_or_insert_with(|| gainers(view, target)).clone();
+        if self.strands.is_none_or(|(epoch, _)| epoch != view.epoch()) {
+            self.strands = Some((view.epoch(), !down_keepers(view, target).is_empty()));
+        }
         if self.is_met(view, target, &gainers, planted) || planted.is(Bug::GuardIgnored) {
             return Step::Finish;
         }
@@ -186,8 +193,9 @@ impl RingChange {
         } else {
             awaited.all(|owner| lives(view, owner) && holds_all(owner))
         };
+        let strands = self.strands.is_some_and(|(epoch, strands)| epoch == view.epoch() && strands);
         let mut present = view.fields().ring.iter().filter(|owner| lives(view, owner));
-        synced && present.all(|owner| self.installed.contains(&owner.ordinal))
+        synced && !strands && present.all(|owner| self.installed.contains(&owner.ordinal))
     }
 
     /// Why a ring change that is wanted does not begin; nothing while it may, or one is under way.

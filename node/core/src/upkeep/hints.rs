@@ -120,7 +120,8 @@ impl Hints {
         let Shelf { targets, next, bytes, dropped, .. } = &mut *shelf;
         let kept = targets.entry(target).or_default();
         let key = Bytes::copy_from_slice(record.key());
-        if kept.hints.get(&key).is_some_and(|known| rank(&known.stamp) >= rank(&stamp)) {
+        // The same one again gets its full age anew: whoever wants it kept counts on that (simulator seed 6180).
+        if kept.hints.get(&key).is_some_and(|known| rank(&known.stamp) > rank(&stamp)) {
             return Kept::Kept;
         }
         let hint = Hint { number: *next, slot, stamp, record, at: now };

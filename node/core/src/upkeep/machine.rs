@@ -246,7 +246,7 @@ impl Upkeep {
             handoff: self.handoff_progress(now),
             pace: self.config.pace,
             paused: self.paused,
-            offers_left: self.releases.left(),
+            offers_left: self.routing.as_deref().map_or(0, |routing| self.releases.left(routing)),
             offers_taken,
             unoffered_slots,
             repairs_left: self.repair.left(),

@@ -128,21 +128,20 @@ impl Releases {
     }
 
     /// The slots that may be dropped, as they were offered, or as it is too late.
+    ///
+    /// One that is offered to those owners only that are within reach is kept as long as there is time: what is here is one
+    /// copy more of it (simulator seed 5884).
     pub(super) fn done(&mut self, scene: &Scene<'_>) -> Option<SlotSet> {
+        let needed = u64::try_from(self.left(scene.routing)).unwrap_or(u64::MAX);
         let offering = self.offering.as_mut()?;
-        let mut waiting = SlotSet::none(offering.slots.slots());
-        // An owner that is out of reach is repaired from those that are not.
-        let living = offering.remaining.iter().filter(|(owner, _)| scene.routing.lives(**owner));
-        living.for_each(|(_, remaining)| waiting.extend(remaining));
-        let orphaned = |slot| !scene.routing.owners(slot).now.iter().any(|owner| scene.routing.lives(*owner));
-        waiting.extend(&SlotSet::of(waiting.slots(), |slot| offering.slots.contains(slot) && orphaned(slot)));
         if offering.deadline <= scene.now {
-            self.unoffered += u64::try_from(waiting.len()).unwrap_or(u64::MAX);
+            self.unoffered += needed;
             self.jobs.clear();
             return self.offering.take().map(|offering| offering.slots);
         }
         let mut done = offering.slots.clone();
-        done.subtract(&waiting);
+        offering.remaining.values().for_each(|remaining| done.subtract(remaining));
+        done.subtract(&orphaned(scene.routing, &offering.slots));
         offering.slots.subtract(&done);
         if offering.slots.is_empty() {
             self.offering = None;
@@ -193,15 +192,25 @@ impl Releases {
         jobs.chain(self.offering.as_ref().map(|offering| offering.deadline)).min()
     }
 
-    /// How many slots are being offered.
-    pub(super) fn left(&self) -> usize {
-        self.offering.as_ref().map_or(0, |offering| offering.slots.len())
+    /// How many slots there are of which an owner within reach may lack something, or no owner is within reach.
+    pub(super) fn left(&self, routing: &Routing) -> usize {
+        let Some(offering) = &self.offering else { return 0 };
+        let mut left = orphaned(routing, &offering.slots);
+        let living = offering.remaining.iter().filter(|(owner, _)| routing.lives(**owner));
+        living.for_each(|(_, remaining)| left.extend(remaining));
+        left.len()
     }
 
     /// Entries that owners took, and slots that were let go without being offered to all.
     pub(super) fn totals(&self) -> (u64, u64) {
         (self.taken, self.unoffered)
     }
+}
+
+/// Those of `slots` none of whose owners is within reach.
+fn orphaned(routing: &Routing, slots: &SlotSet) -> SlotSet {
+    let lives = |slot| routing.owners(slot).now.iter().any(|owner| routing.lives(*owner));
+    SlotSet::of(slots.slots(), |slot| slots.contains(slot) && !lives(slot))
 }
 
 /// Whether `view` is the next one after that of `before`.

@@ -117,7 +117,7 @@ fn down_gainers(view: &View, target: &[Owner]) -> BTreeSet<Ordinal> {
 
 /// The members that are not up, and would be all that is left of the owners of a slot of which somebody else lives: what that
 /// one holds would have nowhere to go.
-fn down_keepers(view: &View, target: &[Owner]) -> BTreeSet<Ordinal> {
+pub(super) fn down_keepers(view: &View, target: &[Owner]) -> BTreeSet<Ordinal> {
     let is_down = |owner: &&Owner| !lives(view, owner);
     let down: BTreeSet<Ordinal> = target.iter().filter(is_down).map(|owner| owner.ordinal).collect();
     if down.is_empty() || view.replaces_lives(target) {

@@ -288,6 +288,19 @@ fn a_ring_is_in_force_when_owners_to_be_hold_their_slots_and_owners_know() {
     check_guard("only others hold theirs", (&[1, 2, 3], &[2, 3]), nothing, Step::Rest);
 }
 
+/// Each slot of two copies is to have one. Those of n2 cannot go to it alone once it is down, as the other copy goes.
+#[test]
+fn no_slot_is_left_to_an_owner_that_has_gone_down_meanwhile() {
+    let shrinking = view(2, |fields| {
+        (fields.copies, fields.config.replication) = (2, 1);
+        (fields.target, fields.fence) = (Some(fields.ring.clone()), Fence::new(5));
+    });
+    assert_eq!(step(&mut ready(&shrinking, &[1, 2], &[2]), 0, &shrinking), Step::Finish);
+    let down = after(&shrinking, |fields| of(fields, 2).live = Liveness::Down);
+    assert_eq!(step(&mut ready(&down, &[1, 2], &[2]), 59_999, &down), Step::Rest);
+    assert_eq!(step(&mut ready(&down, &[1, 2], &[2]), 60_000, &down), Step::Abort);
+}
+
 /// With n4 gone, n1 to n3 take its slots.
 #[test]
 fn those_who_own_already_and_take_more_are_waited_for() {

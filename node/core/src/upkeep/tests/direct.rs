@@ -190,6 +190,23 @@ fn hints_grow_old() {
 }
 
 #[test]
+fn a_hint_that_is_kept_again_begins_to_age_anew() {
+    let mut stage = Stage::new(1, 3, &[1, 2], 2, UpkeepConfig { hint_age: Duration::from_secs(5), ..quiet() });
+    stage.set_live(2, Liveness::Down);
+    stage.install_everywhere();
+    let hints = stage.node(3).upkeep.hints();
+    let stamp = Stamp::value(version(1, 1), 0);
+    for _ in 0..3 {
+        let kept = hints.keep(stage.now, ordinal(2), slot_of(b"key"), stamp, Record::new(b"key", b"value"));
+        assert_eq!((kept, hints.stats().entries), (Kept::Kept, 1));
+        stage.run(Duration::from_secs(4));
+        assert!(hints.find(b"key").is_some());
+    }
+    stage.run(Duration::from_secs(4));
+    assert!(hints.find(b"key").is_none());
+}
+
+#[test]
 fn hints_are_bounded_for_each_node_and_in_all() {
     let config = UpkeepConfig { hint_target_bytes: 2000, hint_bytes: 3000, ..quiet() };
     let mut stage = Stage::new(1, 4, &[1, 2], 2, config);
