@@ -28,7 +28,7 @@ fn stage() -> Stage {
 
 async fn start() -> Result<(Fleet, Observer, Settled)> {
     let Stage { program, nodes, links, .. } = stage();
-    let mut fleet = Fleet::start(&FleetPlan { program, nodes, links }).await?;
+    let mut fleet = Fleet::start(&FleetPlan::new(program, nodes, links)).await?;
     let mut observer = Observer::connect(&fleet).await?;
     let settled = Settled::wait(&mut fleet, &mut observer, PATIENCE).await?;
     Ok((fleet, observer, settled))
