@@ -124,6 +124,20 @@ impl Ledger {
         record.open.is_empty() && !record.is_suspect
     }
 
+    /// A key that is clear, and of which `deed` was the last write but not the only one.
+    pub(super) fn last_done(&self, deed: Deed) -> Option<usize> {
+        let is_it = |key: &usize| {
+            let last = self.records[*key].last.filter(|_| self.is_clear(*key));
+            last.is_some_and(|write| write.deed == deed && write.number > 1)
+        };
+        (0..self.keys()).find(is_it)
+    }
+
+    /// The value of the write before the last one.
+    pub(super) fn earlier_value(&self, key: usize) -> Vec<u8> {
+        self.stamp(key, self.records[key].issued - 1).to_value()
+    }
+
     /// Begins a write: its number, and the value if it sets one.
     pub(super) fn begin(&mut self, key: usize) -> (u64, Vec<u8>) {
         let record = &mut self.records[key];
@@ -161,38 +175,47 @@ impl Ledger {
             if due != Due::Present || record.open.iter().any(Write::may_leave_nothing) {
                 return Ok(());
             }
-            return Err(self.finding(key, Wrong::Nothing, "nothing".into()));
+            return Err(self.finding(key, Wrong::Nothing, sight, "nothing"));
         };
         let found = match Stamp::of_value(value) {
             Some(stamp) if stamp == self.stamp(key, stamp.number) && stamp.number <= record.issued => stamp.number,
-            Some(stamp) => return Err(self.finding(key, Wrong::NeverWritten, format!("a value of {stamp:?}"))),
+            Some(stamp) => return Err(self.finding(key, Wrong::NeverWritten, sight, &format!("a value of {stamp:?}"))),
             None => {
                 let what = format!("{} bytes that nobody wrote", value.len());
-                return Err(self.finding(key, Wrong::NeverWritten, what));
+                return Err(self.finding(key, Wrong::NeverWritten, sight, &what));
             }
         };
         let what = format!("value {found}, version {version}");
         if let Some(open) = record.open.iter().find(|write| write.number == found && write.deed != Deed::Delete) {
-            return if open.is_over(sight.during) { Err(self.finding(key, Wrong::Resurrected, what)) } else { Ok(()) };
+            return if open.is_over(sight.during) {
+                Err(self.finding(key, Wrong::Resurrected, sight, &what))
+            } else {
+                Ok(())
+            };
         }
         match record.last {
             Some(last) if last.number == found && last.deed != Deed::Delete => match due {
-                Due::Absent => Err(self.finding(key, Wrong::Resurrected, what)),
+                Due::Absent => Err(self.finding(key, Wrong::Resurrected, sight, &what)),
                 // Two versions of one write would be two writes.
                 Due::Present | Due::Either if last.version.is_some_and(|it| it != version) => {
-                    Err(self.finding(key, Wrong::NeverWritten, what))
+                    Err(self.finding(key, Wrong::NeverWritten, sight, &what))
                 }
                 Due::Present | Due::Either => Ok(()),
             },
-            Some(last) if found < last.number && last.deed == Deed::Set => Err(self.finding(key, Wrong::Stale, what)),
+            Some(last) if found < last.number && last.deed == Deed::Set => {
+                Err(self.finding(key, Wrong::Stale, sight, &what))
+            }
             // Behind a value that expires there is never an older one, before its end nor after.
             Some(last) if found <= last.number => {
                 let wrong = if due == Due::Present { Wrong::Stale } else { Wrong::Resurrected };
-                Err(self.finding(key, wrong, what))
+                Err(self.finding(key, wrong, sight, &what))
             }
-            Some(_) | None => {
-                Err(self.finding(key, Wrong::NeverWritten, format!("{what}, which was said to be written by nobody")))
-            }
+            Some(_) | None => Err(self.finding(
+                key,
+                Wrong::NeverWritten,
+                sight,
+                &format!("{what}, which was said to be written by nobody"),
+            )),
         }
     }
 
@@ -217,12 +240,14 @@ impl Ledger {
         Stamp { caller: self.caller, key: u32::try_from(key).unwrap_or(u32::MAX), number }
     }
 
-    fn finding(&self, key: usize, wrong: Wrong, found: String) -> Finding {
+    fn finding(&self, key: usize, wrong: Wrong, sight: &Sight<'_>, found: &str) -> Finding {
         let record = &self.records[key];
         let last = record.last.map_or_else(|| "nothing was acknowledged".into(), |write| write.to_string());
         let open: Vec<_> = record.open.iter().map(|write| format!("{} {}", write.deed, write.number)).collect();
         let open = if open.is_empty() { String::new() } else { format!(", unknown: {}", open.join(", ")) };
-        Finding { wrong, words: format!("{}: found {found}; {last}{open}", self.key(key)) }
+        let During { began, ended } = sight.during;
+        let (key, at, took_ms) = (self.key(key), began.as_secs_f64(), (ended - began).as_millis());
+        Finding { wrong, words: format!("{key}: found {found} at {at:.3} s, within {took_ms} ms; {last}{open}") }
     }
 }
 

@@ -83,7 +83,12 @@ impl Books {
         self.gate.write().await
     }
 
-    /// Since the books were opened.
+    /// When the books were opened.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Since then.
     pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -208,7 +213,7 @@ impl Work {
             Err(error) => {
                 let effect = if error.has_no_side_effects() { Effect::None } else { Effect::Unknown };
                 ledger.failed(key, deed, during, effect);
-                self.books.tally().failed(if deed == Deed::Delete { "delete" } else { "set" }, &error);
+                self.books.tally().failed(if deed == Deed::Delete { "delete" } else { "set" }, began, &error);
             }
         }
     }
@@ -222,7 +227,7 @@ impl Work {
         let during = During { began, ended: self.books.now() };
         let found = match outcome {
             Ok(found) => found,
-            Err(error) => return self.books.tally().failed("get", &error),
+            Err(error) => return self.books.tally().failed("get", began, &error),
         };
         let mut ledger = self.books.ledger(self.caller.ledger);
         let sight = Sight { found: found.as_ref().map(|found| (&found.value[..], found.version)), during };

@@ -32,6 +32,7 @@ use super::{
 
 mod ledger;
 mod load;
+mod meddle;
 mod rows;
 mod sides;
 mod steps;
@@ -107,13 +108,17 @@ async fn play(stage: &Stage, plan: &Churn, fleet: &mut Fleet, report: &mut Repor
         None
     };
     let rng = StdRng::seed_from_u64(plan.seed);
-    let cluster = Cluster::new(fleet, &mut observer, rng, plan.replication);
+    let cluster = Cluster::new(fleet, &mut observer, rng, plan.replication, books.started());
     let rows = BTreeMap::new();
     let mut run = Run { cluster, books, sides, rows, passes: 0, progress: stage.progress("churn", plan.total()), plan };
     let played = Box::pin(run.all(&steps)).await;
-    let (rows, fullest) = (std::mem::take(&mut run.rows), run.cluster.fullest);
+    let rows = std::mem::take(&mut run.rows);
+    let (fullest, timeline) = (run.cluster.fullest, std::mem::take(&mut run.cluster.timeline));
     drop(run);
     rows::report(report, plan, &rows);
+    if played.is_err() || !report.is_good() {
+        report.notes.extend(timeline);
+    }
     report.figure("fullest_node_percent", (fullest * 1000.0).round() / 10.0);
     if fullest > FULL {
         report
@@ -244,6 +249,7 @@ impl Run<'_> {
 
     async fn step(&mut self, step: Step) -> Result<()> {
         self.progress.note(step.name());
+        self.cluster.log(format!("{} begins", step.name()));
         match step {
             Step::Join => Box::pin(self.cluster.join()).await,
             Step::Drain => Box::pin(self.cluster.drain()).await,
@@ -255,6 +261,7 @@ impl Run<'_> {
                 Some(sides) => Box::pin(sides.part(&mut self.cluster, &self.books)).await,
                 None => Ok(()),
             },
+            Step::Meddle => meddle::meddle(self.cluster.fleet, &self.books).await,
         }
     }
 

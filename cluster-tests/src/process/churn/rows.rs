@@ -103,6 +103,8 @@ fn figures(phase: Phase, row: &Row) -> StepFigures {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::process::{
         churn::{Until, ledger::Finding, steps::Step},
@@ -113,7 +115,7 @@ mod tests {
         let plan = Churn { until: Until::Passed(1), seed: 1, callers: 1, keys: 1, replication: 2, steps: Vec::new() };
         let mut tally = Tally { writes: 7, verified: 1, ..Tally::default() };
         change(&mut tally);
-        let rows = BTreeMap::from([(phase, Row { took: vec![std::time::Duration::from_secs(1)], tally })]);
+        let rows = BTreeMap::from([(phase, Row { took: vec![Duration::from_secs(1)], tally })]);
         let mut made = Report { scenario: "churn", ..Report::default() };
         report(&mut made, &plan, &rows);
         made
@@ -141,15 +143,17 @@ mod tests {
         let kills = Phase::Step(Step::Kill);
         let error = || quoit_client::RequestError::Closed;
         assert!(made(kills, |tally| tally.missed(finding(Wrong::Nothing))).is_good());
-        assert!(made(kills, |tally| tally.failed("set", &error())).is_good());
-        assert!(!made(Phase::Step(Step::Weight), |tally| tally.failed("set", &error())).is_good());
+        assert!(made(kills, |tally| tally.failed("set", Duration::ZERO, &error())).is_good());
+        assert!(!made(Phase::Step(Step::Weight), |tally| tally.failed("set", Duration::ZERO, &error())).is_good());
         assert!(!made(kills, |tally| tally.missed_at_rest("told".into())).is_good());
         assert!(!made(kills, |tally| tally.failed_at_rest(&error())).is_good());
     }
 
     #[test]
     fn the_last_line_is_the_sum() {
-        let report = made(Phase::Step(Step::Kill), |tally| tally.failed("set", &quoit_client::RequestError::Closed));
+        let report = made(Phase::Step(Step::Kill), |tally| {
+            tally.failed("set", Duration::ZERO, &quoit_client::RequestError::Closed)
+        });
         let expected = "acknowledged 7, lost 0, stale 0, resurrected 0, wrong 0, client errors 1 (planned steps 0, kills and \
                         partitions 1)";
         assert_eq!(to_table(&[report]).lines().last(), Some(expected));

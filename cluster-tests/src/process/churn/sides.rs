@@ -85,6 +85,7 @@ impl Sides {
         // Both ways, for the clients' places as well.
         let back: Vec<_> = pairs.iter().map(|(from, to)| (*to, *from)).collect();
         cluster.fleet.cut(pairs.into_iter().chain(back))?;
+        cluster.log(format!("cut, {:?} from {:?}", sides[0], sides[1]));
         let contest = Contest::start(self, &sides, books);
         let minority: Vec<_> = sides[1].iter().map(|index| cluster.name(*index)).collect();
         cluster.found_down(&sides[0], &minority).await?;
@@ -92,6 +93,7 @@ impl Sides {
         wait::throughout(APART, PERIOD, async || fleet.check_running()).await?;
         let bids = contest.end().await?;
         cluster.fleet.cut([])?;
+        cluster.log("joined".into());
         cluster.observer.reconnect(cluster.fleet).await?;
         cluster.settle(|_| Ok(())).await.context("after the sides were joined")?;
         for crew in crews {
@@ -175,6 +177,7 @@ async fn compete(
         }
         let bid = &mut bids[key];
         bid.issued += 1;
+        let began = books.now();
         let deletes = rng.random_range(0..100) < DELETES_PERCENT;
         let options = level.map_or(WriteOptions::new(), |level| WriteOptions::new().level(level));
         let outcome = if deletes {
@@ -193,7 +196,7 @@ async fn compete(
                 if !error.has_no_side_effects() {
                     bid.open.push((bid.issued, deletes));
                 }
-                books.tally().failed("shared key", &error);
+                books.tally().failed("shared key", began, &error);
             }
         }
     }

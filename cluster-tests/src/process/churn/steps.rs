@@ -1,6 +1,6 @@
 //! What is done to the cluster, one thing at a time. Each ends with a cluster at rest, under the same load as before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use quoit_client::{
@@ -40,10 +40,13 @@ pub enum Step {
     Weight,
     /// The nodes are cut into two sides that both go on, and joined again.
     Partition,
+    /// Some keys are changed behind the ledger's back, one so that it is lost, one stale, one resurrected and one wrong. Shows
+    /// that this is found.
+    Meddle,
 }
 
 impl Step {
-    /// All of them, in the order in which they are done.
+    /// All that a cluster must stand, in the order in which they are done.
     pub const ALL: [Self; 8] = [
         Self::Join,
         Self::Drain,
@@ -66,6 +69,7 @@ impl Step {
             Self::Copies => "copies +1, -1",
             Self::Weight => "weight",
             Self::Partition => "partition",
+            Self::Meddle => "meddle",
         }
     }
 
@@ -92,11 +96,21 @@ pub(super) struct Cluster<'a> {
     out: Option<usize>,
     /// The most that any node's memory was used, in parts of what it may use.
     pub(super) fullest: f64,
+    /// What was done, and when, for whoever looks for the cause of something.
+    pub(super) timeline: Vec<String>,
+    started: Instant,
 }
 
 impl<'a> Cluster<'a> {
-    pub(super) fn new(fleet: &'a mut Fleet, observer: &'a mut Observer, rng: StdRng, copies: u8) -> Self {
-        Self { fleet, observer, rng, copies, out: None, fullest: 0.0 }
+    pub(super) fn new(
+        fleet: &'a mut Fleet,
+        observer: &'a mut Observer,
+        rng: StdRng,
+        copies: u8,
+        started: Instant,
+    ) -> Self {
+        let timeline = Vec::new();
+        Self { fleet, observer, rng, copies, out: None, fullest: 0.0, timeline, started }
     }
 
     /// Waits until nothing is under way: all living nodes are up and hold what they should.
@@ -121,7 +135,20 @@ impl<'a> Cluster<'a> {
             }
             Ok(Ok(settled))
         });
-        settled.await
+        let settled = settled.await?;
+        self.log("at rest".into());
+        Ok(settled)
+    }
+
+    /// Puts down what was done just now.
+    pub(super) fn log(&mut self, what: String) {
+        self.timeline.push(format!("{:.3} s: {what}", self.started.elapsed().as_secs_f64()));
+    }
+
+    fn launch(&mut self, index: usize) -> Result<()> {
+        self.fleet.launch(index)?;
+        self.log(format!("{} started", self.name(index)));
+        Ok(())
     }
 
     pub(super) async fn join(&mut self) -> Result<()> {
@@ -129,7 +156,7 @@ impl<'a> Cluster<'a> {
             Some(index) => index,
             None => self.fleet.add_spare(&format!("n{}", self.fleet.nodes().len() + 1))?,
         };
-        self.fleet.launch(index)?;
+        self.launch(index)?;
         let name = self.name(index);
         self.settle(|view| owner(view, &name).map(drop)).await.with_context(|| format!("{name} joined"))?;
         Ok(())
@@ -139,6 +166,7 @@ impl<'a> Cluster<'a> {
         let index = self.any()?;
         let name = self.name(index);
         self.command(Command::Drain { name: name.clone() }, Some(index)).await?;
+        self.log(format!("{name} told to leave"));
         self.leaves(index).await?;
         self.out = Some(index);
         self.observer.reconnect(self.fleet).await?;
@@ -151,12 +179,13 @@ impl<'a> Cluster<'a> {
         let name = self.name(index);
         let before = self.settle(|_| Ok(())).await?;
         self.fleet.kill(index)?;
+        self.log(format!("{name} killed"));
         self.observer.reconnect(self.fleet).await?;
         // Half of them are back before anybody has missed them.
         if self.rng.random() {
             self.found_down(&self.all_but(&[index]), std::slice::from_ref(&name)).await?;
         }
-        self.fleet.launch(index)?;
+        self.launch(index)?;
         let was = owner(&before.view, &name).map_err(anyhow::Error::msg)?;
         let is_back = |view: &View| returned(view, &name, was);
         self.settle(is_back).await.with_context(|| format!("{name} was killed and started again"))?;
@@ -171,14 +200,16 @@ impl<'a> Cluster<'a> {
             // As `quoit safe-to-stop` wants it.
             let before = self.settle(|_| Ok(())).await?;
             self.fleet.terminate(index)?;
+            self.log(format!("{name} told to stop"));
             if leaves {
                 self.leaves(index).await?;
             } else {
                 let status = self.fleet.ended(index, STOP).await?;
                 ensure!(status.success(), "{name} ended with {status} when it was told to stop");
             }
+            self.log(format!("{name} has ended"));
             self.fleet.on_stop(index, if leaves { STAYS } else { LEAVES });
-            self.fleet.launch(index)?;
+            self.launch(index)?;
             self.observer.reconnect(self.fleet).await?;
             let was = owner(&before.view, &name).map_err(anyhow::Error::msg)?;
             let is_back = |view: &View| returned(view, &name, was);
@@ -194,6 +225,7 @@ impl<'a> Cluster<'a> {
     pub(super) async fn change_copies(&mut self) -> Result<()> {
         for copies in [self.copies + 1, self.copies] {
             self.command(Command::SetCopies { copies }, None).await?;
+            self.log(format!("{copies} copies wanted"));
             let has = |view: &View| {
                 let has = view.fields().copies;
                 if has == copies { Ok(()) } else { Err(format!("{has} copies")) }
@@ -210,6 +242,7 @@ impl<'a> Cluster<'a> {
         let usual = before.view.member_named(&name).with_context(|| format!("{name} is no member"))?.vnodes;
         for vnodes in [usual / 2, usual] {
             self.command(Command::SetWeight { name: name.clone(), vnodes }, None).await?;
+            self.log(format!("{name} is to have {vnodes} vnodes"));
             let has = |view: &View| match view.member_named(&name).map(|member| member.vnodes) {
                 Some(has) if has == vnodes => Ok(()),
                 has => Err(format!("{name} has the weight {has:?}")),
@@ -223,7 +256,7 @@ impl<'a> Cluster<'a> {
     pub(super) async fn found_down(&mut self, asked: &[usize], names: &[Label]) -> Result<()> {
         let asked = some(self.fleet, asked)?;
         let (fleet, observer) = (&mut *self.fleet, &mut *self.observer);
-        wait_for("a majority to find the others down", 2 * ELECTION, async || {
+        let found = wait_for("a majority to find the others down", 2 * ELECTION, async || {
             fleet.check_running()?;
             let round = observer.round(&asked).await;
             let coordinator = match agreed(&round) {
@@ -236,8 +269,10 @@ impl<'a> Cluster<'a> {
                 member.is_none_or(|member| member.live == Liveness::Up)
             };
             Ok(names.iter().find(is_up).map_or(Ok(()), |name| Err(format!("{name} is still up"))))
-        })
-        .await
+        });
+        found.await?;
+        self.log("found down".into());
+        Ok(())
     }
 
     /// The nodes that run, without some.

@@ -11,6 +11,8 @@ use super::ledger::{Finding, Wrong};
 
 /// Findings of one kind that are told word by word.
 const TOLD_MAX: usize = 20;
+/// Errors of one kind that are: they differ in little.
+const ERRORS_TOLD_MAX: usize = 3;
 
 /// What was counted during one step, or several of one kind.
 #[derive(Clone, Debug)]
@@ -36,7 +38,7 @@ pub(super) struct Tally {
     /// The longest time between two acknowledged writes.
     pub(super) gap: Duration,
     /// The first findings of each kind, in words.
-    pub(super) told: BTreeMap<&'static str, Vec<String>>,
+    pub(super) told: BTreeMap<String, Vec<String>>,
     last_write: Option<Instant>,
 }
 
@@ -74,34 +76,35 @@ impl Tally {
     }
 
     /// A request failed.
-    pub(super) fn failed(&mut self, what: &str, error: &RequestError) {
+    pub(super) fn failed(&mut self, what: &str, at: Duration, error: &RequestError) {
         let kind = format!("{what}: {}", kind(error));
-        self.tell("client error", format!("{what}: {}", chain(error)));
+        let words = format!("at {:.3} s: {}", at.as_secs_f64(), chain(error));
+        self.tell(&format!("client error, {kind}"), words, ERRORS_TOLD_MAX);
         *self.errors.entry(kind).or_default() += 1;
     }
 
     /// A read at rest failed.
     pub(super) fn failed_at_rest(&mut self, error: &RequestError) {
-        self.tell("client error at rest", chain(error));
+        self.tell("client error at rest", chain(error), TOLD_MAX);
         *self.errors_at_rest.entry(kind(error)).or_default() += 1;
     }
 
     /// A read while the cluster churned found nothing where a value was due. Whether it is lost shows at rest.
     pub(super) fn missed(&mut self, finding: Finding) {
         self.misses += 1;
-        self.tell("miss", finding.words);
+        self.tell("miss", finding.words, TOLD_MAX);
     }
 
     /// The same at rest, but all owners together have it.
     pub(super) fn missed_at_rest(&mut self, words: String) {
         self.misses_at_rest += 1;
-        self.tell("miss at rest", words);
+        self.tell("miss at rest", words, TOLD_MAX);
     }
 
     /// Something is wrong for certain.
     pub(super) fn found(&mut self, finding: Finding) {
         *self.wrong.entry(finding.wrong).or_default() += 1;
-        self.tell(name(finding.wrong), finding.words);
+        self.tell(name(finding.wrong), finding.words, TOLD_MAX);
     }
 
     /// How often something was wrong in this way.
@@ -133,7 +136,7 @@ impl Tally {
             *self.errors_at_rest.entry(kind.clone()).or_default() += count;
         }
         for (kind, words) in &other.told {
-            words.iter().for_each(|words| self.tell(kind, words.clone()));
+            words.iter().for_each(|words| self.tell(kind, words.clone(), TOLD_MAX));
         }
     }
 
@@ -145,9 +148,9 @@ impl Tally {
         self
     }
 
-    fn tell(&mut self, kind: &'static str, words: String) {
-        let told = self.told.entry(kind).or_default();
-        if told.len() < TOLD_MAX {
+    fn tell(&mut self, kind: &str, words: String, most: usize) {
+        let told = self.told.entry(kind.to_owned()).or_default();
+        if told.len() < most {
             told.push(words);
         }
     }
@@ -164,6 +167,7 @@ pub(super) fn name(wrong: Wrong) -> &'static str {
 }
 
 /// What sort of error it is, without what differs from one to the next.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the others are rare, and say it themselves")]
 fn kind(error: &RequestError) -> String {
     match error {
         RequestError::Timeout { .. } => "timeout".into(),
