@@ -211,13 +211,15 @@ async fn verify(verifier: &Verifier<'_>, key: usize, bids: [&Bid; 2], books: &Bo
         seen.push(verifier.of_one(&name).await?);
     }
     let agreed = verifier.of_all(&name).await?;
+    let owners = verifier.owners(&name)?;
     let mut tally = books.tally();
     tally.verified += 1;
     if let Some(other) = seen.iter().find(|seen| **seen != agreed) {
         let version = |found: &Option<quoit_client::Found>| {
             found.as_ref().map_or_else(|| "nothing".into(), |found| found.version.to_string())
         };
-        let words = format!("{name}: its owners disagree: one has {}, all have {}", version(other), version(&agreed));
+        let (one, all) = (version(other), version(&agreed));
+        let words = format!("{name}: its owners, {owners}, disagree: one has {one}, all have {all}; {bids:?}");
         tally.found(Finding { wrong: Wrong::Stale, words });
     }
     let found = agreed.as_ref().map(|found| (&found.value[..], found.version));

@@ -77,7 +77,9 @@ impl<'a> Verifier<'a> {
         let mut book = self.books.ledger(ledger);
         let is_there = book.judge(key, &sight).is_ok();
         let then = agreed.as_ref().map_or_else(|| "nothing".into(), |found| format!("version {}", found.version));
-        finding.words = format!("{} (read at {level}, at rest; then at all: {then})", finding.words);
+        let owners = self.owners(&name)?;
+        let words = &finding.words;
+        finding.words = format!("{words} (of {owners}; read at {level}, at rest; then at all: {then})");
         book.resolve(key, &sight);
         drop(book);
         if finding.wrong == Wrong::Nothing && is_there {
@@ -99,6 +101,11 @@ impl<'a> Verifier<'a> {
         }
         ensure!(last.is_none(), "{key} cannot be read from all of its owners: {}", chain(last));
         Ok(None)
+    }
+
+    /// Who owns a key.
+    pub(super) fn owners(&self, key: &str) -> Result<String> {
+        Ok(self.patient.explain(key)?.owners.join(" and "))
     }
 
     /// What one owner has, by a client of which each read may reach another one.
