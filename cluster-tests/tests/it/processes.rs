@@ -34,6 +34,11 @@ async fn churned(steps: &[Step]) -> Report {
     Box::pin(churn::churn(&stage(), &plan)).await
 }
 
+fn figure(report: &Report, name: &str) -> u64 {
+    let figure = report.figures.iter().find(|(figure, _)| *figure == name);
+    figure.and_then(|(_, count)| count.as_u64()).unwrap_or_default()
+}
+
 async fn start() -> Result<(Fleet, Observer, Settled)> {
     let Stage { program, nodes, links, .. } = stage();
     let mut fleet = Fleet::start(&FleetPlan::new(program, nodes, links)).await?;
@@ -122,18 +127,18 @@ async fn a_node_that_cannot_be_reached_where_it_says_is_told_so() -> Result<()> 
 async fn no_acknowledged_write_is_lost_as_nodes_join_leave_die_and_return() {
     let report = churned(&[Step::Join, Step::Drain, Step::Kill]).await;
     assert!(report.is_good(), "{}", to_table(&[report]));
-    let acknowledged = report.figures.iter().find(|(name, _)| *name == "acknowledged");
-    let acknowledged = acknowledged.and_then(|(_, count)| count.as_u64()).unwrap_or_default();
-    assert!(acknowledged > 3000, "{}", to_table(&[report]));
+    assert!(figure(&report, "acknowledged") > 3000, "{}", to_table(&[report]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_lost_stale_resurrected_or_wrong_is_found() {
     let report = churned(&[Step::Join, Step::Meddle]).await;
     let told = to_table(std::slice::from_ref(&report));
-    let last = report.last_word.clone().unwrap_or_default();
-    assert!(!report.is_good() && last.contains("lost 1, stale 1, resurrected 1, wrong 1,"), "{told}");
-    for kind in ["lost: ", "stale: ", "resurrected: ", "wrong: "] {
-        assert!(told.contains(&format!("churn: {kind}meddle 1: ")), "{told}");
+    assert!(!report.is_good(), "{told}");
+    for kind in ["lost", "stale", "resurrected", "wrong"] {
+        // What is not lost may be seen more than once before the key is written again.
+        let counted = figure(&report, kind);
+        assert!(counted == 1 || counted > 1 && kind != "lost", "{told}");
+        assert!(told.contains(&format!("churn: {kind}: meddle 1: ")), "{told}");
     }
 }

@@ -12,8 +12,10 @@ pub(super) async fn meddle(fleet: &Fleet, books: &Books) -> Result<()> {
     let _paused = books.pause().await;
     // One ledger for each, so that no two are the same key.
     let of = |ledger: usize, deed: Deed| {
-        let book = books.ledger(ledger);
+        let mut book = books.ledger(ledger);
         let key = book.last_done(deed).with_context(|| format!("no key to meddle with in ledger {ledger}"))?;
+        // Its caller would write over it before anybody has seen it.
+        book.suspect(key);
         anyhow::Ok((book.key(key), book.earlier_value(key)))
     };
     let (lost, _) = of(0, Deed::Set)?;

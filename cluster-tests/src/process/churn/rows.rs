@@ -113,7 +113,8 @@ mod tests {
 
     fn made(phase: Phase, change: impl FnOnce(&mut Tally)) -> Report {
         let plan = Churn { until: Until::Passed(1), seed: 1, callers: 1, keys: 1, replication: 2, steps: Vec::new() };
-        let mut tally = Tally { writes: 7, verified: 1, ..Tally::default() };
+        let mut tally = Tally::default();
+        (tally.writes, tally.verified) = (7, 1);
         change(&mut tally);
         let rows = BTreeMap::from([(phase, Row { took: vec![Duration::from_secs(1)], tally })]);
         let mut made = Report { scenario: "churn", ..Report::default() };
