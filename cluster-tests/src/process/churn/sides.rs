@@ -101,8 +101,8 @@ impl Sides {
         }
         let verifier = Verifier::connect(cluster.fleet, books).await?;
         let _paused = books.pause().await;
-        for key in 0..SHARED_KEYS {
-            verify(&verifier, key, [&bids[0][key], &bids[1][key]], books).await?;
+        for (key, (one, other)) in bids[0].iter().zip(&bids[1]).enumerate() {
+            verify(&verifier, key, [one, other], books).await?;
         }
         Ok(())
     }
