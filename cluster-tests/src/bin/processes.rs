@@ -70,7 +70,7 @@ enum Cutting {
     None,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum What {
     /// Kill the coordinator with SIGKILL, again and again, under load
     Failover {
@@ -126,7 +126,7 @@ enum What {
     Spin,
 }
 
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 struct ChurnArgs {
     /// How long [default: 3, if --writes does not say when it is over]
     #[arg(long, value_name = "M", conflicts_with = "writes")]
@@ -146,11 +146,15 @@ struct ChurnArgs {
     /// Copies of each key; with one, nothing is killed and nobody is cut off
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=6))]
     replication: u8,
+    /// Only these steps, again and again, as in join,drain [default: all that can be done]
+    #[arg(long, value_name = "STEP", value_enum, value_delimiter = ',')]
+    steps: Vec<Step>,
 }
 
 impl ChurnArgs {
     /// What the command does by itself.
-    const USUAL: Self = Self { minutes: None, writes: None, seed: None, callers: 64, keys: 50_000, replication: 2 };
+    const USUAL: Self =
+        Self { minutes: None, writes: None, seed: None, callers: 64, keys: 50_000, replication: 2, steps: Vec::new() };
 
     fn plan(self) -> Churn {
         let lasted = Until::Lasted(Duration::from_secs(60 * self.minutes.unwrap_or(CHURN_MINUTES)));
@@ -160,17 +164,17 @@ impl ChurnArgs {
             callers: self.callers.into(),
             keys: usize::try_from(self.keys).unwrap_or(usize::MAX),
             replication: self.replication,
-            steps: Step::ALL.to_vec(),
+            steps: if self.steps.is_empty() { Step::ALL.to_vec() } else { self.steps },
         }
     }
 }
 
 impl What {
-    fn nodes(self) -> usize {
+    fn nodes(&self) -> usize {
         if matches!(self, Self::Churn(_)) { NODES_OF_CHURN } else { NODES }
     }
 
-    fn cuts(self) -> bool {
+    fn cuts(&self) -> bool {
         matches!(self, Self::Partition { .. } | Self::OneWay { .. } | Self::Churn(_) | Self::All { .. })
     }
 }
@@ -199,7 +203,7 @@ fn run(args: &Cli) -> Result<ExitCode> {
     let reports = runtime.block_on(async {
         // Whichever ends first, the nodes and their folders go with it.
         tokio::select! {
-            reports = Box::pin(play(args.what, &stage, cutting)) => anyhow::Ok(Some(reports)),
+            reports = Box::pin(play(args.what.clone(), &stage, cutting)) => anyhow::Ok(Some(reports)),
             signal = interrupted() => signal.map(|()| None),
         }
     })?;

@@ -15,7 +15,6 @@ use std::{
 
 use anyhow::{Context, Result};
 use quoit_client::{Client, ReadLevel};
-use rand::{SeedableRng, rngs::StdRng};
 
 use self::{
     ledger::Wrong,
@@ -86,8 +85,13 @@ pub async fn churn(stage: &Stage, plan: &Churn) -> Report {
         .play("churn", async |report| {
             let replication = Some(plan.replication);
             let fleet_plan = FleetPlan { spare: SPARE, memory: MEMORY, replication, ..stage.plan() };
-            let mut fleet = Fleet::start(&fleet_plan).await?;
-            let played = Box::pin(play(stage, plan, &mut fleet, report)).await;
+            let steps = possible(stage, plan);
+            let mut fleet = Fleet::prepare(&fleet_plan).await?;
+            for index in 0..stage.nodes {
+                fleet.on_stop(index, steps::at_first_stop(&steps));
+                fleet.launch(index)?;
+            }
+            let played = Box::pin(play(stage, plan, &steps, &mut fleet, report)).await;
             if played.is_err() || !report.is_good() {
                 report.logs = Some(fleet.keep().display().to_string());
             }
@@ -96,10 +100,9 @@ pub async fn churn(stage: &Stage, plan: &Churn) -> Report {
         .await
 }
 
-async fn play(stage: &Stage, plan: &Churn, fleet: &mut Fleet, report: &mut Report) -> Result<()> {
+async fn play(stage: &Stage, plan: &Churn, steps: &[Step], fleet: &mut Fleet, report: &mut Report) -> Result<()> {
     let mut observer = Observer::connect(fleet).await?;
     let books = Arc::new(Books::new(plan.callers + 2 * sides::CALLERS, plan.keys / plan.callers, plan.seed));
-    let steps = possible(stage, plan);
     let sides = if steps.contains(&Step::Partition) {
         // After the founders come the place of the node that joins, and those of the two clients.
         let places = [stage.nodes + 1, stage.nodes + 2];
@@ -107,11 +110,10 @@ async fn play(stage: &Stage, plan: &Churn, fleet: &mut Fleet, report: &mut Repor
     } else {
         None
     };
-    let rng = StdRng::seed_from_u64(plan.seed);
-    let cluster = Cluster::new(fleet, &mut observer, rng, plan.replication, books.started());
+    let cluster = Cluster::new(fleet, &mut observer, plan, steps, books.started());
     let rows = BTreeMap::new();
     let mut run = Run { cluster, books, sides, rows, passes: 0, progress: stage.progress("churn", plan.total()), plan };
-    let played = Box::pin(run.all(&steps)).await;
+    let played = Box::pin(run.all(steps)).await;
     let rows = std::mem::take(&mut run.rows);
     let (fullest, timeline) = (run.cluster.fullest, std::mem::take(&mut run.cluster.timeline));
     drop(run);

@@ -21,10 +21,10 @@ pub(super) fn report(report: &mut Report, plan: &Churn, rows: &BTreeMap<Phase, R
                 report.notes.push(format!("{sort}, {}: {}", phase.name(), counted.join("; ")));
             }
         }
+        for (kind, told) in &tally.told {
+            report.notes.extend(told.iter().map(|words| format!("{kind}: {words}")));
+        }
         all.add(tally);
-    }
-    for (kind, told) in &all.told {
-        report.notes.extend(told.iter().map(|words| format!("{kind}: {words}")));
     }
     let [lost, stale, resurrected, wrong] = counts(&all);
     report.figure("seed", plan.seed);

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use quoit_client::{
     AdminReply, AdminRequest, Command, CommandAnswer, Epoch, Label, Liveness, NodeStatus, Owner, UpkeepStatus, View,
 };
-use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
+use super::Churn;
 use crate::process::{
     Fleet, Observer, Settled,
     scenarios::{ELECTION, SETTLE, STOP, some},
@@ -22,7 +24,7 @@ const LEAVES: &str = "drain";
 const STAYS: &str = "stay";
 
 /// One kind of change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Step {
     /// One more node joins: a new one, or the one that was drained.
     Join,
@@ -42,6 +44,7 @@ pub enum Step {
     Partition,
     /// Some keys are changed behind the ledger's back, one so that it is lost, one stale, one resurrected and one wrong. Shows
     /// that this is found.
+    #[value(skip)]
     Meddle,
 }
 
@@ -92,6 +95,11 @@ pub(super) struct Cluster<'a> {
     pub(super) rng: StdRng,
     /// How many copies there are of each key.
     pub(super) copies: u8,
+    /// The turns of a pass at which all nodes are restarted. What a node does when it is asked to stop it must be told when it
+    /// starts, so the next turn is known before it comes.
+    rolls: Vec<Step>,
+    /// How many of these turns there have been.
+    rolled: usize,
     /// The node that is not a member at present, if there was one.
     out: Option<usize>,
     /// The most that any node's memory was used, in parts of what it may use.
@@ -102,15 +110,17 @@ pub(super) struct Cluster<'a> {
 }
 
 impl<'a> Cluster<'a> {
+    /// A cluster whose founders have been prepared for the first of `steps`.
     pub(super) fn new(
         fleet: &'a mut Fleet,
         observer: &'a mut Observer,
-        rng: StdRng,
-        copies: u8,
+        plan: &Churn,
+        steps: &[Step],
         started: Instant,
     ) -> Self {
-        let timeline = Vec::new();
-        Self { fleet, observer, rng, copies, out: None, fullest: 0.0, timeline, started }
+        let (rng, copies, timeline) = (StdRng::seed_from_u64(plan.seed), plan.replication, Vec::new());
+        let (rolls, rolled) = (rolls(steps), 0);
+        Self { fleet, observer, rng, copies, rolls, rolled, out: None, fullest: 0.0, timeline, started }
     }
 
     /// Waits until nothing is under way: all living nodes are up and hold what they should.
@@ -154,7 +164,11 @@ impl<'a> Cluster<'a> {
     pub(super) async fn join(&mut self) -> Result<()> {
         let index = match self.out.take() {
             Some(index) => index,
-            None => self.fleet.add_spare(&format!("n{}", self.fleet.nodes().len() + 1))?,
+            None => {
+                let index = self.fleet.add_spare(&format!("n{}", self.fleet.nodes().len() + 1))?;
+                self.fleet.on_stop(index, self.at_next_stop());
+                index
+            }
         };
         self.launch(index)?;
         let name = self.name(index);
@@ -192,9 +206,11 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
-    /// Every node in turn, which `leaves` or stays; it does the other thing at the next turn.
+    /// Every node in turn, which leaves or stays; it does the other thing at the next turn.
     pub(super) async fn roll(&mut self, step: Step) -> Result<()> {
         let leaves = step == Step::RollLeaving;
+        self.rolled += 1;
+        let next = self.at_next_stop();
         for index in self.all_but(&[]) {
             let name = self.name(index);
             // As `quoit safe-to-stop` wants it.
@@ -208,7 +224,7 @@ impl<'a> Cluster<'a> {
                 ensure!(status.success(), "{name} ended with {status} when it was told to stop");
             }
             self.log(format!("{name} has ended"));
-            self.fleet.on_stop(index, if leaves { STAYS } else { LEAVES });
+            self.fleet.on_stop(index, next);
             self.launch(index)?;
             self.observer.reconnect(self.fleet).await?;
             let was = owner(&before.view, &name).map_err(anyhow::Error::msg)?;
@@ -217,7 +233,7 @@ impl<'a> Cluster<'a> {
         }
         // Who is out joins by the same rule as the others.
         if let Some(out) = self.out {
-            self.fleet.on_stop(out, if leaves { STAYS } else { LEAVES });
+            self.fleet.on_stop(out, next);
         }
         Ok(())
     }
@@ -285,6 +301,10 @@ impl<'a> Cluster<'a> {
         self.fleet.nodes()[index].name().clone()
     }
 
+    fn at_next_stop(&self) -> &'static str {
+        at_stop(self.rolls.get(self.rolled % self.rolls.len().max(1)))
+    }
+
     fn any(&mut self) -> Result<usize> {
         self.all_but(&[]).choose(&mut self.rng).copied().context("no node runs")
     }
@@ -310,6 +330,21 @@ impl<'a> Cluster<'a> {
         })
         .await
     }
+}
+
+/// The turns at which all nodes are restarted.
+fn rolls(steps: &[Step]) -> Vec<Step> {
+    steps.iter().filter(|step| matches!(step, Step::RollLeaving | Step::RollStaying)).copied().collect()
+}
+
+/// What a node is to do when it is asked to stop, if this is the next turn.
+fn at_stop(turn: Option<&Step>) -> &'static str {
+    if turn == Some(&Step::RollStaying) { STAYS } else { LEAVES }
+}
+
+/// What the founders of a cluster with these steps are to do when they are asked to stop for the first time.
+pub(super) fn at_first_stop(steps: &[Step]) -> &'static str {
+    at_stop(rolls(steps).first())
 }
 
 /// Whether the ring is as its members and the configuration want it.
