@@ -3,6 +3,7 @@
 //! ```text
 //! cargo build --release -p quoit-node
 //! cargo run --release -p quoit-cluster-tests --bin processes -- failover --kills 100
+//! cargo run --release -p quoit-cluster-tests --bin processes -- churn --minutes 10
 //! cargo run --release -p quoit-cluster-tests --bin processes -- all
 //! ```
 
@@ -16,9 +17,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use quoit_cluster_tests::process::{
-    LinkKind, Program, Report, called_as_node, namespace,
+    LinkKind, Program, Report, called_as_node,
+    churn::{self, Churn, Step, Until},
+    namespace,
     scenarios::{self, Stage},
     to_json, to_table,
 };
@@ -28,6 +31,12 @@ use tokio::signal::unix::{SignalKind, signal};
 const INTERRUPTED: u8 = 130;
 /// Fewer cannot be cut into a majority and a minority that has somebody to talk to.
 const NODES_MIN: usize = 3;
+/// Of each cluster, unless it is said.
+const NODES: usize = 5;
+/// The same where a fourth node joins and is drained again.
+const NODES_OF_CHURN: usize = 3;
+/// How long the cluster churns as one scenario among others: a pass through all steps.
+const CHURN_MINUTES: u64 = 3;
 /// Long enough to be given up by everybody.
 const PAUSE_SECONDS: u64 = 20;
 /// Long enough for every timer that could act on a cut to have run out.
@@ -38,9 +47,9 @@ const CUT_SECONDS: u64 = 10;
 struct Cli {
     #[command(subcommand)]
     what: What,
-    /// Nodes of each cluster
-    #[arg(long, global = true, default_value_t = 5, value_parser = nodes)]
-    nodes: usize,
+    /// Nodes of each cluster [default: 5, or 3 for churn]
+    #[arg(long, global = true, value_parser = nodes)]
+    nodes: Option<usize>,
     /// How nodes are cut off from each other
     #[arg(long, global = true, value_enum, default_value_t = Cutting::Auto)]
     cutting: Cutting,
@@ -57,9 +66,11 @@ enum Cutting {
     Namespace,
     /// By UDP forwarders on loopback
     Forwarders,
+    /// Not at all: what needs it is left out
+    None,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum What {
     /// Kill the coordinator with SIGKILL, again and again, under load
     Failover {
@@ -99,6 +110,8 @@ enum What {
         #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
+    /// Have nodes join, leave, die and return under a load that finds every write that was lost
+    Churn(ChurnArgs),
     /// All of these, with a minute of busy CPUs
     All {
         /// How often the coordinator is killed
@@ -113,9 +126,56 @@ enum What {
     Spin,
 }
 
+#[derive(Args, Clone, Debug)]
+struct ChurnArgs {
+    /// How long [default: 3, if --writes does not say when it is over]
+    #[arg(long, value_name = "M", conflicts_with = "writes")]
+    minutes: Option<u64>,
+    /// Go on until so many writes were acknowledged
+    #[arg(long, value_name = "N")]
+    writes: Option<u64>,
+    /// What is drawn at random follows from it [default: another one each time]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Callers at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    callers: u16,
+    /// Keys of all callers together
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1024..=2_000_000))]
+    keys: u32,
+    /// Copies of each key; with one, nothing is killed and nobody is cut off
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=6))]
+    replication: u8,
+    /// Only these steps, again and again, as in join,drain [default: all that can be done]
+    #[arg(long, value_name = "STEP", value_enum, value_delimiter = ',')]
+    steps: Vec<Step>,
+}
+
+impl ChurnArgs {
+    /// What the command does by itself.
+    const USUAL: Self =
+        Self { minutes: None, writes: None, seed: None, callers: 64, keys: 50_000, replication: 2, steps: Vec::new() };
+
+    fn plan(self) -> Churn {
+        let lasted = Until::Lasted(Duration::from_secs(60 * self.minutes.unwrap_or(CHURN_MINUTES)));
+        Churn {
+            until: self.writes.map_or(lasted, Until::Wrote),
+            seed: self.seed.unwrap_or_else(rand::random),
+            callers: self.callers.into(),
+            keys: usize::try_from(self.keys).unwrap_or(usize::MAX),
+            replication: self.replication,
+            steps: if self.steps.is_empty() { Step::ALL.to_vec() } else { self.steps },
+        }
+    }
+}
+
 impl What {
-    fn cuts(self) -> bool {
-        matches!(self, Self::Partition { .. } | Self::OneWay { .. } | Self::All { .. })
+    fn nodes(&self) -> usize {
+        if matches!(self, Self::Churn(_)) { NODES_OF_CHURN } else { NODES }
+    }
+
+    fn cuts(&self) -> bool {
+        matches!(self, Self::Partition { .. } | Self::OneWay { .. } | Self::Churn(_) | Self::All { .. })
     }
 }
 
@@ -138,12 +198,12 @@ fn main() -> ExitCode {
 fn run(args: &Cli) -> Result<ExitCode> {
     let cutting = if args.what.cuts() { cutting(args.cutting) } else { Ok(LinkKind::Direct) };
     let program = Program::sibling()?;
-    let stage = Stage { program, nodes: args.nodes, links: LinkKind::Direct, shown: true };
+    let stage = Stage { program, nodes: args.nodes.unwrap_or(args.what.nodes()), links: LinkKind::Direct, shown: true };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let reports = runtime.block_on(async {
         // Whichever ends first, the nodes and their folders go with it.
         tokio::select! {
-            reports = Box::pin(play(args.what, &stage, cutting)) => anyhow::Ok(Some(reports)),
+            reports = Box::pin(play(args.what.clone(), &stage, cutting)) => anyhow::Ok(Some(reports)),
             signal = interrupted() => signal.map(|()| None),
         }
     })?;
@@ -160,8 +220,10 @@ fn run(args: &Cli) -> Result<ExitCode> {
 
 /// How links can be cut here. Does not return where that takes a namespace: the program starts again inside.
 fn cutting(wanted: Cutting) -> Result<LinkKind, String> {
-    if wanted == Cutting::Forwarders {
-        return Ok(LinkKind::Forwarders);
+    match wanted {
+        Cutting::Forwarders => return Ok(LinkKind::Forwarders),
+        Cutting::None => return Err("--cutting none".into()),
+        Cutting::Auto | Cutting::Namespace => {}
     }
     match (namespace::enter(), wanted) {
         (Ok(()), _) => Ok(LinkKind::Namespace),
@@ -169,7 +231,7 @@ fn cutting(wanted: Cutting) -> Result<LinkKind, String> {
             let _ = writeln!(io::stderr(), "SKIPPED: network namespaces: {error:#}; forwarders on loopback instead");
             Ok(LinkKind::Forwarders)
         }
-        (Err(error), Cutting::Namespace | Cutting::Forwarders) => Err(format!("{error:#}")),
+        (Err(error), Cutting::Namespace | Cutting::Forwarders | Cutting::None) => Err(format!("{error:#}")),
     }
 }
 
@@ -193,7 +255,9 @@ async fn play(what: What, stage: &Stage, cutting: Result<LinkKind, String>) -> V
             Box::pin(one_way(&cut, CUT_SECONDS)).await,
             Box::pin(scenarios::restart(stage)).await,
             Box::pin(scenarios::busy(stage, Duration::from_secs(60))).await,
+            Box::pin(churned(stage, &cut, ChurnArgs::USUAL)).await,
         ],
+        What::Churn(args) => vec![Box::pin(churned(stage, &cut, args)).await],
         What::Spin => Vec::new(),
     }
 }
@@ -203,6 +267,16 @@ async fn partition(cut: &Result<Stage, String>, seconds: u64) -> Report {
         Ok(stage) => scenarios::partition(stage, Duration::from_secs(seconds)).await,
         Err(why) => skipped("partition", why),
     }
+}
+
+/// Without partitions where nothing can be cut.
+async fn churned(stage: &Stage, cut: &Result<Stage, String>, args: ChurnArgs) -> Report {
+    let stage = cut.as_ref().unwrap_or(stage);
+    let mut report = churn::churn(stage, &args.plan()).await;
+    if let Err(why) = cut {
+        report.notes.push(format!("no partitions: {why}"));
+    }
+    report
 }
 
 async fn one_way(cut: &Result<Stage, String>, seconds: u64) -> Report {

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use quoit_certs::{Authority, CertsDir, Identity, Overwrite, Role};
 use quoit_client::{Client, ClientConfig, Label};
+use quoit_node::Network;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -22,8 +23,10 @@ use super::{
 
 const CLIENT: &str = "client";
 const ADMIN: &str = "admin";
-/// Memory of each node, which the few keys of a scenario never fill.
+/// Memory of each node, unless it is said: the few keys of a scenario never fill it.
 const MEMORY: &str = "64MiB";
+/// How long a cluster may take until it has formed and answers.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of a log is told when its process has ended by itself.
 const LOG_LINES: usize = 8;
 
@@ -36,6 +39,19 @@ pub struct FleetPlan {
     pub nodes: usize,
     /// What connects them.
     pub links: LinkKind,
+    /// Places beside theirs, for nodes that join and for clients that can be cut off.
+    pub spare: usize,
+    /// Memory of each node, as on its command line.
+    pub memory: &'static str,
+    /// How many copies of each key are kept; nothing for what the product does by itself.
+    pub replication: Option<u8>,
+}
+
+impl FleetPlan {
+    /// Founders only, which are as they are by default.
+    pub fn new(program: Program, nodes: usize, links: LinkKind) -> Self {
+        Self { program, nodes, links, spare: 0, memory: MEMORY, replication: None }
+    }
 }
 
 /// Nodes as processes. Dropping it kills them and removes its folder, unless that is [kept](Self::keep).
@@ -44,6 +60,10 @@ pub struct Fleet {
     program: Program,
     nodes: Vec<Node>,
     links: Links,
+    /// The places of nodes and others, in the order in which links are cut.
+    places: Vec<Place>,
+    memory: &'static str,
+    replication: Option<u8>,
     certs: CertsDir,
     authority: Authority,
     folder: TempDir,
@@ -56,6 +76,7 @@ pub struct Node {
     place: Place,
     seeds: Vec<SocketAddr>,
     advertise: Option<SocketAddr>,
+    on_stop: Option<&'static str>,
     starts: u32,
     paused: bool,
     child: Option<Child>,
@@ -105,12 +126,15 @@ impl Fleet {
         }
         let certs = CertsDir::create(folder.path().join("certs"))?;
         let authority = certs.init(None, None, SystemTime::now(), Overwrite::Keep)?.authority;
-        let (links, places) = Links::lay(plan.links, plan.nodes).await?;
-        let mut fleet = Self { program: plan.program.clone(), nodes: Vec::new(), links, certs, authority, folder };
+        let (links, places) = Links::lay(plan.links, plan.nodes + plan.spare).await?;
+        let founders = places[..plan.nodes].to_vec();
+        let (program, nodes) = (plan.program.clone(), Vec::new());
+        let (memory, replication) = (plan.memory, plan.replication);
+        let mut fleet = Self { program, nodes, links, places, memory, replication, certs, authority, folder };
         fleet.issue(Role::Client, CLIENT)?;
         fleet.issue(Role::Admin, ADMIN)?;
-        let seeds: Vec<_> = places.iter().map(|place| place.reached).collect();
-        for place in places {
+        let seeds: Vec<_> = founders.iter().map(|place| place.reached).collect();
+        for place in founders {
             let name = format!("n{}", fleet.nodes.len() + 1);
             fleet.add_node(&name, place, seeds.clone())?;
         }
@@ -137,6 +161,21 @@ impl Fleet {
         self.add_node(name, Place { listen, reached: listen }, seeds)
     }
 
+    /// One more node, at the next spare place, which is to join through any of the founders. It does not run yet.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, or no spare place.
+    pub fn add_spare(&mut self, name: &str) -> Result<usize> {
+        let place = *self.places.get(self.nodes.len()).context("there is no spare place")?;
+        let seeds = self.nodes[0].seeds.clone();
+        self.add_node(name, place, seeds)
+    }
+
+    /// What a node does when it is asked to stop, from its next start on: `drain` or `stay`.
+    pub fn on_stop(&mut self, index: usize, what: &'static str) {
+        self.nodes[index].on_stop = Some(what);
+    }
+
     /// Has a node say that it is reached elsewhere than it is, at its next start.
     pub fn advertise(&mut self, index: usize, address: SocketAddr) {
         self.nodes[index].advertise = Some(address);
@@ -154,7 +193,13 @@ impl Fleet {
         let seeds: Vec<_> = node.seeds.iter().map(SocketAddr::to_string).collect();
         let name = node.name.as_str();
         let mut command = self.program.command(&root.join("home"));
-        command.args(["node", "--log-format", "text", "--memory", MEMORY, "--seeds", &seeds.join(",")]);
+        command.args(["node", "--log-format", "text", "--memory", self.memory, "--seeds", &seeds.join(",")]);
+        if let Some(copies) = self.replication {
+            command.args(["--replication", &copies.to_string()]);
+        }
+        if let Some(what) = node.on_stop {
+            command.args(["--on-stop", what]);
+        }
         command.args(["--listen", &node.place.listen.to_string()]);
         // What is told to stop here is started again.
         command.args(["--on-stop", "stay"]);
@@ -278,6 +323,26 @@ impl Fleet {
         self.connect(CLIENT, &seeds, request_timeout).await
     }
 
+    /// What a client needs to connect through any node, to be changed as it likes.
+    ///
+    /// # Errors
+    /// No address is one.
+    pub fn client_config(&self) -> Result<ClientConfig> {
+        let seeds = self.nodes.iter().map(|node| node.address().to_string());
+        let config = ClientConfig::new(self.folder.path().join("certs").join(CLIENT), seeds)?;
+        Ok(config.connect_timeout(CONNECT_TIMEOUT))
+    }
+
+    /// The same at a spare place: [`cut`](Self::cut) counts what is there like a node.
+    ///
+    /// # Errors
+    /// There is no such place, or its address is taken.
+    pub fn client_config_at(&self, place: usize) -> Result<ClientConfig> {
+        let place = self.places.get(place).context("there is no such place")?;
+        let Network { socket, runtime, .. } = Network::udp(place.listen)?;
+        Ok(self.client_config()?.transport(socket, runtime))
+    }
+
     /// Connects as an administrator, through these nodes.
     ///
     /// # Errors
@@ -303,14 +368,15 @@ impl Fleet {
     async fn connect(&self, identity: &str, seeds: &[SocketAddr], request_timeout: Duration) -> Result<Client> {
         let folder = self.folder.path().join("certs").join(identity);
         let config = ClientConfig::new(folder, seeds.iter().map(SocketAddr::to_string))?;
-        let config = config.request_timeout(request_timeout).connect_timeout(Duration::from_secs(30));
+        let config = config.request_timeout(request_timeout).connect_timeout(CONNECT_TIMEOUT);
         Ok(Client::connect(config).await?)
     }
 
     fn add_node(&mut self, name: &str, place: Place, seeds: Vec<SocketAddr>) -> Result<usize> {
         self.issue(Role::Node, name)?;
         let name = name.parse()?;
-        self.nodes.push(Node { name, place, seeds, advertise: None, starts: 0, paused: false, child: None });
+        let (advertise, on_stop) = (None, None);
+        self.nodes.push(Node { name, place, seeds, advertise, on_stop, starts: 0, paused: false, child: None });
         Ok(self.nodes.len() - 1)
     }
 

@@ -5,8 +5,11 @@
 //! [`scenarios`] put these together, each to one [`Report`]. `Links` are what can be cut between nodes: by packet filters
 //! in a network namespace of its own where the machine allows it, by forwarders in this process elsewhere.
 //!
+//! [`churn`] changes a cluster all the while under a load that keeps a ledger, and finds what was lost.
+//!
 //! Every wait has an end, and every process is killed when its fleet is dropped.
 
+pub mod churn;
 mod fleet;
 mod forwarders;
 mod links;
@@ -26,6 +29,6 @@ pub use load::{Attempts, Load, LoadCount};
 pub use observer::{Observer, Round};
 pub use program::{Program, called_as_node};
 pub use progress::Progress;
-pub use report::{Report, to_json, to_table};
+pub use report::{Report, StepFigures, to_json, to_table};
 pub use settled::Settled;
 pub use wait::wait_for;

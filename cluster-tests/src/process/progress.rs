@@ -49,9 +49,14 @@ impl Progress {
 
     /// One more step is done.
     pub fn step(&mut self, text: &str) {
-        self.done += 1;
+        self.reach(self.done + 1, text);
+    }
+
+    /// So many are.
+    pub fn reach(&mut self, done: u64, text: &str) {
+        self.done = done.min(self.total);
         if let Surface::Bar(bar) = &self.surface {
-            bar.inc(1);
+            bar.set_position(self.done);
         }
         self.note(text);
     }

@@ -21,12 +21,27 @@ pub struct Report {
     pub took: Duration,
     /// What was counted and measured.
     pub figures: Vec<(&'static str, Value)>,
+    /// The same of each kind of step, where there are several.
+    pub steps: Vec<StepFigures>,
     /// What should not have been.
     pub violations: Vec<String>,
+    /// More on what was found, in words.
+    pub notes: Vec<String>,
+    /// All of it in one line, which is the last.
+    pub last_word: Option<String>,
     /// Why it was not run.
     pub skipped: Option<String>,
     /// Where the logs of its nodes are, if something went wrong.
     pub logs: Option<String>,
+}
+
+/// What was counted and measured of one kind of step. All of a report have the same figures.
+#[derive(Clone, Debug)]
+pub struct StepFigures {
+    /// Which.
+    pub step: &'static str,
+    /// By name.
+    pub figures: Vec<(&'static str, Value)>,
 }
 
 impl Report {
@@ -102,11 +117,9 @@ pub fn to_table(reports: &[Report]) -> String {
             table.add_row(["", "", &name.replace('_', " "), &plain(value)]);
         }
     }
-    table.column_iter_mut().for_each(|column| {
-        column.set_padding((0, 2));
-    });
-    let mut text: String = table.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n");
+    let mut text = plain_table(table);
     for report in reports {
+        text += &steps(report);
         if let Some(why) = &report.skipped {
             let _ = writeln!(text, "SKIPPED: {}: {why}", report.scenario);
         }
@@ -116,25 +129,61 @@ pub fn to_table(reports: &[Report]) -> String {
         if let Some(more) = report.violations.len().checked_sub(TOLD_MAX + 1) {
             let _ = writeln!(text, "VIOLATED: {}: {} more", report.scenario, more + 1);
         }
+        for note in &report.notes {
+            let _ = writeln!(text, "{}: {note}", report.scenario);
+        }
         if let Some(logs) = &report.logs {
             let _ = writeln!(text, "logs of {}: {logs}", report.scenario);
         }
     }
+    for last_word in reports.iter().filter_map(|report| report.last_word.as_ref()) {
+        let _ = writeln!(text, "{last_word}");
+    }
     text
+}
+
+/// A table of the steps, if there are any.
+fn steps(report: &Report) -> String {
+    let Some(first) = report.steps.first() else { return String::new() };
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let names = first.figures.iter().map(|(name, _)| name.replace('_', " ").to_uppercase());
+    table.set_header(std::iter::once("STEP".to_owned()).chain(names));
+    for row in &report.steps {
+        let values = row.figures.iter().map(|(_, value)| plain(value));
+        table.add_row(std::iter::once(row.step.to_owned()).chain(values));
+    }
+    format!("\n{}\n", plain_table(table))
+}
+
+fn plain_table(mut table: Table) -> String {
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
+    table.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n")
 }
 
 /// The reports as one document.
 pub fn to_json(reports: &[Report]) -> Value {
+    let map = |figures: &[(&'static str, Value)]| -> Map<_, _> {
+        figures.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    };
+    let step = |row: &StepFigures| {
+        let mut step = map(&row.figures);
+        step.insert("step".into(), row.step.into());
+        Value::Object(step)
+    };
     let object = |report: &Report| {
-        let figures: Map<_, _> =
-            report.figures.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         json!({
             "scenario": report.scenario,
             "result": report.verdict(),
             "links": report.links,
             "took_s": tenths(report.took.as_secs_f64()),
-            "figures": figures,
+            "figures": map(&report.figures),
+            "steps": report.steps.iter().map(step).collect::<Vec<_>>(),
             "violations": report.violations,
+            "notes": report.notes,
+            "last_word": report.last_word,
             "skipped": report.skipped,
             "logs": report.logs,
         })

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use quoit_client::{AdminReply, AdminRequest, Command, CommandAnswer, Label};
 use quoit_cluster_tests::process::{
-    Fleet, FleetPlan, LinkKind, Observer, Program, Settled,
+    Fleet, FleetPlan, LinkKind, Observer, Program, Report, Settled,
+    churn::{self, Churn, Step, Until},
     scenarios::{self, Stage},
     to_table, wait_for,
 };
@@ -26,9 +27,21 @@ fn stage() -> Stage {
     Stage { program, nodes: 3, links: LinkKind::Direct, shown: false }
 }
 
+/// One pass through some steps, small enough for every run of the tests.
+async fn churned(steps: &[Step]) -> Report {
+    let (until, replication) = (Until::Passed(1), 2);
+    let plan = Churn { until, seed: 1, callers: 8, keys: 800, replication, steps: steps.to_vec() };
+    Box::pin(churn::churn(&stage(), &plan)).await
+}
+
+fn figure(report: &Report, name: &str) -> u64 {
+    let figure = report.figures.iter().find(|(figure, _)| *figure == name);
+    figure.and_then(|(_, count)| count.as_u64()).unwrap_or_default()
+}
+
 async fn start() -> Result<(Fleet, Observer, Settled)> {
     let Stage { program, nodes, links, .. } = stage();
-    let mut fleet = Fleet::start(&FleetPlan { program, nodes, links }).await?;
+    let mut fleet = Fleet::start(&FleetPlan::new(program, nodes, links)).await?;
     let mut observer = Observer::connect(&fleet).await?;
     let settled = Settled::wait(&mut fleet, &mut observer, PATIENCE).await?;
     Ok((fleet, observer, settled))
@@ -108,4 +121,24 @@ async fn a_node_that_cannot_be_reached_where_it_says_is_told_so() -> Result<()> 
     let after = Settled::wait(&mut fleet, &mut observer, PATIENCE).await?;
     ensure!(after.view == before.view, "a node that nobody reaches changed the view");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_write_is_lost_as_nodes_join_leave_die_and_return() {
+    let report = churned(&[Step::Join, Step::Drain, Step::Kill]).await;
+    assert!(report.is_good(), "{}", to_table(&[report]));
+    assert!(figure(&report, "acknowledged") > 2000, "{}", to_table(&[report]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lost_stale_resurrected_or_wrong_is_found() {
+    let report = churned(&[Step::Join, Step::Meddle]).await;
+    let told = to_table(std::slice::from_ref(&report));
+    assert!(!report.is_good(), "{told}");
+    for kind in ["lost", "stale", "resurrected", "wrong"] {
+        // What is not lost may be seen more than once before the key is written again.
+        let counted = figure(&report, kind);
+        assert!(counted == 1 || counted > 1 && kind != "lost", "{told}");
+        assert!(told.contains(&format!("churn: {kind}: meddle 1: ")), "{told}");
+    }
 }

@@ -24,13 +24,13 @@ pub use pause::pause;
 pub use restart::restart;
 
 /// How long a cluster may take to settle. A flapping node is let in again after 96 s at most.
-const SETTLE: Duration = Duration::from_secs(150);
+pub(super) const SETTLE: Duration = Duration::from_secs(150);
 /// How long an election may take before it counts as failed. The figure it must reach is far below.
-const ELECTION: Duration = Duration::from_secs(15);
+pub(super) const ELECTION: Duration = Duration::from_secs(15);
 /// How long a process may take to stop in good order.
-const STOP: Duration = Duration::from_secs(40);
+pub(super) const STOP: Duration = Duration::from_secs(40);
 /// Between two rounds of questions where no moment is to be measured.
-const PERIOD: Duration = Duration::from_millis(100);
+pub(super) const PERIOD: Duration = Duration::from_millis(100);
 
 /// What scenarios are played on.
 #[derive(Clone, Debug)]
@@ -46,16 +46,20 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn plan(&self) -> FleetPlan {
-        FleetPlan { program: self.program.clone(), nodes: self.nodes, links: self.links }
+    pub(super) fn plan(&self) -> FleetPlan {
+        FleetPlan::new(self.program.clone(), self.nodes, self.links)
     }
 
-    fn progress(&self, what: &'static str, total: usize) -> Progress {
+    pub(super) fn progress(&self, what: &'static str, total: usize) -> Progress {
         if self.shown { Progress::new(what, total as u64) } else { Progress::silent() }
     }
 
     /// Runs `body`; what it fails with is a violation too.
-    async fn play(&self, scenario: &'static str, body: impl AsyncFnOnce(&mut Report) -> Result<()>) -> Report {
+    pub(super) async fn play(
+        &self,
+        scenario: &'static str,
+        body: impl AsyncFnOnce(&mut Report) -> Result<()>,
+    ) -> Report {
         let mut report = Report { scenario, links: self.links.name(), ..Report::default() };
         let started = Instant::now();
         if let Err(error) = body(&mut report).await {
@@ -137,7 +141,7 @@ fn others(fleet: &Fleet, index: usize) -> Vec<usize> {
 }
 
 /// Names and starts of some nodes, as an observer wants them.
-fn some(fleet: &Fleet, indices: &[usize]) -> Result<Vec<(Label, u32)>> {
+pub(super) fn some(fleet: &Fleet, indices: &[usize]) -> Result<Vec<(Label, u32)>> {
     let node = |index: &usize| fleet.nodes().get(*index).map(|node| (node.name().clone(), node.starts()));
     indices.iter().map(|index| node(index).context("there is no such node")).collect()
 }
