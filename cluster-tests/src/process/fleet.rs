@@ -197,12 +197,9 @@ impl Fleet {
         if let Some(copies) = self.replication {
             command.args(["--replication", &copies.to_string()]);
         }
-        if let Some(what) = node.on_stop {
-            command.args(["--on-stop", what]);
-        }
+        // Without another word, whoever is told to stop is started again.
+        command.args(["--on-stop", node.on_stop.unwrap_or("stay")]);
         command.args(["--listen", &node.place.listen.to_string()]);
-        // What is told to stop here is started again.
-        command.args(["--on-stop", "stay"]);
         command.arg("--certs").arg(root.join("certs").join(name)).arg("--data").arg(root.join("data").join(name));
         let advertise = node.advertise.unwrap_or(node.place.reached);
         if advertise != node.place.listen {
