@@ -27,6 +27,8 @@ pub(super) enum Deed {
     SetFor(Duration),
     /// Deletes.
     Delete,
+    /// Not this ledger's: a value that should not be there was found, and may go as it came.
+    Surprise,
 }
 
 /// A write, and when it was under way.
@@ -124,13 +126,13 @@ impl Ledger {
         record.open.is_empty() && !record.is_suspect
     }
 
-    /// A key that is clear, and of which `deed` was the last write but not the only one.
+    /// The key that is clear, and of which `deed` was the last write but not the only one, the longest ago.
     pub(super) fn last_done(&self, deed: Deed) -> Option<usize> {
-        let is_it = |key: &usize| {
-            let last = self.records[*key].last.filter(|_| self.is_clear(*key));
-            last.is_some_and(|write| write.deed == deed && write.number > 1)
+        let done = |key: usize| {
+            let last = self.records[key].last.filter(|_| self.is_clear(key));
+            last.filter(|write| write.deed == deed && write.number > 1).map(|write| (write.ended, key))
         };
-        (0..self.keys()).find(is_it)
+        (0..self.keys()).filter_map(done).min().map(|(_, key)| key)
     }
 
     /// The value of the write before the last one.
@@ -228,7 +230,7 @@ impl Ledger {
             Some((number, version)) => known
                 .find(|write| write.number == number)
                 .map(|write| Write { version: Some(version), ..write })
-                .or(Some(Write { number, version: Some(version), ..Write::now(Deed::Set, sight.during) })),
+                .or(Some(Write { number, version: Some(version), ..Write::now(Deed::Surprise, sight.during) })),
             None => Some(Write { number: record.issued, ..Write::now(Deed::Delete, sight.during) }),
         };
         drop(known);
@@ -272,7 +274,7 @@ impl Write {
             Deed::Delete => Due::Absent,
             Deed::SetFor(ttl) if during.ended + EXPIRY_MARGIN < self.began + ttl => Due::Present,
             Deed::SetFor(_) if self.is_over(during) => Due::Absent,
-            Deed::SetFor(_) => Due::Either,
+            Deed::SetFor(_) | Deed::Surprise => Due::Either,
         }
     }
 
@@ -292,6 +294,7 @@ impl fmt::Display for Deed {
             Self::Set => f.write_str("set"),
             Self::SetFor(ttl) => write!(f, "set for {} ms", ttl.as_millis()),
             Self::Delete => f.write_str("deletion"),
+            Self::Surprise => f.write_str("nothing, but found a value, that of write"),
         }
     }
 }

@@ -256,7 +256,8 @@ async fn write(caller: &Caller, key: &str, value: &[u8], deed: Deed) -> Result<V
     match deed {
         Deed::Set => client.set_with(key, value, with_level(options)).await,
         Deed::SetFor(ttl) => client.set_with(key, value, with_level(options.ttl(ttl))).await,
-        Deed::Delete => {
+        // The last one is nothing that a caller does.
+        Deed::Delete | Deed::Surprise => {
             let options = WriteOptions::new();
             let options = caller.level.map_or(options, |level| options.level(level));
             Ok(client.delete_with(key, options).await?.version)

@@ -10,7 +10,8 @@ use crate::process::Fleet;
 pub(super) async fn meddle(fleet: &Fleet, books: &Books) -> Result<()> {
     let client = Client::connect(fleet.client_config()?).await?;
     let _paused = books.pause().await;
-    // One ledger for each, so that no two are the same key.
+    // One ledger for each, so that no two are the same key. Of each the one written longest ago: by another node's clock, what is
+    // done here might be earlier than what was done in the same millisecond.
     let of = |ledger: usize, deed: Deed| {
         let mut book = books.ledger(ledger);
         let key = book.last_done(deed).with_context(|| format!("no key to meddle with in ledger {ledger}"))?;

@@ -176,6 +176,17 @@ fn what_all_owners_agree_on_settles_a_doubt() {
 }
 
 #[test]
+fn a_value_that_was_found_by_surprise_is_told_once_and_may_go_again() {
+    let mut book = Book::new();
+    let first = book.done(Deed::Set, 1);
+    book.done(Deed::Delete, 1);
+    book.check(Some(&first), Some(Wrong::Resurrected));
+    book.resolve(Some(&first));
+    book.check(Some(&first), None);
+    book.check(None, None);
+}
+
+#[test]
 fn a_finding_says_what_was_expected_and_what_was_found() {
     let mut book = Book::new();
     book.done(Deed::Set, 1);
