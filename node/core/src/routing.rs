@@ -67,7 +67,8 @@ pub enum Standing {
 impl Routing {
     /// Routes for the process `instance` in its life `boot`.
     pub fn new(view: Arc<View>, instance: Instance, boot: Boot) -> Self {
-        let me = view.member_of_instance(instance).map(|member| member.ordinal);
+        // A view from before a restart names a life of which nothing is left: this one has to be admitted first.
+        let me = view.member_of_instance(instance).filter(|member| member.boot == boot).map(|member| member.ordinal);
         let names = |owners: &[Owner]| owners.iter().any(|owner| Some(owner.ordinal) == me && owner.boot == boot);
         let fields = view.fields();
         let owns = Lives { now: names(&fields.ring), then: fields.target.as_deref().is_some_and(names) };
@@ -114,7 +115,7 @@ impl Routing {
         self.slots().slot_of(point)
     }
 
-    /// This process's member, if it is one.
+    /// This process's member, if it is one, in this life.
     pub fn me(&self) -> Option<Ordinal> {
         self.me
     }

@@ -4,11 +4,12 @@
 //! |---|---|---|---|
 //! | `Put` as an owner | refused | merged | refused |
 //! | `Put` to be kept for another | refused | kept as a hint | kept as a hint |
-//! | `Get` | refused | what the store has | what the hints have |
+//! | `Get` | refused | what the store has | what the hints have; refused if an earlier life of it owns the slot |
 //!
 //! The fence is compared first (PROTOCOL, T1), and once more by the shard under its lock, so that nothing is taken in or told
 //! that goes by a view which the process has just left. Whether a process owns a slot depends on its life: one that restarted
-//! owns nothing until a ring names its new life.
+//! owns nothing until a ring names its new life. Others may not know of the restart yet and ask it as an owner: what it does
+//! not have says nothing then, so it refuses, and one that is not admitted yet refuses everything.
 
 use bytes::Bytes;
 use quoit_proto_types::{ErrorCode, Fence, HashPoint, KeyspaceId, Ordinal, SlotIndex, Stamp, message::client::Refusal};
@@ -136,7 +137,11 @@ impl Replica<'_> {
     /// Why it is not told; `read` was not called.
     pub fn look<R>(&self, fence: Fence, key: &[u8], read: impl FnOnce(Option<Found<'_>>) -> R) -> Result<R, Refusal> {
         let fence = self.admit(fence)?;
-        if self.routing.standing(self.slot_of(key)) == Standing::Stranger {
+        let slot = self.slot_of(key);
+        if self.routing.standing(slot) == Standing::Stranger {
+            if self.routing.me().is_some_and(|me| self.routing.owners(slot).contains(me)) {
+                return Err(self.not_owner(slot));
+            }
             let hint = self.hints.find(key);
             return Ok(read(hint.as_ref().map(|(stamp, record)| Found::Hint(*stamp, record))));
         }
@@ -146,7 +151,11 @@ impl Replica<'_> {
 
     fn admit(&self, fence: Fence) -> Result<Fence, Refusal> {
         let fence = if self.planted.is(DataBug::FenceIgnored) { self.routing.fence() } else { fence };
-        self.routing.admit(fence).map(|()| fence)
+        self.routing.admit(fence)?;
+        if self.routing.me().is_none() {
+            return Err(Refusal::new(ErrorCode::NotReady, 0));
+        }
+        Ok(fence)
     }
 
     fn slot_of(&self, key: &[u8]) -> SlotIndex {

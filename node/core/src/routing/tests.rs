@@ -96,6 +96,15 @@ fn a_process_owns_what_the_ring_gives_it_in_this_life() {
 }
 
 #[test]
+fn a_process_is_no_member_before_its_life_is_admitted() {
+    let mut fields = fields(1, &[1, 2], &[]);
+    assert_eq!(routing(fields.clone(), 1).me(), Some(Ordinal::new(1)));
+    assert_eq!(routing(fields.clone(), 2).me(), None);
+    fields.members[0].boot = Boot::new(2);
+    assert_eq!((routing(fields.clone(), 1).me(), routing(fields, 2).me()), (None, Some(Ordinal::new(1))));
+}
+
+#[test]
 fn a_process_is_to_own_what_the_target_gives_it_and_it_does_not_own() {
     check("it joins", fields(1, &[2, 3], &[1, 2, 3]), 1, |[owns, to_own, _]| owns == 0 && (1..64).contains(&to_own));
     check("another joins", fields(1, &[1, 2], &[1, 2, 3]), 1, |[owns, to_own, _]| owns > 0 && to_own == 0);
@@ -104,6 +113,7 @@ fn a_process_is_to_own_what_the_target_gives_it_and_it_does_not_own() {
     let mut replaced = fields(1, &[1, 2], &[1, 2]);
     replaced.target.as_mut().unwrap()[0].boot = Boot::new(2);
     check("its next life", replaced.clone(), 1, |[owns, to_own, _]| owns > 0 && to_own == 0);
+    replaced.members[0].boot = Boot::new(2);
     check("the next life itself", replaced, 2, |[owns, to_own, _]| owns == 0 && to_own > 0);
     let mut more = fields(1, &[1, 2], &[1, 2]);
     more.config.replication = 2;
