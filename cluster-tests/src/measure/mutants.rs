@@ -1,10 +1,16 @@
-//! The mutation gate: whether the simulator finds every planted bug, and with how many seeds.
+//! The mutation gate: whether the simulator finds every planted bug, and with how many seeds, or in which situation.
+
+use std::fmt;
 
 use comfy_table::Table;
 use serde_json::{Value, json};
 
 use super::table;
-use crate::sim::{self, DiskBug, Failure, Mutant, Plan};
+use crate::{
+    invariants::Violation,
+    scenarios::data,
+    sim::{self, DiskBug, Failure, Mutant, Plan},
+};
 use quoit_core::planted::{Bug, data::DataBug};
 
 /// How a search for one bug went.
@@ -14,8 +20,50 @@ pub struct Search {
     pub mutant: Mutant,
     /// How many seeds it may take.
     pub budget: u64,
-    /// What the first seed that found it broke.
-    pub found: Option<Box<Failure>>,
+    /// What found it.
+    pub found: Option<Found>,
+}
+
+/// What finds a bug.
+#[derive(Debug)]
+pub enum Found {
+    /// This seed.
+    Seed(Box<Failure>),
+    /// The situation of this name, which is rare under seeds.
+    Situation(&'static str, Violation),
+}
+
+impl Found {
+    /// What broke.
+    pub fn violation(&self) -> &Violation {
+        match self {
+            Self::Seed(failure) => &failure.violation,
+            Self::Situation(_, violation) => violation,
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seed(failure) => write!(f, "{}", failure.plan.seed + 1),
+            Self::Situation(name, _) => f.write_str(name),
+        }
+    }
+}
+
+/// A situation that may be played in a cluster with a bug.
+type Situation = fn(Mutant) -> Result<(), Violation>;
+
+/// The situation in which `mutant` shows, where seeds come upon it too seldom.
+fn situation(mutant: Mutant) -> Option<(&'static str, Situation)> {
+    if mutant == Mutant::Data(DataBug::KeepsDataAfterLosingSlot) {
+        Some(("owns again", data::owns_again))
+    } else if mutant == Mutant::Data(DataBug::FloorIgnored) {
+        Some(("offers late", data::offers_late))
+    } else {
+        None
+    }
 }
 
 /// With how many seeds `mutant` must be found: about four times what it takes, as what a seed does changes with the
@@ -83,11 +131,15 @@ pub const fn budget(mutant: Mutant) -> u64 {
 /// Looks for `mutant`.
 pub fn search(mutant: Mutant) -> Search {
     let budget = budget(mutant);
+    if let Some((name, situation)) = situation(mutant) {
+        // What breaks without the bug as well does not show the bug, here and below.
+        let broken = situation(mutant).err().filter(|_| situation(Mutant::None).is_ok());
+        return Search { mutant, budget, found: broken.map(|violation| Found::Situation(name, violation)) };
+    }
     let plan = |seed| Plan { seed, data: mutant.needs_data(), ..Plan::default() };
     let breaks = |seed| sim::run(plan(seed).planted(mutant)).err();
-    // What breaks without the bug as well does not show the bug.
     let found = (0..budget).filter_map(breaks).find(|failure| sim::run(plan(failure.plan.seed)).is_ok());
-    Search { mutant, budget, found }
+    Search { mutant, budget, found: found.map(Found::Seed) }
 }
 
 /// The searches as a table.
@@ -95,9 +147,7 @@ pub fn to_table(searches: &[Search]) -> Table {
     let mut table = table(["bug", "seeds", "of", "found by", "how"]);
     for Search { mutant, budget, found } in searches {
         let (seeds, by, how) = match found {
-            Some(failure) => {
-                ((failure.plan.seed + 1).to_string(), failure.violation.invariant, failure.violation.what.clone())
-            }
+            Some(found) => (found.to_string(), found.violation().invariant, found.violation().what.clone()),
             None => ("-".to_owned(), "not found", String::new()),
         };
         table.add_row([mutant.to_string(), seeds, budget.to_string(), by.to_owned(), how]);
@@ -111,8 +161,8 @@ pub fn to_json(searches: &[Search]) -> Value {
         json!({
             "bug": search.mutant.to_string(),
             "budget": search.budget,
-            "seed": search.found.as_ref().map(|failure| failure.plan.seed),
-            "invariant": search.found.as_ref().map(|failure| failure.violation.invariant),
+            "found_by": search.found.as_ref().map(ToString::to_string),
+            "invariant": search.found.as_ref().map(|found| found.violation().invariant),
         })
     };
     searches.iter().map(row).collect()

@@ -157,6 +157,81 @@ pub fn a_minority_comes_back_after_the_grace() -> Result<(), Violation> {
     calm_down(&mut cluster)
 }
 
+/// A node gives up all its slots, keys are deleted, and the tombstones are collected; then it takes slots again (18.7).
+///
+/// # Errors
+/// What is not so.
+pub fn a_node_that_owns_again_begins_empty() -> Result<(), Violation> {
+    owns_again(Mutant::None)
+}
+
+/// The same, in a cluster that may have a bug.
+///
+/// # Errors
+/// What is not so.
+pub fn owns_again(mutant: Mutant) -> Result<(), Violation> {
+    let mut cluster = quiet_later(4, mutant)?;
+    let host = follower(&cluster);
+    weigh(&mut cluster, host, 0)?;
+    cluster.run_for(Duration::from_secs(3))?;
+    cluster.rest_clients();
+    cluster.run_for(A_WHILE)?;
+    weigh(&mut cluster, host, 16)?;
+    calm_down(&mut cluster)
+}
+
+/// A node is cut off until it is removed, keys are deleted meanwhile and the tombstones are collected; then it is back, and
+/// offers what it has: what is older than what was collected is not taken (18.14).
+///
+/// # Errors
+/// What is not so.
+pub fn what_a_removed_node_offers_is_taken_above_the_floor_only() -> Result<(), Violation> {
+    offers_late(Mutant::None)
+}
+
+/// The same, in a cluster that may have a bug.
+///
+/// # Errors
+/// What is not so.
+pub fn offers_late(mutant: Mutant) -> Result<(), Violation> {
+    let mut cluster = quiet_later(4, mutant)?;
+    let host = follower(&cluster);
+    let cut = cluster.cut_off(&[host]);
+    cluster.run_for(Duration::from_secs(3))?;
+    cluster.rest_clients();
+    let name = cluster.label(host).clone();
+    cluster.run_for(Duration::from_secs(10))?;
+    let coordinator = cluster.coordinator().unwrap_or_default();
+    accepted(&cluster.ask(coordinator, Command::ForceOut { name })?)?;
+    cluster.run_for(A_WHILE)?;
+    cluster.mend(cut);
+    calm_down(&mut cluster)
+}
+
+/// A settled cluster with more keys than clients write at a time, so that some are deleted and left alone.
+fn quiet_later(founders: usize, mutant: Mutant) -> Result<Cluster, Violation> {
+    let data = DataOptions { sessions: 4, keys: 64, ..DataOptions::calm(2) };
+    let options = Options { data: Some(data), ..Options::calm(founders) };
+    let mut cluster = Cluster::scripted(1, options, mutant, Trace::off());
+    cluster.settle(SOON)?;
+    cluster.run_for(Duration::from_secs(6))?;
+    Ok(cluster)
+}
+
+/// Changes the weight of the node at `host`, and waits until that is in force.
+fn weigh(cluster: &mut Cluster, host: usize, vnodes: u32) -> Result<(), Violation> {
+    let (coordinator, name) = (cluster.coordinator().unwrap_or_default(), cluster.label(host).clone());
+    accepted(&cluster.ask(coordinator, Command::SetWeight { name: name.clone(), vnodes })?)?;
+    let is_placed = |cluster: &Cluster| {
+        cluster.installs().last().is_some_and(|(_, view)| {
+            let member = view.member_named(&name);
+            let owns = member.is_some_and(|m| view.fields().ring.iter().any(|owner| owner.ordinal == m.ordinal));
+            view.fields().target.is_none() && owns == (vnodes > 0)
+        })
+    };
+    cluster.expect("the weight is in force", LATER, is_placed).map(drop)
+}
+
 /// Two of three nodes are told to leave at once: they go one after the other (18.15).
 ///
 /// # Errors

@@ -93,6 +93,13 @@ impl Cluster {
         Ok(())
     }
 
+    /// Has clients ask for nothing from here on.
+    pub fn rest_clients(&mut self) {
+        if let Some(world) = &mut self.data {
+            world.rests = true;
+        }
+    }
+
     /// Sets by how much the time of day of the next process of `host` is ahead.
     pub fn set_skew(&mut self, host: usize, ahead: Duration) {
         self.hosts[host].skew_ms = u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX);

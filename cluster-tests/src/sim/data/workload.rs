@@ -40,6 +40,8 @@ pub struct DataWorld {
     /// What is asked and not answered.
     pub(super) operations: BTreeMap<u64, Operation>,
     begun: u64,
+    /// Whether clients ask for nothing for a while.
+    pub(in crate::sim) rests: bool,
     rng: StdRng,
 }
 
@@ -83,6 +85,7 @@ impl DataWorld {
             checks: DataChecks::default(),
             operations: BTreeMap::new(),
             begun: 0,
+            rests: false,
             rng: StdRng::seed_from_u64(seed),
             options,
         }
@@ -129,7 +132,7 @@ impl Cluster {
         let Some(world) = &mut self.data else { return Ok(()) };
         let think = world.rng.random_range(world.options.think.clone());
         self.queue.after(think, Event::Session(session));
-        if world.sessions[session].busy.is_some_and(|(_, until)| now < until) {
+        if world.rests || world.sessions[session].busy.is_some_and(|(_, until)| now < until) {
             return Ok(());
         }
         let goes_elsewhere = world.rng.random_bool(0.2);
