@@ -9,7 +9,10 @@ use quoit_proto_types::{
 };
 
 use super::{LATER, SOON, claim, follower, settled};
-use crate::{invariants::Violation, sim::Cluster};
+use crate::{
+    invariants::{Unsettled, Violation},
+    sim::Cluster,
+};
 
 /// Somebody else than `host` who is up.
 fn witness(cluster: &Cluster, host: usize) -> usize {
@@ -190,4 +193,41 @@ pub fn a_moved_node_is_found_where_it_is() -> Result<(), Violation> {
     cluster.settle(LATER)?;
     let address = cluster.member(0, host).map(|member| member.address.to_string());
     claim(address.as_deref() == Some("elsewhere:7750"), format!("it is dialled at {address:?}"))
+}
+
+/// The only seed has left for good, and all others move at once: nobody can tell them where the others are, and nobody waits
+/// for that. When one of them is again where the others know it, they meet.
+///
+/// # Errors
+/// What is not so.
+pub fn those_who_all_move_after_the_last_seed_left_need_another() -> Result<(), Violation> {
+    let mut cluster = settled(1, 2)?;
+    for host in [1, 2] {
+        cluster.boot(host);
+        cluster.expect("it is up", SOON, |cluster| cluster.is_up(host))?;
+    }
+    cluster.settle(LATER)?;
+    let name = cluster.label(0).clone();
+    let answer = cluster.ask(1, Command::Drain { name })?;
+    claim(matches!(answer, Some(CommandAnswer::Accepted { .. })), format!("the drain is accepted: {answer:?}"))?;
+    cluster.expect("the seed has left", LATER, |cluster| !cluster.is_up(0))?;
+    cluster.settle(LATER)?;
+    let before = cluster.epoch(1);
+    for (host, address) in [(1, "elsewhere:7750"), (2, "nowhere:7750")] {
+        cluster.kill(host)?;
+        cluster.relocate(host, address);
+        cluster.boot(host);
+    }
+    cluster.run_for(LATER)?;
+    let epochs = [1, 2].map(|host| cluster.epoch(host));
+    claim(epochs == [before; 2], format!("nothing is decided by one of two: {epochs:?}"))?;
+    claim(cluster.settled() == Err(Unsettled::Frozen), format!("there is no way: {:?}", cluster.settled()))?;
+    // The drivers of the simulator look addresses up when they start, and when they install a view.
+    cluster.relocate(1, "h2:7750");
+    for host in [1, 2] {
+        cluster.kill(host)?;
+        cluster.boot(host);
+        cluster.run_for(Duration::from_millis(1))?;
+    }
+    cluster.settle(LATER).map(drop)
 }

@@ -1,6 +1,10 @@
 //! A cluster of pure cores, driven as a node would drive them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use quoit_core::{
     cluster::{Cluster as Machine, CommandId, StopReason},
@@ -252,8 +256,11 @@ impl Cluster {
                         continue;
                     }
                 }
-                // Disks that are gone may have taken the majority with them. Nothing else may.
-                Err(Unsettled::Frozen) if self.wipes > 0 || self.copied || self.recovered => self.summary.frozen = 1,
+                // Disks that are gone may have taken the majority with them, or there is no way to it any more. Nothing else
+                // may.
+                Err(Unsettled::Frozen) if self.wipes > 0 || self.copied || self.recovered || self.is_scattered() => {
+                    self.summary.frozen = 1;
+                }
                 Err(Unsettled::Frozen) => return Err(Violation::new("settled", Unsettled::Frozen.to_string())),
                 Err(Unsettled::NotYet(what)) if since > SETTLED_WITHIN => {
                     return Err(Violation::new("settled", format!("{what}, {since:?} after the last fault")));
@@ -308,11 +315,12 @@ impl Cluster {
     /// # Errors
     /// What is.
     pub fn settled(&self) -> Result<(), Unsettled> {
+        let in_reach = self.in_reach();
         let living: Vec<_> = self
             .hosts
             .iter()
             .filter_map(|host| host.process.as_ref())
-            .filter(|process| !self.is_stranded(process))
+            .filter(|process| in_reach.contains(&process.actor.host))
             .map(|process| Settlement {
                 actor: &process.actor,
                 view: process.machine.view(),
@@ -328,11 +336,32 @@ impl Cluster {
         settlement(self.invariants.ledger(), &living)
     }
 
-    /// Whether a process has never known a member, and its seeds are all gone: it needs other ones.
-    fn is_stranded(&self, process: &Process) -> bool {
-        let mut seeds = (0..self.options.founders.min(SEEDS)).filter(|seed| *seed != process.actor.host).peekable();
-        let gone = |seed: usize| self.hosts[seed].process.is_none() && !self.hosts[seed].wanted;
-        process.machine.view().is_none() && seeds.peek().is_some() && seeds.all(gone)
+    /// The hosts of those that find the way to who has the latest view, by themselves or by each other. The others need other
+    /// seeds, of an operator: those that they have are all gone, and nobody whose address they know, nor anybody who knows
+    /// theirs, is there any more. That is so for one who has never known a member, and when all that are left have moved at
+    /// once.
+    pub(super) fn in_reach(&self) -> BTreeSet<usize> {
+        let living = |host: &usize| self.hosts[*host].process.as_ref();
+        let is_seed = |host: usize| host < self.options.founders.min(SEEDS);
+        let dials = |from: usize, to: usize| {
+            living(&from).is_some_and(|process| {
+                is_seed(to) || process.targets.contains(&to) || process.is_connected(self.hosts[to].name)
+            })
+        };
+        let epoch = |host: &usize| living(host)?.machine.view().map(|view| view.epoch());
+        let all = || (0..self.hosts.len()).filter(|host| living(host).is_some());
+        let first = all().filter(|host| epoch(host).is_some() || is_seed(*host)).max_by_key(epoch);
+        let (mut found, mut ahead) = (BTreeSet::from_iter(first), Vec::from_iter(first));
+        while let Some(one) = ahead.pop() {
+            let next = all().filter(|other| dials(one, *other) || dials(*other, one));
+            ahead.extend(next.filter(|other| found.insert(*other)));
+        }
+        found
+    }
+
+    /// Whether some cannot find the way to others.
+    fn is_scattered(&self) -> bool {
+        self.in_reach().len() < self.hosts.iter().filter(|host| host.process.is_some()).count()
     }
 
     /// The present.

@@ -131,6 +131,7 @@ scenarios! {
     returns::an_older_boot_is_refused,
     returns::a_clone_is_refused,
     returns::a_moved_node_is_found_where_it_is,
+    returns::those_who_all_move_after_the_last_seed_left_need_another,
     corner_cases::a_view_that_nobody_heard_of_is_finished,
     corner_cases::a_coordinator_that_slept_for_minutes_follows,
     corner_cases::voters_that_crash_between_disk_and_answer_forget_nothing,

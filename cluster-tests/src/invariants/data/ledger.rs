@@ -11,17 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use quoit_core::time::Wall;
-use quoit_proto_types::{Hlc, Stamp, Version, WriteLevel};
+use quoit_proto_types::{EntryKind, Hlc, Stamp, Version, WriteLevel};
 
 use super::{Rank, Side, rank, slot_of};
 use crate::{
     invariants::{Ledger, Violation},
     sim::Actor,
 };
-
-/// A touch that found a version stamped it at most so many milliseconds before the version's own moment: what clocks may be
-/// apart, twice.
-const TOUCHED_BEFORE_MS: u64 = 1000;
 
 /// What a write is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,28 +41,22 @@ pub struct Written {
     /// That of a touch is known when it is acknowledged.
     pub(super) version: Option<Version>,
     pub(super) touched: Hlc,
-    pub(super) expires_at_ms: u64,
 }
 
 impl Written {
     /// Of a value or of none, as `stamp` says.
     pub fn set(token: u64, key: &Bytes, level: WriteLevel, stamp: Stamp) -> Self {
         let kind = match stamp.kind {
-            quoit_proto_types::EntryKind::Value => Kind::Set,
-            quoit_proto_types::EntryKind::Tombstone => Kind::Delete,
+            EntryKind::Value => Kind::Set,
+            EntryKind::Tombstone => Kind::Delete,
         };
         let (version, touched) = (Some(stamp.version), stamp.touched);
-        Self { token, key: key.clone(), kind, level, version, touched, expires_at_ms: stamp.expires_at_ms }
+        Self { token, key: key.clone(), kind, level, version, touched }
     }
 
     /// Of another expiry.
-    pub fn touch(token: u64, key: &Bytes, level: WriteLevel, touched: Hlc, expires_at_ms: u64) -> Self {
-        Self { token, key: key.clone(), kind: Kind::Touch, level, version: None, touched, expires_at_ms }
-    }
-
-    /// Its place among the entries of its key, as far as it is known.
-    pub(super) fn rank(&self) -> Option<Rank> {
-        Some((self.version?, self.touched))
+    pub fn touch(token: u64, key: &Bytes, level: WriteLevel, touched: Hlc) -> Self {
+        Self { token, key: key.clone(), kind: Kind::Touch, level, version: None, touched }
     }
 }
 
@@ -111,6 +101,8 @@ pub(super) struct Writes {
     by_key: BTreeMap<Bytes, Vec<u64>>,
     by_version: BTreeMap<Version, u64>,
     promises: BTreeMap<Bytes, Vec<Promise>>,
+    /// Of each key, from when on nothing may be found by whoever took in an entry of this place.
+    ends_of_life: BTreeMap<Bytes, BTreeMap<Rank, u64>>,
     /// The latest that any wall clock has shown.
     wall: Wall,
     /// Processes that have ended.
@@ -276,18 +268,24 @@ impl Writes {
         self.wall
     }
 
+    /// Notes that some replica took in an entry. Its place is known for certain here alone: a coordinator stamps a touch later
+    /// than it was asked to if it finds the key touched later than that by a faster clock.
+    pub(super) fn taken_in(&mut self, key: &[u8], stamp: &Stamp) {
+        let ends_at_ms = match stamp.kind {
+            EntryKind::Tombstone => 0,
+            EntryKind::Value if stamp.expires_at_ms == 0 => return,
+            EntryKind::Value => stamp.expires_at_ms,
+        };
+        let ends = self.ends_of_life.entry(Bytes::copy_from_slice(key)).or_default();
+        // Two touches that found the same may have given their entries the same place.
+        ends.entry(rank(stamp)).and_modify(|known| *known = ends_at_ms.min(*known)).or_insert(ends_at_ms);
+    }
+
     /// Whether nothing may be found of a key of which there was an entry of this place: something not earlier has been
     /// deleted, or has expired by some clock.
     pub(super) fn may_be_absent(&self, key: &Bytes, least: Rank) -> bool {
-        let writes = self.by_key.get(key).into_iter().flatten().filter_map(|token| self.all.get(token));
-        let is_over = |write: &Written| write.expires_at_ms != 0 && write.expires_at_ms <= self.wall.as_millis();
-        writes.into_iter().any(|write| match (write.kind, write.rank()) {
-            (Kind::Delete, Some(rank)) => rank >= least,
-            (Kind::Set, Some(rank)) => rank.0 >= least.0 && is_over(write),
-            (Kind::Touch, Some(rank)) => rank >= least && is_over(write),
-            (Kind::Touch, None) => is_over(write) && write.touched.millis() + TOUCHED_BEFORE_MS >= least.0.hlc.millis(),
-            (Kind::Set | Kind::Delete, None) => false,
-        })
+        let now_ms = self.wall.as_millis();
+        self.ends_of_life.get(key).is_some_and(|ends| ends.range(least..).any(|(_, ends_at_ms)| *ends_at_ms <= now_ms))
     }
 
     /// The latest write of a key that a majority of the owners was said to hold.
@@ -308,4 +306,52 @@ impl Writes {
 fn holds_hint_only(side: &Side<'_>, key: &[u8], least: Rank) -> bool {
     side.entry(key).is_none_or(|stamp| rank(&stamp) < least)
         && side.hint(key).is_some_and(|stamp| rank(&stamp) >= least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Bytes = Bytes::from_static(b"key");
+
+    fn version() -> Version {
+        Version { hlc: Hlc::from_millis(1_000), ..Version::default() }
+    }
+
+    #[test]
+    fn an_expiry_counts_at_the_place_that_its_entry_was_given() {
+        let touched = |millis, expires_at_ms| Stamp {
+            touched: Hlc::from_millis(millis),
+            expires_at_ms,
+            ..Stamp::value(version(), 0)
+        };
+        let mut writes = Writes::default();
+        writes.note_wall(Wall::from_millis(5_000));
+        writes.taken_in(&KEY, &touched(3_000, 0));
+        // The next touch was asked for at 2,000, by a slower clock, and so it is stamped as later than what it found.
+        let raised = Stamp { touched: Hlc::from_millis(3_000).next(), ..touched(0, 4_500) };
+        assert!(!writes.may_be_absent(&KEY, (version(), Hlc::from_millis(3_000))), "nothing has ended it");
+        writes.taken_in(&KEY, &raised);
+        assert!(writes.may_be_absent(&KEY, (version(), Hlc::from_millis(3_000))));
+        // What came after that is not over for it.
+        assert!(!writes.may_be_absent(&KEY, (version(), raised.touched.next())));
+    }
+
+    #[test]
+    fn what_nobody_took_in_ends_nothing() {
+        let mut writes = Writes::default();
+        let actor = Actor {
+            serial: 0,
+            host: 0,
+            name: "n1".parse().unwrap(),
+            instance: quoit_proto_types::Instance::from_random(1),
+            boot: Default::default(),
+            nonce: Default::default(),
+        };
+        let stamp = Stamp::tombstone(version());
+        writes.begins(Written::set(1, &KEY, WriteLevel::Two, stamp), &actor).unwrap();
+        assert!(!writes.may_be_absent(&KEY, (version(), Hlc::MIN)));
+        writes.taken_in(&KEY, &stamp);
+        assert!(writes.may_be_absent(&KEY, (version(), Hlc::MIN)));
+    }
 }

@@ -181,6 +181,11 @@ impl DataChecks {
     /// [`Violation`].
     pub fn acted(&mut self, acted: &Acted<'_>) -> Result<(), Violation> {
         self.checks += 1;
+        if let ReplicaRequest::Put { stamp, record, .. } = acted.request
+            && acted.has_acted()
+        {
+            self.writes.taken_in(record.key(), stamp);
+        }
         self.fences.observe(acted)
     }
 

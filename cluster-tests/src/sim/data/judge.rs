@@ -68,11 +68,14 @@ impl Cluster {
         self.note_wall();
         let now = self.now();
         let locals: Vec<_> = self.hosts.iter().map(|host| host.process.as_ref().map(|p| p.local(now))).collect();
+        let in_reach = self.in_reach();
         let Some(world) = &mut self.data else { return Ok(true) };
         let sides = sides(&self.hosts);
+        // Who finds nobody has nobody to bring anything to.
+        let found: Vec<_> = sides.iter().filter(|side| in_reach.contains(&side.actor.host)).copied().collect();
         let local = |side: &Side<'_>| locals[side.actor.host].unwrap_or_default();
         let lasts = now.checked_duration_since(since).unwrap_or_default();
-        match world.checks.unsettled(self.invariants.ledger(), &sides, local) {
+        match world.checks.unsettled(self.invariants.ledger(), &found, local) {
             Some(what) if lasts > SETTLED_WITHIN => {
                 Err(Violation::new("the data settles", format!("{what}, {lasts:?} after the cluster has settled")))
             }

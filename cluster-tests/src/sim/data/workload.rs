@@ -191,10 +191,8 @@ impl Cluster {
             }
             What::Touch(level, expiry) => {
                 let (touched, expires_at_ms) = (version.hlc, expiry.expires_at_ms(wall));
-                world.checks.write_begins(
-                    Written::touch(token, &key, level, touched, expires_at_ms),
-                    &self.actors[serial as usize],
-                )?;
+                let written = Written::touch(token, &key, level, touched);
+                world.checks.write_begins(written, &self.actors[serial as usize])?;
                 ClientOperation::Touch { level, touched, expires_at_ms, wall, key }
             }
         };
