@@ -173,7 +173,8 @@ impl Writes {
                 let is_covered = |side: &&Side<'_>| side.covers(key, promise.rank);
                 if let Some(owners) = owners.as_ref().filter(|owners| !owners.is_empty()) {
                     let covering = owners.iter().filter(|side| is_covered(side)).count();
-                    promise.orphaned |= covering == 0;
+                    // What all owners have held, and no memory was lost since, is theirs to keep or to hide for ever.
+                    promise.orphaned |= covering == 0 && !promise.settled;
                     if covering == owners.len() {
                         (promise.lost, promise.settled) = (0, true);
                         promise.spare = owners.len().min(2) - 1;

@@ -7,7 +7,7 @@ use quoit_core::{
 };
 use quoit_proto_types::{
     Boot, Epoch, HashPoint, Hlc, Instance, KeyspaceId, Nonce, Ordinal, Stamp, Version,
-    view::{Owner, ViewHash},
+    view::{Owner, ViewFields, ViewHash},
 };
 
 use super::*;
@@ -253,18 +253,22 @@ fn a_word_that_is_two_views_old_drops_nothing() {
 }
 
 #[test]
-fn deletions_leave_a_trace_only_where_there_can_be_another_copy() {
-    let mut stage = Stage::new();
-    let [one, two, three] = views([(ME, None), (ME, Some(ALL)), (ALL, None)]);
-    let tombstones = |stage: &Stage, fence: u64, key: &[u8]| {
-        stage.write(fence, key, 2).unwrap();
-        stage.delete(fence, key);
+fn deletions_leave_a_trace_unless_nobody_else_was_ever_there() {
+    let tombstones = |change: fn(&mut ViewFields)| {
+        let mut stage = Stage::new();
+        let [view] = views([(ME, None)]);
+        let mut fields = view.fields().clone();
+        change(&mut fields);
+        stage.install(&Arc::new(View::new(fields).unwrap()));
+        stage.write(1, b"a", 2).unwrap();
+        stage.delete(1, b"a");
         stage.store.stats().tombstones
     };
-    stage.install(&one);
-    assert_eq!(tombstones(&stage, 1, b"a"), 0);
-    stage.install(&two);
-    assert_eq!(tombstones(&stage, 2, b"b"), 1);
-    stage.install(&three);
-    assert_eq!(tombstones(&stage, 3, b"c"), 1);
+    assert_eq!(tombstones(|_| ()), 1, "others are members, or were");
+    let alone = |fields: &mut ViewFields| {
+        fields.members.truncate(1);
+        fields.voters = vec![fields.members[0].ordinal];
+        fields.next_ordinal = Ordinal::new(2);
+    };
+    assert_eq!(tombstones(alone), 0);
 }
