@@ -3,7 +3,7 @@
 //! | asked | under another fence | owner, in force or to be | neither |
 //! |---|---|---|---|
 //! | `Put` as an owner | refused | merged | refused |
-//! | `Put` to be kept for another | refused | kept as a hint | kept as a hint |
+//! | `Put` to be kept for another | refused | kept as a hint, unless it is old | kept as a hint, unless it is old |
 //! | `Get` | refused | what the store has | what the hints have; refused if an earlier life of it owns the slot |
 //!
 //! The fence is compared first (PROTOCOL, T1), and once more by the shard under its lock, so that nothing is taken in or told
@@ -114,6 +114,11 @@ impl Replica<'_> {
             return Err(skew.into());
         }
         if let Some(owner) = hint_for {
+            // Nobody could be given it any more. The writer is told, and stamps it anew.
+            let until = self.hints.too_old(self.wall);
+            if stamp.version.hlc.max(stamp.touched) <= until {
+                return Err(Refusal::new(ErrorCode::TooOld, until.value()));
+            }
             return match self.hints.keep(self.now, owner, slot, stamp, record) {
                 Kept::Kept => Ok(false),
                 Kept::Full => Err(Refusal::new(ErrorCode::Busy, HINTS_FULL_PAUSE_MS)),

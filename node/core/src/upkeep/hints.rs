@@ -21,7 +21,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quoit_proto_types::{Fence, Ordinal, SlotIndex, Stamp};
+use quoit_proto_types::{Fence, Hlc, Ordinal, SlotIndex, Stamp};
 
 use super::{
     config::{HINTS_IN_FLIGHT, UpkeepConfig},
@@ -31,7 +31,7 @@ use super::{
 use crate::{
     planted::data::DataBug,
     store::{Origin, Record},
-    time::Timestamp,
+    time::{Timestamp, Wall},
 };
 
 /// The hints of a process: a handle that is cheap to clone.
@@ -112,6 +112,14 @@ impl Hints {
     /// Keeps nothing yet.
     pub(super) fn new(config: UpkeepConfig) -> Self {
         Self { config, shared: Arc::default() }
+    }
+
+    /// Up to which moment an entry is too old to be kept at `wall`: owners may have collected what is older by the time that it
+    /// reaches them, and would not take it. The age of a hint is counted from when it is kept, so what was written long before
+    /// that must not become one: its writer, or its coordinator, may have been stopped meanwhile.
+    pub(crate) fn too_old(&self, wall: Wall) -> Hlc {
+        let age_ms = u64::try_from(self.config.hint_age.as_millis()).unwrap_or(u64::MAX);
+        Hlc::from_millis(wall.as_millis().saturating_sub(age_ms))
     }
 
     /// Keeps an entry of `slot` for `target`, which owns it and is out of reach.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quoit_proto_types::{
-    Fence, SlotSet, Stamp,
+    ErrorCode, Fence, SlotSet, Stamp,
     message::transfer::{BlockEntry, Cursor, EntryBlock, EntryBlockWriter, TransferReply, TransferRequest},
     version::Hlc,
     view::Liveness,
@@ -12,7 +12,11 @@ use quoit_proto_types::{
 use super::super::{Kept, UpkeepConfig};
 use super::stage::{BEGINNING_MS, Stage, ordinal, slot_of, slots, version};
 use super::together::{brisk, quiet};
-use crate::{planted::data::DataPlanted, store::Record};
+use crate::{
+    planted::data::DataPlanted,
+    replication::{HlcClock, Replica},
+    store::Record,
+};
 
 /// Tombstones may be collected at any age.
 fn sealing() -> UpkeepConfig {
@@ -187,6 +191,29 @@ pub(super) fn aged_hint(seed: u64, planted: DataPlanted) -> Result<(), String> {
 #[test]
 fn hints_grow_old() {
     aged_hint(1, DataPlanted::NOTHING).unwrap();
+}
+
+/// What was written long ago and is carried on now would come to its owners after they collected what is that old.
+#[test]
+fn what_is_old_does_not_become_a_hint() {
+    let mut stage = Stage::new(1, 3, &[1, 2], 2, UpkeepConfig { hint_age: Duration::from_secs(5), ..quiet() });
+    stage.run(Duration::from_secs(9));
+    let (now, wall, clock) = (stage.now, stage.wall(), HlcClock::new());
+    let node = stage.node(3);
+    let (routing, hints) = (node.routing.clone().unwrap(), node.upkeep.hints());
+    let (store, planted) = (&node.store, DataPlanted::NOTHING);
+    let replica = Replica { store, routing: &routing, hints: &hints, clock: &clock, now, wall, planted };
+    let keep = |key: &[u8], stamp| {
+        let kept = replica.put(routing.fence(), stamp, Some(ordinal(2)), Record::new(key, b"value"));
+        kept.map_err(|refusal| (refusal.code, refusal.argument))
+    };
+    let until = Hlc::from_millis(wall.as_millis() - 5_000);
+    let old = Stamp::value(version(1, 1), 0);
+    assert_eq!(keep(b"old", old), Err((ErrorCode::TooOld, until.value())), "its writer is to stamp it anew");
+    assert_eq!(hints.stats().entries, 0);
+    // A change of expiry is as old as itself.
+    assert_eq!(keep(b"touched", Stamp { touched: until.next(), ..old }), Ok(false));
+    assert_eq!(keep(b"new", Stamp::value(version(9_000, 1), 0)), Ok(false));
 }
 
 #[test]
