@@ -185,6 +185,14 @@ impl<T: Copy> Attempt<T> {
         }
     }
 
+    /// The owner at `index` if it has no substitute and should, which counts as replaced from here on.
+    pub(super) fn take_lacking(&mut self, index: usize) -> Option<Ordinal> {
+        let peer = &mut self.peers[index];
+        let lacks = peer.is_owner() && peer.lacks_substitute();
+        peer.replaced |= lacks;
+        lacks.then_some(peer.ordinal)
+    }
+
     /// Involves a substitute that may have hints, if there is one left.
     pub(super) fn involve_hint_holder(&mut self, routing: &Routing) -> Option<usize> {
         let known = |node: &Ordinal| self.peers.iter().any(|peer| peer.ordinal == *node);

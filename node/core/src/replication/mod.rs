@@ -30,8 +30,8 @@
 //! to those that have less.
 //!
 //! **Known limits.** A read at level ONE repairs nothing. An answer that arrives after a read at level ONE was answered is
-//! dropped. Of the owners that a write could not reach only as many get a hint as there are other members that are up; the
-//! rest is left to range repair.
+//! dropped. Of the owners that a write could not reach only as many get a hint as there are other members that are up, if an
+//! owner has it; the rest is left to range repair.
 
 mod attempt;
 mod clock;

@@ -103,6 +103,7 @@ impl Write {
             return Progress::Anew;
         }
         attempt.involve_substitutes(cx.routing);
+        self.leave_more_hints(attempt, cx);
         if !attempt.answered && !attempt.may_reach(self.level, cx.planted) {
             self.give_up(attempt, cx);
             return Progress::Over;
@@ -138,6 +139,24 @@ impl Write {
         for peer in attempt.peers.iter().filter(|peer| peer.state == State::Idle) {
             let (to, fence, request) = (peer.ordinal, attempt.fence, self.put(peer.stands_for));
             cx.outputs.push_back(Output::Tell { to, fence, request });
+        }
+    }
+
+    /// Where there are fewer substitutes than owners out of reach, and no owner has it, one substitute keeps it for the other
+    /// owners as well. That counts for no level. Else the second owner would get it with the next repair only, and nobody
+    /// would know until then that a single one has it.
+    fn leave_more_hints<T: Copy>(&self, attempt: &mut Attempt<T>, cx: &mut Context<'_, T>) {
+        let may_have = |peer: &Peer| peer.is_owner() && peer.may_answer();
+        if !attempt.exhausted || attempt.peers.iter().any(may_have) {
+            return;
+        }
+        let keeper = attempt.peers.iter().find(|peer| peer.is_answered()).map(|peer| peer.ordinal);
+        let Some(keeper) = keeper else { return };
+        for index in 0..attempt.peers.len() {
+            if let Some(owner) = attempt.take_lacking(index) {
+                let (fence, request) = (attempt.fence, self.put(Some(owner)));
+                cx.outputs.push_back(Output::Tell { to: keeper, fence, request });
+            }
         }
     }
 

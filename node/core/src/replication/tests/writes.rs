@@ -201,6 +201,18 @@ fn any_node_will_do_for_any() {
 }
 
 #[test]
+fn one_substitute_keeps_it_for_all_owners_if_there_is_no_other() {
+    let mut stage = Stage::new(&Layout::of(&[1, 2]).members(3).down(&[1, 2]).me(3));
+    assert_eq!(stage.set(Any), "put 3 for 1 7=7");
+    assert_eq!(stage.reply(3, stored()), "=> done 7, tell put 3 for 2 7=7");
+    assert!(stage.coordinator.is_empty());
+    // An owner that has it brings it to the other one.
+    let mut stage = Stage::new(&Layout::of(&[1, 2, 3]).members(3).down(&[2, 3]));
+    assert_eq!(stage.set(Any), "put 1 7=7");
+    assert_eq!(stage.reply(1, stored()), "=> done 7");
+}
+
+#[test]
 fn what_a_clock_or_a_floor_forbids_is_told_and_nobody_stands_in() {
     for (code, said) in [(ClockSkew, "=> ClockSkew 0"), (TooOld, "=> TooOld 0")] {
         let mut stage = three();
