@@ -21,6 +21,8 @@ const KEYS_PER_OWNER: usize = 4;
 const PERIOD: Duration = Duration::from_millis(4);
 /// How long one request may take: the client's default.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the client may take to be connected with every node.
+const CONNECT: Duration = Duration::from_secs(30);
 /// Failures that are told word by word.
 const TOLD_MAX: usize = 20;
 /// The longest latency that is told apart, in microseconds.
@@ -173,6 +175,9 @@ impl Load {
         let names = fleet.nodes().iter().map(|node| node.name().to_string());
         let owners: BTreeMap<_, _> = names.map(|name| (name, Owner::default())).collect();
         let keys = keys(&client, owners.keys())?;
+        for key in keys.iter().flatten() {
+            served_by_its_owner(&client, key).await?;
+        }
         let shared = Shared { client, owners: Mutex::new(owners), count: Mutex::default() };
         let shared = Arc::new(shared);
         let mut callers = JoinSet::new();
@@ -199,9 +204,9 @@ impl Load {
         let key = key.with_context(|| format!("{name} owns no keys"))?;
         let mut failed = 0;
         wait_for(&format!("an answer of {name}"), limit, async || {
-            let answer = self.shared.client.set(&key, "back").await;
+            let answer = seen_to_by_its_owner(&self.shared.client, &key).await;
             failed += u64::from(answer.is_err());
-            Ok(answer.map_err(|error| chain(&error)))
+            Ok(answer.unwrap_or_else(|error| Err(chain(&*error))))
         })
         .await?;
         self.shared.set(name, |owner| *owner = Owner { is_down: false, lives: owner.lives + 1 });
@@ -252,6 +257,20 @@ impl Shared {
         let owns = self.owner_name(key) == *name;
         Meanwhile::of(*was, self.state(name), owns)
     }
+}
+
+/// Waits until requests for `key` go to its owner. Until the client is connected with that one others see to them, and what
+/// happens to those would be held against the owner.
+async fn served_by_its_owner(client: &Client, key: &str) -> Result<()> {
+    wait_for(&format!("{key} to be asked of its owner"), CONNECT, async || seen_to_by_its_owner(client, key).await)
+        .await
+}
+
+/// Sets `key`, and says who else saw to it if it was not its owner: versions name who gave them out.
+async fn seen_to_by_its_owner(client: &Client, key: &str) -> Result<Result<(), String>> {
+    let (owners, version) = (client.explain(key)?.owners, client.set(key, "first").await?);
+    let by = client.view().member(version.ordinal).map(|member| member.name.to_string());
+    Ok(if by.as_ref() == owners.first() { Ok(()) } else { Err(format!("{by:?} sees to it")) })
 }
 
 /// For each caller some keys of each owner.
