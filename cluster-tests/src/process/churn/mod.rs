@@ -1,9 +1,9 @@
 //! A cluster that changes all the while, under a load that knows what it must find.
 //!
-//! Callers write and read keys of their own, and keep a [`ledger`] of every write outside the cluster. [`steps`] changes the
+//! Callers write and read keys of their own, and keep a `ledger` of every write outside the cluster. `steps` changes the
 //! cluster: nodes join, leave, die and return, copies and weights change, the nodes are cut apart and joined again. After each
 //! step, once the cluster is at rest, the load is held for a moment, and a client that has written nothing reads every key
-//! once: [`verify`]. What was acknowledged must be there, and nothing else may be.
+//! once: `verify`. What was acknowledged must be there, and nothing else may be.
 //!
 //! The ledger is bounded by the number of keys, which are written over and over.
 
