@@ -59,6 +59,8 @@ pub(super) struct Crew {
 pub(super) struct Books {
     ledgers: Vec<Mutex<Ledger>>,
     tally: Mutex<Tally>,
+    /// Whether keys are on their way between nodes.
+    moving: AtomicBool,
     /// Held by each request, and alone by who wants none to be under way.
     gate: RwLock<()>,
     started: Instant,
@@ -72,6 +74,7 @@ impl Books {
         Self {
             ledgers: (0..ledgers).map(ledger).collect(),
             tally: Mutex::default(),
+            moving: AtomicBool::new(false),
             gate: RwLock::new(()),
             started: Instant::now(),
             seed,
@@ -101,6 +104,16 @@ impl Books {
     /// One of them.
     pub(super) fn ledger(&self, index: usize) -> MutexGuard<'_, Ledger> {
         self.ledgers[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts down whether keys are on their way, and that they were, or were not, for so long.
+    pub(super) fn moves(&self, moves: bool, lasted: Duration) {
+        let moved = self.moving.swap(moves, Ordering::Relaxed);
+        self.tally().pace(moved).lasted += lasted;
+    }
+
+    fn is_moving(&self) -> bool {
+        self.moving.load(Ordering::Relaxed)
     }
 
     /// What was counted since [`take`](Self::take).
@@ -208,7 +221,9 @@ impl Work {
         match outcome {
             Ok(version) => {
                 ledger.acknowledged(key, deed, during, version);
-                self.books.tally().wrote(Instant::now());
+                let mut tally = self.books.tally();
+                tally.wrote(Instant::now());
+                tally.pace(self.books.is_moving()).writes += 1;
             }
             Err(error) => {
                 let effect = if error.has_no_side_effects() { Effect::None } else { Effect::Unknown };
@@ -233,6 +248,7 @@ impl Work {
         let sight = Sight { found: found.as_ref().map(|found| (&found.value[..], found.version)), during };
         let mut tally = self.books.tally();
         tally.reads += 1;
+        tally.pace(self.books.is_moving()).read(during.ended.saturating_sub(during.began));
         let Err(finding) = ledger.judge(key, &sight) else { return };
         let is_marked = found.as_ref().is_some_and(|found| found.stale);
         match finding.wrong {

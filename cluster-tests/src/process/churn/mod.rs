@@ -32,6 +32,7 @@ use super::{
 mod ledger;
 mod load;
 mod meddle;
+mod moving;
 mod rows;
 mod sides;
 mod steps;
@@ -47,6 +48,10 @@ const MEMORY: &str = "512MiB";
 const FULL: f64 = 0.5;
 /// Connections to each node, which the callers share.
 const CLIENTS: usize = 2;
+/// How long who watches keys move waits for an answer.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long nothing is done, so that other steps can be compared with it.
+const IDLE: Duration = Duration::from_secs(10);
 /// A node that joins, and two clients that can be cut off.
 const SPARE: usize = 3;
 
@@ -111,17 +116,25 @@ async fn play(stage: &Stage, plan: &Churn, steps: &[Step], fleet: &mut Fleet, re
         None
     };
     let cluster = Cluster::new(fleet, &mut observer, plan, steps, books.started());
+    let nodes: Vec<_> = (0..stage.nodes).collect();
+    let administrator = cluster.fleet.administrator(&nodes, WATCH_TIMEOUT).await?;
+    let _watch = moving::watch(administrator, Arc::clone(&books));
     let rows = BTreeMap::new();
     let mut run = Run { cluster, books, sides, rows, passes: 0, progress: stage.progress("churn", plan.total()), plan };
     let played = Box::pin(run.all(steps)).await;
     let rows = std::mem::take(&mut run.rows);
-    let (fullest, timeline) = (run.cluster.fullest, std::mem::take(&mut run.cluster.timeline));
+    let (fullest, moved, timeline) =
+        (run.cluster.fullest, run.cluster.moved, std::mem::take(&mut run.cluster.timeline));
     drop(run);
     rows::report(report, plan, &rows);
     if played.is_err() || !report.is_good() {
         report.notes.extend(timeline);
     }
     report.figure("fullest_node_percent", (fullest * 1000.0).round() / 10.0);
+    if let Some((share, ideal)) = moved {
+        report.figure("moved_at_the_last_join_percent", (share * 100.0).round() / 100.0);
+        report.figure("moved_if_the_ring_were_ideal_percent", (ideal * 100.0).round() / 100.0);
+    }
     if fullest > FULL {
         report
             .violations
@@ -263,6 +276,10 @@ impl Run<'_> {
                 Some(sides) => Box::pin(sides.part(&mut self.cluster, &self.books)).await,
                 None => Ok(()),
             },
+            Step::Idle => {
+                tokio::time::sleep(IDLE).await;
+                Ok(())
+            }
             Step::Meddle => meddle::meddle(self.cluster.fleet, &self.books).await,
         }
     }

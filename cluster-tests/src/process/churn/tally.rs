@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hdrhistogram::Histogram;
 use quoit_client::RequestError;
 
 use super::ledger::{Finding, Wrong};
@@ -39,7 +40,53 @@ pub(super) struct Tally {
     pub(super) gap: Duration,
     /// The first findings of each kind, in words.
     pub(super) told: BTreeMap<String, Vec<String>>,
+    /// How requests fared while keys were on their way between nodes.
+    pub(super) moving: Pace,
+    /// The same while none were.
+    pub(super) resting: Pace,
     last_write: Option<Instant>,
+}
+
+/// How requests fared.
+#[derive(Clone, Debug)]
+pub(super) struct Pace {
+    /// For how long.
+    pub(super) lasted: Duration,
+    /// Writes that were acknowledged.
+    pub(super) writes: u64,
+    /// What reads took, in microseconds.
+    reads: Histogram<u64>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let reads = Histogram::new(3).expect("three digits are allowed");
+        Self { lasted: Duration::ZERO, writes: 0, reads }
+    }
+}
+
+impl Pace {
+    /// A read was answered.
+    pub(super) fn read(&mut self, took: Duration) {
+        self.reads.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Acknowledged writes per second; nothing of less than a tenth of a second.
+    pub(super) fn writes_per_second(&self) -> Option<u64> {
+        let micros = self.lasted.as_micros();
+        (micros >= 100_000).then(|| u64::try_from(u128::from(self.writes) * 1_000_000 / micros).unwrap_or(u64::MAX))
+    }
+
+    /// What so many percent of all reads did not exceed, in microseconds; nothing of less than a hundred.
+    pub(super) fn read_us(&self, percent: f64) -> Option<u64> {
+        (self.reads.len() >= 100).then(|| self.reads.value_at_percentile(percent))
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.lasted += other.lasted;
+        self.writes += other.writes;
+        self.reads.add(&other.reads).expect("both grow as they must");
+    }
 }
 
 impl Default for Tally {
@@ -56,6 +103,8 @@ impl Default for Tally {
             errors_at_rest: BTreeMap::new(),
             gap: Duration::ZERO,
             told: BTreeMap::new(),
+            moving: Pace::default(),
+            resting: Pace::default(),
             last_write: None,
         }
     }
@@ -68,6 +117,11 @@ impl Tally {
         if let Some(last) = self.last_write.replace(now) {
             self.gap = self.gap.max(now.saturating_duration_since(last));
         }
+    }
+
+    /// Where what is done while keys move, or none do, is counted.
+    pub(super) fn pace(&mut self, moves: bool) -> &mut Pace {
+        if moves { &mut self.moving } else { &mut self.resting }
     }
 
     /// Nothing is written on purpose until `now`: that is no gap.
@@ -126,6 +180,8 @@ impl Tally {
         self.misses_at_rest += other.misses_at_rest;
         self.marked_stale += other.marked_stale;
         self.gap = self.gap.max(other.gap);
+        self.moving.add(&other.moving);
+        self.resting.add(&other.resting);
         for (wrong, count) in &other.wrong {
             *self.wrong.entry(*wrong).or_default() += count;
         }

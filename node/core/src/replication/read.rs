@@ -145,12 +145,13 @@ impl Read {
         }
         match (answers, count(attempt, |peer| peer.is_owner() && peer.is_awaited())) {
             (_, 1..) => Progress::Going,
-            (1.., 0) => self.give(attempt, cx),
-            (0, 0) => self.ask_for_hints(attempt, cx),
+            (1.., 0) if self.at_least.is_none() => self.give(attempt, cx),
+            (_, 0) => self.ask_for_hints(attempt, cx),
         }
     }
 
-    /// No owner has answered: those that keep entries for owners out of reach may have it.
+    /// No owner has answered, or none with what the client has written: those that keep entries for owners out of reach may
+    /// have it, as they do after a partition until they have brought it to the owners.
     fn ask_for_hints<T: Copy>(&mut self, attempt: &mut Attempt<T>, cx: &mut Context<'_, T>) -> Progress {
         if attempt.peers.iter().any(|peer| matches!(peer.state, State::Behind { .. } | State::Moved)) {
             return Progress::Going;
@@ -163,7 +164,7 @@ impl Read {
         if count(attempt, Peer::is_awaited) > 0 {
             return Progress::Going;
         }
-        if self.best.is_some() {
+        if self.best.is_some() || count(attempt, |peer| peer.is_owner() && peer.is_answered()) > 0 {
             return self.give(attempt, cx);
         }
         if attempt.peers.iter().any(|peer| peer.is_owner() && peer.may_answer()) {
