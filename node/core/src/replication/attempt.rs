@@ -193,10 +193,10 @@ impl<T: Copy> Attempt<T> {
         lacks.then_some(peer.ordinal)
     }
 
-    /// Involves a substitute that may have hints, if there is one left.
+    /// Involves a node that may have hints, if there is one left.
     pub(super) fn involve_hint_holder(&mut self, routing: &Routing) -> Option<usize> {
         let known = |node: &Ordinal| self.peers.iter().any(|peer| peer.ordinal == *node);
-        let next = if self.exhausted { None } else { routing.substitutes(self.slot).into_iter().find(|n| !known(n)) };
+        let next = if self.exhausted { None } else { routing.hint_holders(self.slot).into_iter().find(|n| !known(n)) };
         let Some(node) = next else {
             self.exhausted = true;
             return None;

@@ -161,6 +161,16 @@ fn what_the_client_has_written_may_still_be_kept_for_the_owners() {
 }
 
 #[test]
+fn who_kept_it_in_a_partition_is_asked_before_it_is_found_to_be_up() {
+    let mut stage = Stage::new(&Layout::of(&[1, 2]).members(4).down(&[3]));
+    stage.get_at_least(One, 5);
+    stage.reply(1, Absent);
+    assert_eq!(stage.reply(2, Absent), "get 4, get 3");
+    stage.reply(4, Absent);
+    assert_eq!(stage.reply(3, value(5)), "=> 5");
+}
+
+#[test]
 fn if_nobody_has_it_the_newest_is_marked_stale() {
     let mut stage = three();
     stage.get_at_least(One, 5);
