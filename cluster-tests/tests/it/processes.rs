@@ -30,7 +30,7 @@ fn stage() -> Stage {
 /// One pass through some steps, small enough for every run of the tests.
 async fn churned(steps: &[Step]) -> Report {
     let (until, replication) = (Until::Passed(1), 2);
-    let plan = Churn { until, seed: 1, callers: 8, keys: 800, replication, steps: steps.to_vec() };
+    let plan = Churn { until, seed: 1, callers: 8, keys: 800, replication, steps: steps.to_vec(), ..Churn::default() };
     Box::pin(churn::churn(&stage(), &plan)).await
 }
 

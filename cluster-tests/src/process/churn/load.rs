@@ -68,9 +68,9 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Empty ledgers of so many keys each.
-    pub(super) fn new(ledgers: usize, keys: usize, seed: u64) -> Self {
-        let ledger = |caller| Mutex::new(Ledger::new(u32::try_from(caller).unwrap_or(u32::MAX), keys));
+    /// Empty ledgers of so many keys each, with values of `lengths`.
+    pub(super) fn new(ledgers: usize, keys: usize, lengths: &Range<usize>, seed: u64) -> Self {
+        let ledger = |caller| Mutex::new(Ledger::new(u32::try_from(caller).unwrap_or(u32::MAX), keys, lengths.clone()));
         Self {
             ledgers: (0..ledgers).map(ledger).collect(),
             tally: Mutex::default(),
@@ -106,10 +106,15 @@ impl Books {
         self.ledgers[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts down whether keys are on their way, and that they were, or were not, for so long.
-    pub(super) fn moves(&self, moves: bool, lasted: Duration) {
+    /// Puts down whether keys are on their way, that they were, or were not, for so long, and how many bytes were moved.
+    pub(super) fn moves(&self, moves: bool, lasted: Duration, bytes: u64) {
         let moved = self.moving.swap(moves, Ordering::Relaxed);
-        self.tally().pace(moved).lasted += lasted;
+        let mut tally = self.tally();
+        // While no request may begin, there is nothing to be measured.
+        if self.gate.try_read().is_ok() {
+            tally.pace(moved).lasted += lasted;
+        }
+        tally.moved_bytes += bytes;
     }
 
     fn is_moving(&self) -> bool {

@@ -9,6 +9,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,8 +43,8 @@ mod verify;
 
 pub use self::steps::Step;
 
-/// Memory of each node: many times what the keys take, so that none is evicted.
-const MEMORY: &str = "512MiB";
+/// Memory of each node, beside four times what the values of all keys take, so that none is evicted.
+const MEMORY_MIB: usize = 512;
 /// How full a node may get before it cannot be excluded any more that it evicts. No status tells of evictions.
 const FULL: f64 = 0.5;
 /// Connections to each node, which the callers share.
@@ -70,6 +71,25 @@ pub struct Churn {
     pub replication: u8,
     /// What is done in each pass. What cannot be done here is left out.
     pub steps: Vec<Step>,
+    /// How long values are, in bytes: at least as long as what makes them recognisable, 24 bytes.
+    pub value_bytes: Range<usize>,
+    /// What each node may fetch in a second when slots move, as on its command line; nothing for what it does by itself.
+    pub handoff_rate: Option<String>,
+}
+
+impl Default for Churn {
+    fn default() -> Self {
+        Self {
+            until: Until::Lasted(Duration::from_secs(180)),
+            seed: 1,
+            callers: 64,
+            keys: 50_000,
+            replication: 2,
+            steps: Step::ALL.to_vec(),
+            value_bytes: value::VALUE_BYTES,
+            handoff_rate: None,
+        }
+    }
 }
 
 /// When it is over: looked at after each step.
@@ -89,7 +109,9 @@ pub async fn churn(stage: &Stage, plan: &Churn) -> Report {
     stage
         .play("churn", async |report| {
             let replication = Some(plan.replication);
-            let fleet_plan = FleetPlan { spare: SPARE, memory: MEMORY, replication, ..stage.plan() };
+            let memory = format!("{}MiB", MEMORY_MIB + ((4 * plan.keys * plan.value_bytes.end) >> 20));
+            let handoff_rate = plan.handoff_rate.clone();
+            let fleet_plan = FleetPlan { spare: SPARE, memory, replication, handoff_rate, ..stage.plan() };
             let steps = possible(stage, plan);
             let mut fleet = Fleet::prepare(&fleet_plan).await?;
             for index in 0..stage.nodes {
@@ -107,7 +129,8 @@ pub async fn churn(stage: &Stage, plan: &Churn) -> Report {
 
 async fn play(stage: &Stage, plan: &Churn, steps: &[Step], fleet: &mut Fleet, report: &mut Report) -> Result<()> {
     let mut observer = Observer::connect(fleet).await?;
-    let books = Arc::new(Books::new(plan.callers + 2 * sides::CALLERS, plan.keys / plan.callers, plan.seed));
+    let ledgers = plan.callers + 2 * sides::CALLERS;
+    let books = Arc::new(Books::new(ledgers, plan.keys / plan.callers, &plan.value_bytes, plan.seed));
     let sides = if steps.contains(&Step::Partition) {
         // After the founders come the place of the node that joins, and those of the two clients.
         let places = [stage.nodes + 1, stage.nodes + 2];

@@ -15,6 +15,9 @@ const TOLD_MAX: usize = 20;
 /// Errors of one kind that are: they differ in little.
 const ERRORS_TOLD_MAX: usize = 3;
 
+/// No read takes longer than a minute: each has its deadline.
+const READ_US_MAX: u64 = 60_000_000;
+
 /// What was counted during one step, or several of one kind.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
@@ -42,6 +45,8 @@ pub(super) struct Tally {
     pub(super) told: BTreeMap<String, Vec<String>>,
     /// How requests fared while keys were on their way between nodes.
     pub(super) moving: Pace,
+    /// Bytes that were moved, as far as they were seen.
+    pub(super) moved_bytes: u64,
     /// The same while none were.
     pub(super) resting: Pace,
     last_write: Option<Instant>,
@@ -60,7 +65,7 @@ pub(super) struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        let reads = Histogram::new(3).expect("three digits are allowed");
+        let reads = Histogram::new_with_bounds(1, READ_US_MAX, 3).expect("the bounds are far enough apart");
         Self { lasted: Duration::ZERO, writes: 0, reads }
     }
 }
@@ -85,7 +90,7 @@ impl Pace {
     fn add(&mut self, other: &Self) {
         self.lasted += other.lasted;
         self.writes += other.writes;
-        self.reads.add(&other.reads).expect("both grow as they must");
+        self.reads.add(&other.reads).expect("all have the same bounds");
     }
 }
 
@@ -104,6 +109,7 @@ impl Default for Tally {
             gap: Duration::ZERO,
             told: BTreeMap::new(),
             moving: Pace::default(),
+            moved_bytes: 0,
             resting: Pace::default(),
             last_write: None,
         }
@@ -181,6 +187,7 @@ impl Tally {
         self.marked_stale += other.marked_stale;
         self.gap = self.gap.max(other.gap);
         self.moving.add(&other.moving);
+        self.moved_bytes += other.moved_bytes;
         self.resting.add(&other.resting);
         for (wrong, count) in &other.wrong {
             *self.wrong.entry(*wrong).or_default() += count;
@@ -239,4 +246,17 @@ fn kind(error: &RequestError) -> String {
 /// An error with its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_reads_are_told_apart_from_quick_ones() {
+        let mut pace = Pace::default();
+        (1..=100).for_each(|ms| pace.read(Duration::from_millis(ms)));
+        assert_eq!(pace.read_us(50.0).map(|us| us / 1000), Some(50));
+        assert_eq!(pace.read_us(99.0).map(|us| us / 1000), Some(99));
+    }
 }
