@@ -158,6 +158,14 @@ impl Hints {
         Some((latest.stamp, latest.record.clone()))
     }
 
+    /// For whom `key` is kept, in order, and which entry of it. What is kept for one who has it is no copy of its own: it
+    /// goes when it is delivered.
+    pub fn kept_for(&self, key: &[u8]) -> Vec<(Ordinal, Stamp)> {
+        let shelf = self.lock();
+        let kept = shelf.targets.iter().filter_map(|(owner, target)| Some((*owner, target.hints.get(key)?.stamp)));
+        kept.collect()
+    }
+
     /// What is kept, and what could not be.
     pub fn stats(&self) -> HintStats {
         let shelf = self.lock();
