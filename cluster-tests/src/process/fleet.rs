@@ -42,7 +42,7 @@ pub struct FleetPlan {
     /// Places beside theirs, for nodes that join and for clients that can be cut off.
     pub spare: usize,
     /// Memory of each node, as on its command line.
-    pub memory: &'static str,
+    pub memory: String,
     /// How many copies of each key are kept; nothing for what the product does by itself.
     pub replication: Option<u8>,
 }
@@ -50,7 +50,7 @@ pub struct FleetPlan {
 impl FleetPlan {
     /// Founders only, which are as they are by default.
     pub fn new(program: Program, nodes: usize, links: LinkKind) -> Self {
-        Self { program, nodes, links, spare: 0, memory: MEMORY, replication: None }
+        Self { program, nodes, links, spare: 0, memory: MEMORY.into(), replication: None }
     }
 }
 
@@ -62,7 +62,7 @@ pub struct Fleet {
     links: Links,
     /// The places of nodes and others, in the order in which links are cut.
     places: Vec<Place>,
-    memory: &'static str,
+    memory: String,
     replication: Option<u8>,
     certs: CertsDir,
     authority: Authority,
@@ -129,7 +129,7 @@ impl Fleet {
         let (links, places) = Links::lay(plan.links, plan.nodes + plan.spare).await?;
         let founders = places[..plan.nodes].to_vec();
         let (program, nodes) = (plan.program.clone(), Vec::new());
-        let (memory, replication) = (plan.memory, plan.replication);
+        let (memory, replication) = (plan.memory.clone(), plan.replication);
         let mut fleet = Self { program, nodes, links, places, memory, replication, certs, authority, folder };
         fleet.issue(Role::Client, CLIENT)?;
         fleet.issue(Role::Admin, ADMIN)?;
@@ -193,7 +193,7 @@ impl Fleet {
         let seeds: Vec<_> = node.seeds.iter().map(SocketAddr::to_string).collect();
         let name = node.name.as_str();
         let mut command = self.program.command(&root.join("home"));
-        command.args(["node", "--log-format", "text", "--memory", self.memory, "--seeds", &seeds.join(",")]);
+        command.args(["node", "--log-format", "text", "--memory", &self.memory, "--seeds", &seeds.join(",")]);
         if let Some(copies) = self.replication {
             command.args(["--replication", &copies.to_string()]);
         }
@@ -243,6 +243,15 @@ impl Fleet {
         self.signal(index, Signal::CONT)?;
         self.nodes[index].paused = false;
         Ok(())
+    }
+
+    /// The number of a process.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self, index: usize) -> Result<u32> {
+        let node = &self.nodes[index];
+        Ok(node.child.as_ref().with_context(|| format!("{} does not run", node.name))?.id())
     }
 
     /// Asks a process to stop in good order.

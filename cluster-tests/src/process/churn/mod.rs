@@ -84,7 +84,7 @@ pub async fn churn(stage: &Stage, plan: &Churn) -> Report {
     stage
         .play("churn", async |report| {
             let replication = Some(plan.replication);
-            let fleet_plan = FleetPlan { spare: SPARE, memory: MEMORY, replication, ..stage.plan() };
+            let fleet_plan = FleetPlan { spare: SPARE, memory: MEMORY.into(), replication, ..stage.plan() };
             let steps = possible(stage, plan);
             let mut fleet = Fleet::prepare(&fleet_plan).await?;
             for index in 0..stage.nodes {
