@@ -101,7 +101,25 @@ fn pairs(homes: impl Iterator<Item = BTreeSet<Home>>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use quoit_proto_types::{Hlc, Version};
+
     use super::*;
+
+    #[test]
+    fn a_hint_that_its_owner_has_taken_in_is_no_copy() {
+        let (key, owner) = (b"key", Ordinal::new(1));
+        let rank = |ms| (Version { hlc: Hlc::from_millis(ms), ..Version::default() }, Hlc::MIN);
+        let mut homes = Homes::default();
+        let open = |homes: &Homes, ms| homes.undelivered(key, &BTreeSet::from([(owner, rank(ms))])).count();
+        assert_eq!(open(&homes, 5), 1);
+        homes.note(key, rank(5), owner);
+        assert_eq!(open(&homes, 5), 0, "even if the owner has ended since");
+        // One that came after that, or before and was late, has yet to be delivered; and one of another key or for another.
+        assert_eq!([4, 6].map(|ms| open(&homes, ms)), [1, 1]);
+        let other = BTreeSet::from([(Ordinal::new(2), rank(5))]);
+        assert_eq!(homes.undelivered(key, &other).count(), 1);
+        assert_eq!(homes.undelivered(b"other", &BTreeSet::from([(owner, rank(5))])).count(), 1);
+    }
 
     #[test]
     fn a_hint_and_its_owner_are_one_copy() {
