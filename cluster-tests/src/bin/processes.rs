@@ -110,6 +110,12 @@ enum What {
         #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
+    /// Hand data over to a node that reads slowly, and measure what that costs the node that gives
+    SlowReader {
+        /// How many mebibytes of values
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+        mib: u64,
+    },
     /// Have nodes join, leave, die and return under a load that finds every write that was lost
     Churn(ChurnArgs),
     /// All of these, with a minute of busy CPUs
@@ -266,6 +272,7 @@ async fn play(what: What, stage: &Stage, cutting: Result<LinkKind, String>) -> V
         What::Busy { minutes } => {
             vec![Box::pin(scenarios::busy(stage, Duration::from_secs(60 * minutes))).await]
         }
+        What::SlowReader { mib } => vec![Box::pin(scenarios::slow_reader(stage, mib)).await],
         What::All { kills, rounds } => vec![
             Box::pin(scenarios::genesis(stage, rounds)).await,
             Box::pin(scenarios::failover(stage, kills)).await,

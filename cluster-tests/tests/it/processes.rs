@@ -104,6 +104,13 @@ async fn a_node_joins_through_any_member_and_ends_once_it_is_drained() -> Result
     Ok(())
 }
 
+/// More than the source may grow by. `processes -- slow-reader` does the same with a gibibyte.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_reads_slowly_costs_the_one_that_gives_little_memory() {
+    let report = Box::pin(scenarios::slow_reader(&stage(), 96)).await;
+    assert!(report.is_good(), "{}", to_table(&[report]));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_cannot_be_reached_where_it_says_is_told_so() -> Result<()> {
     let (mut fleet, mut observer, before) = start().await?;

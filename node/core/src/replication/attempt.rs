@@ -3,8 +3,9 @@
 use std::{collections::VecDeque, time::Duration};
 
 use quoit_proto_types::{
-    ErrorCode, Fence, Hlc, Ordinal, SlotIndex, Version, View, WriteLevel,
+    ErrorCode, Fence, Ordinal, SlotIndex, View, WriteLevel,
     message::client::Refusal,
+    version::Rank,
     view::{Liveness, Owner},
 };
 
@@ -43,7 +44,7 @@ pub(super) struct Peer {
     /// Whether another one was asked in its place.
     pub(super) replaced: bool,
     /// Which entry it has, as far as a read found out.
-    pub(super) has: Option<(Version, Hlc)>,
+    pub(super) has: Option<Rank>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

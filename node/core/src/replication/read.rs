@@ -83,7 +83,7 @@ impl Read {
         match reply {
             ReplicaReply::Entry { stamp, value } => {
                 attempt.peers[index].state = State::Answered;
-                attempt.peers[index].has = Some((stamp.version, stamp.touched));
+                attempt.peers[index].has = Some(stamp.rank());
                 if self.best.as_ref().is_none_or(|(best, _)| stamp.supersedes(best)) {
                     self.best = Some((stamp, value));
                 }
@@ -247,7 +247,7 @@ impl Read {
     /// Sends the newest entry to the owners that have answered with less.
     fn repair<T: Copy>(&self, attempt: &mut Attempt<T>, cx: &mut Context<'_, T>) {
         let Some((stamp, value)) = &self.best else { return };
-        let newest = Some((stamp.version, stamp.touched));
+        let newest = Some(stamp.rank());
         for peer in attempt.peers.iter_mut().filter(|peer| peer.is_answered() && peer.has < newest) {
             peer.has = newest;
             let record = Record::new(&self.key, value);

@@ -20,10 +20,12 @@ pub fn key_hash(key: &[u8]) -> u128 {
     xxh3_128_with_seed(key, KEY_SEED)
 }
 
-/// An entry's share of its slot's digest: xxh3-128 over key hash ‖ hlc ‖ ordinal ‖ boot ‖ touched ‖ kind, little-endian.
+/// An entry's share of its slot's digest: xxh3-128 over key hash ‖ hlc ‖ ordinal ‖ boot ‖ touched ‖ kind ‖ expiry,
+/// little-endian. The expiry is part of it as two changes of an expiry may have been given the same moment: owners that
+/// differ by nothing else must find out.
 pub(super) fn digest_of(entry: &Entry) -> u128 {
     let stamp = entry.stamp();
-    let mut input = [0; 41];
+    let mut input = [0; 49];
     input[..16].copy_from_slice(&key_hash(entry.key()).to_le_bytes());
     input[16..24].copy_from_slice(&stamp.version.hlc.value().to_le_bytes());
     input[24..28].copy_from_slice(&stamp.version.ordinal.value().to_le_bytes());
@@ -33,6 +35,7 @@ pub(super) fn digest_of(entry: &Entry) -> u128 {
         EntryKind::Value => 0,
         EntryKind::Tombstone => 1,
     };
+    input[41..].copy_from_slice(&stamp.expires_at_ms.to_le_bytes());
     xxh3_128_with_seed(&input, DIGEST_SEED)
 }
 
@@ -176,7 +179,7 @@ mod tests {
     }
 
     const GOLDEN: [&str; 3] =
-        ["1b7119395784269912e4f47edce9e562", "38a855fd881ca970b3ff8cb949510d1b", "a67135210fc1d8338f169c3d5cf5cd98"];
+        ["1b7119395784269912e4f47edce9e562", "8d1f334b25b92e085dff930d3e543d56", "b0c463d0247727fd4598a75d499c7f29"];
 
     #[test]
     fn what_is_added_and_subtracted_leaves_nothing() {
