@@ -252,6 +252,15 @@ impl Fleet {
         Ok(())
     }
 
+    /// The number of a process.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self, index: usize) -> Result<u32> {
+        let node = &self.nodes[index];
+        Ok(node.child.as_ref().with_context(|| format!("{} does not run", node.name))?.id())
+    }
+
     /// Asks a process to stop in good order.
     ///
     /// # Errors
