@@ -20,14 +20,15 @@ const SAMPLES: usize = 16;
 const OUTLIERS: usize = 2;
 /// How late a wake-up may always be: less than this cannot be told from the grain of timers.
 const LATE_MIN: Duration = Duration::from_millis(2);
-/// The least that is moved, in bytes per second, so that every ring change comes to its end.
-const RATE_MIN: u64 = 4 << 20;
+/// The pace is held back to this part of it at most. A ring change makes requests late by itself, as each write goes to more
+/// nodes while it lasts: to move next to nothing would only make it last.
+const RATE_PART_MIN: u64 = 4;
 /// How much more is moved after each decision that nothing is late.
 const STEP: u64 = 2 << 20;
 
-/// How long the driver may be at background work while requests are served, in microseconds of each second: an eighth of one
+/// How long the driver may be at background work while requests are served, in microseconds of each second: a quarter of one
 /// processor. Time goes by faster for who must share his processor, so where there are few it is less work.
-pub(super) const WORK_SHARE: NonZeroU64 = NonZeroU64::new(125_000).expect("it is not zero");
+pub(super) const WORK_SHARE: NonZeroU64 = NonZeroU64::new(250_000).expect("it is not zero");
 
 /// What the driver has seen since it last told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Governor {
         let pace = self.pace.map_or(u64::MAX, NonZeroU64::get);
         let rate = self.rate.min(pace);
         self.rate = if late > LATE_MIN.max(self.usual * 3 / 2) {
-            (rate / 4 * 3).max(RATE_MIN)
+            (rate / 4 * 3).max(pace / RATE_PART_MIN)
         } else {
             rate.saturating_add(STEP)
         };
@@ -152,9 +153,7 @@ mod tests {
         for _ in 0..100 {
             decide(&mut governor, 500, true, true);
         }
-        assert_eq!(governor.limit().unwrap().get(), RATE_MIN);
-        governor.set_pace(NonZeroU64::new(1000));
-        assert_eq!(decide(&mut governor, 500, true, true), 1000);
+        assert_eq!(governor.limit().unwrap().get(), PACE / RATE_PART_MIN);
     }
 
     #[test]

@@ -365,7 +365,9 @@ impl Upkeep {
         differing.into_iter().for_each(|slots| self.repair.mark_dirty(scene, &slots));
         self.collect(scene);
         self.fetch(scene);
-        while self.repair_bucket.allows(scene.now) && self.work.allows(scene.now) {
+        // Who is no member any more has little time left, and nothing else to do.
+        let leaves = scene.routing.me().is_none();
+        while leaves || self.repair_bucket.allows(scene.now) && self.work.allows(scene.now) {
             let Some((job, ask)) = self.releases.next_ask(scene) else { break };
             self.ask(scene.now, Asker::Releases(job), ask, false);
         }
@@ -446,10 +448,12 @@ impl Upkeep {
             let paced = if wake > now { wake } else { bucket.ready_at().max(self.work.ready_at()) };
             (paced > now).then_some(paced)
         };
+        let leaves = self.routing.as_ref().is_none_or(|routing| routing.me().is_none());
+        let paced_until = if leaves { now } else { self.repair_bucket.ready_at().max(self.work.ready_at()) };
         let timers = [
             paced(self.handoff.wake(), &self.bucket),
             paced(self.repair.wake(), &self.repair_bucket),
-            self.releases.wake().map(|wake| wake.max(self.repair_bucket.ready_at()).max(self.work.ready_at())),
+            self.releases.wake().map(|wake| wake.max(paced_until)),
             self.collector.wake(),
             self.serving.wake(),
             self.exchanges.deadline(),
