@@ -360,8 +360,8 @@ pub enum RequestError {
         effect: Effect,
     },
     /// The node refused, and said why. A write that too few nodes hold ([`ErrorCode::Unavailable`]), or that one of them
-    /// turned down for its version ([`ErrorCode::ClockSkew`], [`ErrorCode::TooOld`]), may be held by others all the same: then
-    /// it is not acknowledged, and may yet be read.
+    /// turned down for its version ([`ErrorCode::ClockSkew`], [`ErrorCode::TooOld`]) or for want of memory
+    /// ([`ErrorCode::ValueTooLarge`]), may be held by others all the same: then it is not acknowledged, and may yet be read.
     #[error("{node} refused: {}{}", .refusal.code, detail(&.refusal.text))]
     Refused {
         /// The node.

@@ -39,8 +39,10 @@ const ROUND_MAX: usize = 4;
 /// member takes to turn to another owner itself, so it happens only if the member that was asked is in trouble.
 const LATE_PART: u32 = 4;
 
-/// Refusals that a member may only come to when others have done what was asked.
-const HALF_DONE: [ErrorCode; 3] = [ErrorCode::Unavailable, ErrorCode::ClockSkew, ErrorCode::TooOld];
+/// Refusals that a member may only come to when others have done what was asked. A value that is too large for the member
+/// that was asked is not sent, so one that is refused is too large for an owner, and others may have room for it.
+const HALF_DONE: [ErrorCode; 4] =
+    [ErrorCode::Unavailable, ErrorCode::ClockSkew, ErrorCode::TooOld, ErrorCode::ValueTooLarge];
 
 /// A member to ask, and the view that says so.
 #[derive(Debug)]

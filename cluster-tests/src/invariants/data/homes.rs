@@ -4,13 +4,17 @@
 //! when its owner has taken the entry in, and whoever keeps it forgets it as soon as it hears so, even if the owner has ended
 //! meanwhile (simulator seeds 3678 and 4464). So from then on the owner's memory alone counts. One that is yet to own the
 //! slot, or is about to lose it, is given a hint that is kept all the same (seed 1).
+//!
+//! What a former owner has while every owner that is up has it too stands in for no hint that is dropped: that one has offered
+//! what it had, and lets go of it in any case, at once when it is to own the slot again (PROTOCOL T5; seed 7429).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use quoit_core::routing::Standing;
 use quoit_proto_types::Ordinal;
 
-use super::{Rank, Side};
+use super::{Rank, Side, slot_of};
 
 /// Which entries of each key have been taken in by owners that go on to be.
 #[derive(Debug, Default)]
@@ -70,7 +74,7 @@ impl Homes {
                 hinted.0.insert(side.actor.serial, (side.data.hints.stats().dropped, kept));
             }
         }
-        let homes = || sides.iter().map(|side| self.of(side, key, least));
+        let homes = || sides.iter().map(|side| self.lasting(side, sides, key, least));
         if dropped.is_empty() { 0 } else { pairs(homes().chain(dropped)) - pairs(homes()) }
     }
 
@@ -84,10 +88,36 @@ impl Homes {
     /// The homes of what `side` holds.
     fn of(&self, side: &Side<'_>, key: &[u8], least: Rank) -> BTreeSet<Home> {
         let kept = side.keeps_for(key, least);
-        let me = side.routing().and_then(|routing| routing.me());
-        let own = me.map_or(Home::Stranger(side.actor.serial), Home::Member);
-        self.undelivered(key, &kept).chain(side.has(key, least).then_some(own)).collect()
+        self.undelivered(key, &kept).chain(side.has(key, least).then(|| own(side))).collect()
     }
+
+    /// Those of them that are not about to go.
+    fn lasting(&self, side: &Side<'_>, sides: &[Side<'_>], key: &[u8], least: Rank) -> BTreeSet<Home> {
+        let mut homes = self.of(side, key, least);
+        if is_left_over(side, sides, key, least) {
+            homes.remove(&own(side));
+        }
+        homes
+    }
+}
+
+/// The home of what `side` holds for itself.
+fn own(side: &Side<'_>) -> Home {
+    let me = side.routing().and_then(|routing| routing.me());
+    me.map_or(Home::Stranger(side.actor.serial), Home::Member)
+}
+
+/// Whether `side` owns the slot of `key` no more, by its view, and each owner that is up has the entry, and there is one.
+fn is_left_over(side: &Side<'_>, sides: &[Side<'_>], key: &[u8], least: Rank) -> bool {
+    let Some(routing) = side.routing() else { return false };
+    let slot = slot_of(routing, key);
+    if routing.standing(slot) != Standing::Stranger {
+        return false;
+    }
+    let (owners, ring) = (routing.owners(slot).now, &routing.view().fields().ring);
+    let owners = ring.iter().filter(|owner| owners.contains(&owner.ordinal));
+    let mut living = owners.filter_map(|owner| sides.iter().find(|side| side.is(routing, *owner))).peekable();
+    living.peek().is_some() && living.all(|owner| owner.has(key, least))
 }
 
 /// How many pairs of a process and a home of its own there are, each in one pair at most; two or more are the same.
@@ -101,9 +131,82 @@ fn pairs(homes: impl Iterator<Item = BTreeSet<Home>>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use quoit_proto_types::{Hlc, Version};
+    use std::{sync::Arc, time::Duration};
 
-    use super::*;
+    use quoit_core::{
+        planted::data::DataPlanted,
+        routing::Routing,
+        store::{Origin, Record},
+        time::Timestamp,
+    };
+    use quoit_proto_types::{
+        Boot, Hlc, Instance, Nonce, Stamp, Version, View,
+        view::{Liveness, ViewFields},
+    };
+
+    use super::{super::rank, *};
+    use crate::{
+        measure::cost::ready_view,
+        sim::{Actor, DataOptions, DataSide, Options},
+    };
+
+    /// The members `numbers` of five, of whom 3 and 4 own everything and 4 is down.
+    fn processes(numbers: &[u32]) -> Vec<(Actor, DataSide)> {
+        let mut fields = ViewFields { copies: 2, ..ready_view(5, &Options::calm(5)).fields().clone() };
+        fields.members[3].live = Liveness::Down;
+        fields.ring.retain(|owner| [3, 4].contains(&owner.ordinal.value()));
+        let view = Arc::new(View::new(fields).unwrap());
+        let process = |number: &u32| {
+            let (instance, boot) = (Instance::from_random((*number).into()), Boot::new(1));
+            let (name, nonce) = (format!("n{number}").parse().unwrap(), Nonce::new((*number).into()));
+            let actor = Actor { serial: *number, host: 0, name, instance, boot, nonce };
+            let routing = Arc::new(Routing::new(Arc::clone(&view), instance, boot));
+            let mut data = DataSide::new(1, DataOptions::calm(2).upkeep, 4 << 20, 1_000_000, DataPlanted::NOTHING);
+            data.store.prepare(routing.slots());
+            (0..data.store.shards_count()).for_each(|shard| data.store.seal(shard, routing.fence()));
+            let wall = data.wall(Timestamp::default());
+            data.upkeep.install(Timestamp::default(), wall, &routing, &data.store);
+            data.routing = Some(routing);
+            (actor, data)
+        };
+        numbers.iter().map(process).collect()
+    }
+
+    /// How many copies go with a hint for member 4 if these have the entry besides.
+    fn dropped(holders: &[u32]) -> usize {
+        let (key, stamp) = (b"key", Stamp::value(Version { hlc: Hlc::from_millis(5), ..Version::default() }, 0));
+        let mut processes = processes(&[1, 2, 3, 5]);
+        for (actor, data) in &processes {
+            let (routing, wall) = (data.routing.as_ref().unwrap(), data.wall(Timestamp::default()));
+            let record = Record::new(key, b"value");
+            if holders.contains(&actor.serial) {
+                data.store.apply(wall, routing.fence(), Origin::Write, stamp, record).unwrap();
+            } else if actor.serial == 1 {
+                data.hints.keep(Timestamp::default(), Ordinal::new(4), slot_of(routing, key), stamp, record);
+            }
+        }
+        let (homes, mut hinted) = (Homes::default(), Hinted::default());
+        let mut count = |processes: &[(Actor, DataSide)]| {
+            let sides: Vec<Side<'_>> = processes.iter().map(|(actor, data)| Side { actor, data }).collect();
+            homes.dropped(&mut hinted, &sides, key, rank(&stamp))
+        };
+        assert_eq!(count(&processes), 0);
+        let (_, keeper) = &mut processes[0];
+        let later = Timestamp::default().saturating_add(DataOptions::calm(2).upkeep.hint_age + Duration::from_secs(1));
+        let wall = keeper.wall(later);
+        keeper.upkeep.handle_timeout(later, wall, &keeper.store);
+        assert_eq!(keeper.hints.stats().dropped, 1);
+        count(&processes)
+    }
+
+    #[test]
+    fn what_a_former_owner_has_beside_the_owners_stands_in_for_no_hint() {
+        assert_eq!(dropped(&[3]), 1, "of two");
+        assert_eq!(dropped(&[2]), 1, "of two");
+        assert_eq!(dropped(&[2, 5]), 0, "there are two while an owner lacks it");
+        assert_eq!(dropped(&[2, 3]), 1, "the owner has it, and so the former one lets go of it");
+        assert_eq!(dropped(&[2, 3, 5]), 1, "and another one too");
+    }
 
     #[test]
     fn a_hint_that_its_owner_has_taken_in_is_no_copy() {

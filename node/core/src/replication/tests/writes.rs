@@ -1,7 +1,7 @@
 //! Writes while the ring stands still.
 
 use quoit_proto_types::{
-    ErrorCode::{ClockSkew, NodeBehind, NotReady, TooOld},
+    ErrorCode::{ClockSkew, NodeBehind, NotReady, TooOld, ValueTooLarge},
     Hlc, Stamp,
     WriteLevel::{All, Any, One, Quorum, Two},
 };
@@ -226,6 +226,41 @@ fn what_a_clock_or_a_floor_forbids_is_told_and_nobody_stands_in() {
     stage.reply(2, refused(ClockSkew));
     stage.reply(1, stored());
     assert_eq!(stage.reply(3, stored()), "=> done 7", "one clock does not matter while there are enough");
+}
+
+/// What is kept for an owner that is too small could never be delivered, and would be gone when it is old. So nobody stands
+/// in for it: the other owners are enough, or the write fails.
+#[test]
+fn an_owner_that_is_too_small_counts_for_nothing() {
+    let mut stage = three();
+    stage.set(Two);
+    assert_eq!(stage.reply(1, refused(ValueTooLarge)), "");
+    assert_eq!(stage.reply(2, stored()), "");
+    assert_eq!(stage.reply(3, stored()), "=> done 7");
+    assert!(stage.coordinator.is_empty());
+    // One of the others is out of reach: it gets a hint, and that is a copy.
+    let mut stage = three();
+    stage.set(Two);
+    stage.reply(1, refused(ValueTooLarge));
+    assert_eq!(stage.reply(3, Unreachable), "put 4 for 3 7=7");
+    assert_eq!(stage.reply(2, stored()), "");
+    assert_eq!(stage.reply(4, stored()), "=> done 7");
+    // One copy is not enough, in whichever order they answer.
+    for hasty in [1, 2] {
+        let mut stage = Stage::new(&Layout::of(&[1, 2]));
+        assert_eq!(stage.set(Two), "put 1 7=7, put 2 7=7");
+        let mut said = String::new();
+        for node in [hasty, 3 - hasty] {
+            said += &stage.reply(node, if node == 1 { refused(ValueTooLarge) } else { stored() });
+        }
+        assert_eq!(said, "=> ValueTooLarge 0");
+        assert!(stage.coordinator.is_empty());
+    }
+    // Nor is it under a ring change, if one that is to own is too small.
+    let mut stage = Stage::new(&Layout::of(&[1, 2]).joint(&[2, 3]));
+    assert_eq!(stage.set(Two), "put 1 7=7, put 2 7=7, put 3 7=7");
+    assert_eq!([1, 2].map(|node| stage.reply(node, stored())), ["", ""]);
+    assert_eq!(stage.reply(3, refused(ValueTooLarge)), "=> ValueTooLarge 0");
 }
 
 #[test]
