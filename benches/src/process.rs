@@ -4,6 +4,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -23,7 +24,11 @@ impl Process {
     /// # Errors
     /// It cannot be run.
     pub fn spawn(command: &mut Command) -> Result<Self> {
-        let child = command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+        // Signals of the terminal are for this process, which ends the others in good order.
+        let child = command
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot run {}", command.get_program().display()))?;
         Ok(Self(Some(child)))
     }
 
@@ -98,6 +103,21 @@ impl Server {
     pub fn kill(&mut self) {
         self.process.kill();
     }
+}
+
+/// What a command says, which may take so long, and is ended with whoever waits for it.
+///
+/// # Errors
+/// It cannot be run, fails, or takes longer.
+pub async fn said(command: Command, limit: Duration) -> Result<String> {
+    let name = command.get_program().display().to_string();
+    let mut command = tokio::process::Command::from(command);
+    let output = command.kill_on_drop(true).stdin(Stdio::null()).output();
+    let output = tokio::time::timeout(limit, output).await.with_context(|| format!("{name} does not end"))?;
+    let output = output.with_context(|| format!("cannot run {name}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{name}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(text)
 }
 
 /// CPU time that these processes have taken together, all threads, user and system.

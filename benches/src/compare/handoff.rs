@@ -91,15 +91,15 @@ impl Bed {
         load::preload(&clients, &workload, &Arc::default()).await?;
         let new = cluster.add(5000, &self.identities).await?.to_string();
         let first = cluster.address()?.to_string();
-        cluster.cli(&["--cluster", "add-node", &new, &first])?;
+        cluster.cli(&["--cluster", "add-node", &new, &first]).await?;
         // The others hear of it by gossip.
         tokio::time::sleep(GOSSIP).await;
         let started = Instant::now();
         let line = ["--cluster", "rebalance", &first, "--cluster-use-empty-masters", "--cluster-pipeline", at_once];
-        cluster.cli(&line)?;
+        cluster.cli(&line).await?;
         let took = started.elapsed();
         let port = new.rsplit(':').next().context("an address has a port")?;
-        let moved = cluster.cli(&["-p", port, "dbsize"])?;
+        let moved = cluster.cli(&["-p", port, "dbsize"]).await?;
         Ok((moved.trim().parse().with_context(|| format!("dbsize says {moved}"))?, took))
     }
 }

@@ -1,8 +1,8 @@
 //! One node: many callers, one caller, and Quoit beside a bare prototype.
 
-use std::{collections::BTreeMap, process::Command, sync::Arc};
+use std::{collections::BTreeMap, process::Command, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use super::{
     Bed,
@@ -14,7 +14,7 @@ use crate::{
     identities::files_in,
     load::{self, Load, Sample},
     peers::{PeerServer, Transport},
-    process::Server,
+    process::{Server, said},
     progress::Progress,
     server::{ServeArgs, Subject},
     workload::{Mode, Workload},
@@ -80,7 +80,10 @@ impl Bed {
             }
         }
         for server in servers.iter().filter(|server| server.transport == Transport::Plain) {
-            section.notes.extend(own_bench(server));
+            if let Some(program) = server.peer.own_bench() {
+                let check = own_bench(program, server).await;
+                section.note(check.unwrap_or_else(|error| format!("Cross-check: {error:#}")));
+            }
         }
         Ok(section)
     }
@@ -201,36 +204,18 @@ fn workload() -> Result<Arc<Workload>> {
 }
 
 /// What the peer's own load generator says of 50 connections, 16 requests each, to check this one by.
-fn own_bench(server: &PeerServer) -> Option<String> {
-    let program = server.peer.own_bench()?;
-    let run = || {
-        let port = server.address().port().to_string();
-        let mut command = Command::new(program);
-        command.args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port,
-            "-c",
-            "50",
-            "-P",
-            "16",
-            "-n",
-            "1000000",
-            "-d",
-            "100",
-            "-r",
-            "10000",
-        ]);
-        let output =
-            command.args(["-t", "set,get", "--csv"]).output().with_context(|| format!("cannot run {program}"))?;
-        ensure!(output.status.success(), "{program} failed");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let rates = text.lines().skip(1).filter_map(|line| {
-            let mut fields = line.split(',').map(|field| field.trim_matches('"'));
-            Some(format!("{} {} ops/s", fields.next()?.to_lowercase(), fields.next()?))
-        });
-        Ok(format!("Cross-check: {program} -c 50 -P 16 in the clear says {}.", rates.collect::<Vec<_>>().join(", ")))
-    };
-    Some(run().unwrap_or_else(|error: anyhow::Error| format!("Cross-check: {error:#}")))
+async fn own_bench(program: &str, server: &PeerServer) -> Result<String> {
+    let port = server.address().port().to_string();
+    let mut command = Command::new(program);
+    command.args(["-h", "127.0.0.1", "-p", &port, "-c", "50", "-P", "16", "-n", "1000000", "-d", "100", "-r", "10000"]);
+    command.args(["-t", "set,get", "--csv"]);
+    let text = said(command, OWN_BENCH_TIMEOUT).await?;
+    let rates = text.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split(',').map(|field| field.trim_matches('"'));
+        Some(format!("{} {} ops/s", fields.next()?.to_lowercase(), fields.next()?))
+    });
+    let rates = rates.collect::<Vec<_>>().join(", ");
+    Ok(format!("Cross-check: {program} -c 50 -P 16 in the clear says {rates}."))
 }
+
+const OWN_BENCH_TIMEOUT: Duration = Duration::from_secs(120);

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    process::{Command, Stdio},
+    process::Command,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     cache::{Cache, Failure},
     identities::Identities,
+    process::said,
 };
 
 /// The nodes' processes.
@@ -54,7 +55,7 @@ impl PeerNodes {
         create.extend(addresses.iter().map(String::as_str));
         let replicas = replicas.to_string();
         create.extend(["--cluster-replicas", &replicas, "--cluster-yes"]);
-        nodes.cli(&create)?;
+        nodes.cli(&create).await?;
         nodes.settle(masters).await?;
         Ok(nodes)
     }
@@ -74,17 +75,14 @@ impl PeerNodes {
     ///
     /// # Errors
     /// It fails.
-    pub fn cli(&self, args: &[&str]) -> Result<String> {
+    pub async fn cli(&self, args: &[&str]) -> Result<String> {
         let port = self.first()?.address().port().to_string();
         let mut command = Command::new(self.peer.cli());
         command.args(["-h", "127.0.0.1", "-p", &port, "--tls", "--cacert"]).arg(self.identity.join("ca.crt"));
         command.arg("--cert").arg(self.identity.join("tls.crt")).arg("--key").arg(self.identity.join("tls.key"));
         // The nodes' certificates are made out to the names of a cluster of Quoit, which it cannot be told to expect.
-        command.arg("--insecure").args(args).stdin(Stdio::null());
-        let output = command.output().with_context(|| format!("cannot run {}", self.peer.cli()))?;
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        ensure!(output.status.success(), "{} {}: {said}", self.peer.cli(), args.join(" "));
-        Ok(said)
+        command.arg("--insecure").args(args);
+        said(command, CLI_TIMEOUT).await
     }
 
     /// The numbers of the processes that run.
@@ -103,7 +101,7 @@ impl PeerNodes {
     /// One that cannot be connected to.
     pub async fn connect(&self) -> Result<PeerCluster> {
         let tls = self.first()?.tls().context("these clusters are over TLS")?.clone();
-        let slots = slots(&self.cli(&["cluster", "nodes"])?)?;
+        let slots = slots(&self.cli(&["cluster", "nodes"]).await?)?;
         let mut connections = BTreeMap::new();
         for address in slots.iter().map(|(_, _, address)| *address) {
             if let std::collections::btree_map::Entry::Vacant(entry) = connections.entry(address) {
@@ -150,7 +148,7 @@ impl PeerNodes {
     async fn settle(&self, masters: usize) -> Result<()> {
         let give_up = Instant::now() + SETTLE_TIMEOUT;
         loop {
-            let info = self.cli(&["cluster", "info"])?;
+            let info = self.cli(&["cluster", "info"]).await?;
             let size = format!("cluster_size:{masters}");
             if info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384") && info.contains(&size) {
                 // The nodes behind the first hear of it by gossip.
@@ -220,7 +218,7 @@ fn slots(nodes: &str) -> Result<Vec<(usize, usize, SocketAddr)>> {
     let mut all = Vec::new();
     for line in nodes.lines() {
         let fields: Vec<_> = line.split_whitespace().collect();
-        let [_, address, flags, _, _, _, _, ranges @ ..] = fields.as_slice() else { continue };
+        let [_, address, flags, _, _, _, _, _, ranges @ ..] = fields.as_slice() else { continue };
         if !flags.contains("master") || flags.contains("fail") {
             continue;
         }
@@ -248,6 +246,8 @@ fn slot(key: &[u8]) -> usize {
 
 const POLYNOMIAL: u16 = 0x1021;
 const SLOTS: usize = 16_384;
+/// Longer than any slot migration that is worth waiting for.
+const CLI_TIMEOUT: Duration = Duration::from_secs(600);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 const GOSSIP: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
