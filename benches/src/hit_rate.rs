@@ -1,9 +1,8 @@
 //! How often what is asked for is there: eviction policies on traces, at equal bytes.
 
-use std::{hint::black_box, time::Duration};
+use std::{fs, hint::black_box, time::Duration};
 
-use anyhow::Result;
-use rustix::time::{ClockId, clock_gettime};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 pub use self::{
@@ -39,9 +38,9 @@ pub fn run(kind: Kind, trace: &[u64], entries: usize, runs: usize) -> Result<Out
             policy.access(*key);
         }
         policy.settle();
-        let before = own_time();
+        let before = own_time()?;
         let hits = trace[warm_up..].iter().filter(|key| policy.access(**key)).count();
-        let nanoseconds = (own_time() - before).as_nanos() as f64;
+        let nanoseconds = (own_time()? - before).as_nanos() as f64;
         let counted = (trace.len() - warm_up) as f64;
         black_box(&policy);
         best.hit_percent = hits as f64 / counted * 100.0;
@@ -52,9 +51,11 @@ pub fn run(kind: Kind, trace: &[u64], entries: usize, runs: usize) -> Result<Out
 
 /// CPU time of this thread, on which all of them do all of their work: others on the machine do not show in it, but for what they
 /// do to the CPU's caches.
-fn own_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
+fn own_time() -> Result<Duration> {
+    const PATH: &str = "/proc/thread-self/schedstat";
+    let text = fs::read_to_string(PATH).with_context(|| format!("cannot read {PATH}"))?;
+    let nanoseconds = text.split(' ').next().unwrap_or_default().parse();
+    Ok(Duration::from_nanos(nanoseconds.with_context(|| format!("{PATH} is not as the kernel documents it"))?))
 }
 
 /// What each entry costs in every cache: key, value, and what is beside them.

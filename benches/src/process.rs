@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::SocketAddr,
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
@@ -109,14 +109,20 @@ impl Server {
 ///
 /// # Errors
 /// It cannot be run, fails, or takes longer.
-pub async fn said(command: Command, limit: Duration) -> Result<String> {
+pub async fn said(mut command: Command, limit: Duration) -> Result<String> {
     let name = command.get_program().display().to_string();
-    let mut command = tokio::process::Command::from(command);
-    let output = command.kill_on_drop(true).stdin(Stdio::null()).output();
-    let output = tokio::time::timeout(limit, output).await.with_context(|| format!("{name} does not end"))?;
-    let output = output.with_context(|| format!("cannot run {name}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "{name}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
+    let child = process.0.as_mut().context("it was not killed")?;
+    let mut stdout = child.stdout.take().context("standard output is piped")?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).map(|_| text)
+    });
+    // Whoever gives up kills the process, which ends the reading.
+    let text = tokio::time::timeout(limit, reading).await.with_context(|| format!("{name} does not end"))?;
+    let text = text??;
+    let status = child.wait()?;
+    ensure!(status.success(), "{name}, {status}: {text}");
     Ok(text)
 }
 
