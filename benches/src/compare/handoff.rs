@@ -10,7 +10,7 @@ use quoit_client::{AdminReply, AdminRequest, Client, NodeStatus};
 
 use super::{
     Bed,
-    contest::{REQUEST_TIMEOUT, plan},
+    contest::{MEMORY, REQUEST_TIMEOUT, plan},
     findings::Section,
 };
 use crate::{
@@ -53,7 +53,7 @@ impl Bed {
 
     /// Entries moved, how long the transfer took, and how long it was since the node was started.
     async fn handoff_of_quoit(&self) -> Result<(u64, Duration, Duration)> {
-        let mut nodes = self.nodes(3, 1, self.entries as usize * 512)?;
+        let mut nodes = self.nodes(3, 1, MEMORY.max(self.entries as usize * 512))?;
         let quoits = self.quoits(&nodes, 1).await?;
         let workload = Arc::new(Workload::new(plan(Mode::Set, self.entries))?);
         load::preload(&quoits, &workload, &Arc::default()).await?;

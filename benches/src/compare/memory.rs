@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     Bed,
-    contest::{KEY_BYTES, VALUE_BYTES, plan},
+    contest::{KEY_BYTES, MEMORY, VALUE_BYTES, plan},
     findings::Section,
 };
 use crate::{
@@ -29,7 +29,7 @@ impl Bed {
         let workload = || anyhow::Ok(Arc::new(Workload::new(plan(Mode::Set, entries))?));
         let mut per_entry = Vec::new();
         {
-            let nodes = self.nodes(1, 1, entries as usize * 1024)?;
+            let nodes = self.nodes(1, 1, MEMORY.max(entries as usize * 1024))?;
             let quoits = self.quoits(&nodes, 1).await?;
             let process = nodes.processes()[0];
             let before = resident(process)?;
