@@ -24,7 +24,12 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 
-use super::{DataPlane, giving::Giving, transfer};
+use super::{
+    DataPlane,
+    giving::Giving,
+    lateness::{Lateness, Watch},
+    transfer,
+};
 use crate::{clock::Clock, store::Store};
 
 pub(crate) use super::giving::GivingProgress;
@@ -105,6 +110,9 @@ pub(crate) struct UpkeepTask {
     controls: mpsc::Receiver<(Control, oneshot::Sender<UpkeepReport>)>,
     routing: Option<Arc<Routing>>,
     giving: Option<Giving>,
+    lateness: Lateness,
+    /// Taken when the task runs.
+    watch: Option<Watch>,
     /// Questions and writes that are under way. The machine bounds how many it has open, each ends within a limit.
     under_way: JoinSet<(ExchangeId, Outcome)>,
 }
@@ -129,8 +137,21 @@ impl UpkeepHandle {
         let views = Arc::<Views>::default();
         let handle = Self { views: Arc::clone(&views), served: served_sender, controls: control_sender };
         let under_way = JoinSet::new();
-        let (routing, giving) = (None, None);
-        let task = UpkeepTask { clock, store, machine, news, views, served, controls, routing, giving, under_way };
+        let (lateness, watch) = Lateness::new();
+        let task = UpkeepTask {
+            clock,
+            store,
+            machine,
+            news,
+            views,
+            served,
+            controls,
+            routing: None,
+            giving: None,
+            lateness,
+            watch: Some(watch),
+            under_way,
+        };
         (handle, task, news_receiver)
     }
 
@@ -212,7 +233,11 @@ impl Views {
 impl UpkeepTask {
     /// Runs until everybody who could talk to it is gone. What it asks of others goes over `plane`.
     pub(crate) async fn run(mut self, plane: Arc<DataPlane>) {
+        if let Some(watch) = self.watch.take() {
+            plane.tasks.spawn(watch.run(Arc::clone(&plane)));
+        }
         loop {
+            let may_answer = self.machine.may_answer(self.clock.now());
             let timer = self.machine.poll_timeout();
             // Not biased but for the view, as each of the others can come without end: a node that both takes and gives must
             // get on with either.
@@ -234,7 +259,11 @@ impl UpkeepTask {
                     let (now, wall) = (self.clock.now(), self.clock.wall());
                     at_length(|| self.machine.handle_timeout(now, wall, &self.store));
                 }
-                served = self.served.recv() => match served {
+                Some(wakeup) = self.lateness.wakeups.recv() => {
+                    let (now, wall) = (self.clock.now(), self.clock.wall());
+                    self.machine.observe(now, wall, &self.store, wakeup);
+                }
+                served = self.served.recv(), if may_answer => match served {
                     Some(served) => self.serve(served),
                     None => return,
                 },
@@ -249,6 +278,7 @@ impl UpkeepTask {
         if self.routing.as_ref().is_none_or(|before| before.fence() != routing.fence()) {
             self.giving = Giving::of(now, &routing);
         }
+        self.lateness.set_brisk(routing.target().is_some());
         self.machine.install(now, wall, &routing, &self.store);
         self.routing = Some(routing);
     }

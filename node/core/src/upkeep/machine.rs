@@ -12,6 +12,7 @@ use super::{
     collector::Collector,
     config::{HINTS_TICK, REPAIR_SHARE, UpkeepConfig},
     exchange::{Answer, Ask, Asker, ExchangeId, Exchanges},
+    governor::{Governor, Wakeup},
     handoff::Handoff,
     hints::{Hints, Replay},
     pace::{Bucket, Rate},
@@ -74,8 +75,11 @@ pub struct Upkeep {
     rng: StdRng,
     routing: Option<Arc<Routing>>,
     paused: bool,
+    governor: Governor,
     bucket: Bucket,
     repair_bucket: Bucket,
+    /// What others may fetch here.
+    given: Bucket,
     rate: Rate,
     exchanges: Exchanges,
     handoff: Handoff,
@@ -106,8 +110,10 @@ impl Upkeep {
             rng: StdRng::seed_from_u64(seed),
             routing: None,
             paused: false,
+            governor: Governor::new(config.pace),
             bucket: Bucket::new(config.pace),
             repair_bucket: Bucket::new(share(config.pace)),
+            given: Bucket::new(config.pace),
             rate: Rate::default(),
             exchanges: Exchanges::new(config.source_patience),
             handoff: Handoff::default(),
@@ -206,7 +212,12 @@ impl Upkeep {
         let Some(routing) = self.routing.clone() else { return (TransferReply::NotNow, EntryBlock::default()) };
         let scene = Scene { now, wall, store, routing: &routing, planted: self.config.planted };
         let answer = self.serving.answer(&scene, from, fence, request, block);
-        self.wake = earlier(self.wake, self.serving.wake());
+        let bytes = answer.1.as_bytes().len();
+        if bytes > 0 {
+            self.governor.moves();
+            self.given.spend(bytes);
+        }
+        self.wake = earlier(earlier(self.wake, self.serving.wake()), self.given_at(now));
         answer
     }
 
@@ -218,11 +229,31 @@ impl Upkeep {
         self.go_on(&scene);
     }
 
-    /// Changes how many bytes per second are fetched; nothing for as many as there are.
+    /// Whether a question may be answered at this moment, for the pace at which others fetch here. When it may again is a
+    /// [timeout](Self::poll_timeout).
+    pub fn may_answer(&mut self, now: Timestamp) -> bool {
+        self.given.allows(now)
+    }
+
+    /// Changes how many bytes per second are fetched here, and by others from here, at most; nothing for as many as there are.
     pub fn set_pace(&mut self, now: Timestamp, wall: Wall, store: &Store, pace: Option<NonZeroU64>) {
         self.config.pace = pace;
-        self.bucket.set_rate(now, pace);
-        self.repair_bucket.set_rate(now, share(pace));
+        self.governor.set_pace(pace);
+        self.keep_to_limit(now, wall, store);
+    }
+
+    /// Takes in how late a wake-up was, by which it is decided how much of the pace is used.
+    pub fn observe(&mut self, now: Timestamp, wall: Wall, store: &Store, wakeup: Wakeup) {
+        if self.governor.observe(wakeup) {
+            self.keep_to_limit(now, wall, store);
+        }
+    }
+
+    fn keep_to_limit(&mut self, now: Timestamp, wall: Wall, store: &Store) {
+        let limit = self.governor.limit();
+        self.bucket.set_rate(now, limit);
+        self.repair_bucket.set_rate(now, share(limit));
+        self.given.set_rate(now, limit);
         self.wake_up(now, wall, store);
     }
 
@@ -245,6 +276,7 @@ impl Upkeep {
         Progress {
             handoff: self.handoff_progress(now),
             pace: self.config.pace,
+            limit: self.governor.limit(),
             paused: self.paused,
             offers_left: self.routing.as_deref().map_or(0, |routing| self.releases.left(routing)),
             offers_taken,
@@ -289,6 +321,9 @@ impl Upkeep {
         if open.is_page {
             let bucket =
                 if matches!(open.asker, Asker::Handoff(_)) { &mut self.bucket } else { &mut self.repair_bucket };
+            if bytes > 0 {
+                self.governor.moves();
+            }
             bucket.refund(limits::TRANSFER_PAGE_BYTES);
             bucket.spend(bytes);
             self.rate.note(scene.now, bytes);
@@ -379,6 +414,11 @@ impl Upkeep {
         self.outputs.push_back(Output::Ask { id, to: ask.to, request: ask.request, block: ask.block });
     }
 
+    /// When others may fetch here again, if they may not now.
+    fn given_at(&self, now: Timestamp) -> Option<Timestamp> {
+        Some(self.given.ready_at()).filter(|ready| *ready > now)
+    }
+
     /// What is due and was not done waits for the pace, or for an answer that makes room: that one wakes the machine itself.
     fn plan_wake(&mut self, now: Timestamp) {
         let paced = |wake: Option<Timestamp>, bucket: &Bucket| {
@@ -393,6 +433,7 @@ impl Upkeep {
             self.collector.wake(),
             self.serving.wake(),
             self.exchanges.deadline(),
+            self.given_at(now),
             Some(self.hints_at),
         ];
         self.wake = timers.into_iter().flatten().min();
