@@ -52,10 +52,10 @@ pub struct Compare {
     /// Cost growth up to 10,000,000 entries, not one million; takes 4 GiB of memory
     #[arg(long)]
     ten_million: bool,
-    /// Worker threads of Quoit's server: 1 for a single-threaded runtime, 0 for one on each CPU
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    /// Worker threads of Quoit's server: 0 for one on each CPU, as `quoit node` has; 1 for a single-threaded runtime
+    #[arg(long, default_value_t = 0, value_name = "N")]
     server_threads: usize,
-    /// Worker threads of all clients, likewise
+    /// Worker threads of all clients, of Quoit and of the others, likewise
     #[arg(long, default_value_t = 1, value_name = "N")]
     threads: usize,
     /// Where the result goes, as Markdown; `-` for standard output [default: benches/RESULTS.md for a whole run, else -]
@@ -106,7 +106,8 @@ impl Compare {
     /// Runs it, and writes what it found.
     ///
     /// # Errors
-    /// Whatever kept it from measuring. A goal that is not reached is no error.
+    /// Whatever kept it from measuring. A goal that is not reached is no error, and only the page says so. Wrong answers, failed
+    /// requests and parts that cannot be measured make an exit code of 1.
     pub fn run(&self) -> Result<ExitCode> {
         server::runtime(self.threads)?.block_on(async {
             let findings = tokio::select! {
@@ -114,7 +115,12 @@ impl Compare {
                 interrupted = interrupted() => return Err(interrupted),
             };
             self.write(&findings)?;
-            Ok(ExitCode::SUCCESS)
+            let (faults, missing) = (findings.faults(), findings.missing());
+            if faults == 0 && missing == 0 {
+                return Ok(ExitCode::SUCCESS);
+            }
+            writeln!(io::stderr(), "error  {faults} wrong answers or failed requests, {missing} parts not measured")?;
+            Ok(ExitCode::FAILURE)
         })
     }
 
@@ -154,6 +160,8 @@ impl Compare {
             versions,
             rounds: bed.rounds,
             duration_s: bed.duration.as_secs_f64(),
+            server_threads: self.server_threads,
+            client_threads: self.threads,
             sections,
             is_whole: self.is_whole(),
         })

@@ -22,12 +22,12 @@ fn quoit_bench(args: &[&str]) -> Command {
 
 fn tiny_run(more: &[&str]) -> Output {
     let tiny = ["--callers", "4", "--operations", "2000", "--keys", "100", "--rounds", "2"];
-    quoit_bench(&[&tiny, more].concat()).output().unwrap()
+    quoit_bench(&[&tiny, more].concat()).output().expect("the program was built with this test")
 }
 
 fn succeeded(output: Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("it prints text")
 }
 
 #[test]

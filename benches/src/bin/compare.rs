@@ -21,9 +21,14 @@ use quoit_benches::{
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+const AFTER_HELP: &str = "\
+Exit codes: 0 everything was measured, whether or not it is as fast as it is to be; 1 an answer was wrong, a request failed or a part
+could not be measured; 2 usage; 130 interrupted.";
+
 #[derive(Debug, Parser)]
 #[command(
     about = "Measures Quoit beside other caches, and says whether it is as fast as it is to be",
+    after_help = AFTER_HELP,
     max_term_width = 110,
     args_conflicts_with_subcommands = true
 )]

@@ -81,7 +81,7 @@ fn compare(args: &Args) -> Result<ExitCode> {
         rows.push((*trace, outcomes));
     }
     drop(progress);
-    let misses = rows.iter().flat_map(|row| faults(row)).collect::<Vec<_>>();
+    let misses = rows.iter().flat_map(faults).collect::<Vec<_>>();
     let mut out = io::stdout().lock();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &document(&rows, &misses))?;

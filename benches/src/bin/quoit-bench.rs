@@ -11,7 +11,6 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 use quoit_benches::{
     bench::{Bench, Interrupted},

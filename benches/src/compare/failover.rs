@@ -33,9 +33,11 @@ impl Bed {
             "Three nodes with two copies, `kill -9` of one. {WRITERS} writers for each node's keys, a write every {} ms each, \
              which is given up after {} ms and made again. The longest time between two successful writes, to keys that the killed \
              node owned first, and to all others; seconds. Quoit: writes wait for two nodes. Peers: cluster node timeout 1 s, \
-             one replica for each master, TLS, and a client that asks who has which slot every 20 ms while writes fail.",
+             one replica for each master that has its entries, TLS, and a client that asks every node who has which slot, {} ms after the \
+             answers before.",
             PERIOD.as_millis(),
             WRITE_TIMEOUT.as_millis(),
+            REFRESH.as_millis(),
         ));
         section.header = vec!["who", "its keys", "other keys"];
         let rounds = self.rounds.min(ROUNDS_MAX);
@@ -68,7 +70,7 @@ impl Bed {
         let client = nodes.connect(&self.identities.client(), WRITE_TIMEOUT).await?;
         let quoit = Quoit::new(client);
         let workload = Arc::new(Workload::new(plan(Mode::Set, KEYS))?);
-        load::preload(&[quoit.clone()], &workload, &Arc::default()).await?;
+        load::preload(std::slice::from_ref(&quoit), &workload, &Arc::default()).await?;
         let owner =
             |key: &[u8]| quoit.client.explain(key).ok().and_then(|placement| placement.owners.into_iter().next());
         // Not the coordinator's, nor is it avoided: the second node is as good as any.
@@ -84,7 +86,7 @@ impl Bed {
         let mut cluster = PeerNodes::start(peer, 3, 1, 1000, &self.identities).await?;
         let client = cluster.connect().await?;
         let workload = Arc::new(Workload::new(plan(Mode::Set, KEYS))?);
-        load::preload(&[client.clone()], &workload, &Arc::default()).await?;
+        load::preload(std::slice::from_ref(&client), &workload, &Arc::default()).await?;
         let keys = keys(&workload, |key| client.owner(key).map(|address| address.to_string()));
         let first = cluster.address()?.to_string();
         // The second, as the first is whom the table of slots is asked of.
@@ -95,10 +97,8 @@ impl Bed {
         let killed = Instant::now();
         while killed.elapsed() < AFTER {
             tokio::time::sleep(REFRESH).await;
-            if let Ok(nodes) = cluster.nodes().await {
-                // Until it is promoted, nobody has the slots: they stay with whom they were.
-                let _ = client.refresh(&nodes).await;
-            }
+            // Until another is promoted, nobody has the slots: they stay with whom they were.
+            let _ = client.refresh(&cluster.nodes().await).await;
         }
         Ok(writing.gaps(&victim))
     }
@@ -120,9 +120,12 @@ fn keys(workload: &Workload, owner: impl Fn(&[u8]) -> Option<String>) -> BTreeMa
     keys
 }
 
+/// When each writer of each owner's keys succeeded.
+type Successes = BTreeMap<String, Vec<Vec<Instant>>>;
+
 /// Writers at work, each with a key of its own.
 struct Writing {
-    successes: Arc<Mutex<BTreeMap<String, Vec<Vec<Instant>>>>>,
+    successes: Arc<Mutex<Successes>>,
     writers: JoinSet<()>,
 }
 

@@ -17,6 +17,9 @@ pub(super) struct Findings {
     pub(super) versions: Vec<(&'static str, String)>,
     pub(super) rounds: usize,
     pub(super) duration_s: f64,
+    /// Worker threads of Quoit's servers and of all clients, as [`runtime`](crate::server::runtime) takes them.
+    pub(super) server_threads: usize,
+    pub(super) client_threads: usize,
     pub(super) sections: Vec<Section>,
     pub(super) is_whole: bool,
 }
@@ -32,6 +35,10 @@ pub(super) struct Section {
     pub(super) goals: Vec<Goal>,
     /// The numbers behind the rows, as far as they are rates.
     pub(super) measured: Vec<Measured>,
+    /// Answers that were wrong, and requests that failed, in all of it.
+    pub(super) faults: u64,
+    /// Whether it could not be measured.
+    pub(super) is_missing: bool,
 }
 
 /// Something that is to be reached.
@@ -69,7 +76,7 @@ impl Measured {
             p50_us: samples.iter().map(|sample| sample.quantile_us(0.5)).collect(),
             p99_us: samples.iter().map(|sample| sample.quantile_us(0.99)).collect(),
             verified: samples.iter().map(|sample| sample.counts.verified).sum(),
-            faults: samples.iter().map(|s| s.counts.lost() + s.counts.damaged() + s.counts.failed()).sum(),
+            faults: samples.iter().map(|sample| sample.counts.faults()).sum(),
         }
     }
 
@@ -100,7 +107,7 @@ impl Section {
     /// A part that could not be measured.
     pub(super) fn failed(part: &str, error: &anyhow::Error) -> Self {
         let notes = vec![format!("Not measured: {error:#}")];
-        Self { title: format!("{part}: not measured"), notes, ..Self::default() }
+        Self { title: format!("{part}: not measured"), notes, is_missing: true, ..Self::default() }
     }
 
     pub(super) fn note(&mut self, note: impl Into<String>) {
@@ -111,6 +118,7 @@ impl Section {
     pub(super) fn push(&mut self, measured: Measured) {
         self.header = Measured::HEADER.into();
         self.rows.push(measured.row());
+        self.faults += measured.faults;
         self.measured.push(measured);
     }
 
@@ -158,11 +166,25 @@ impl fmt::Display for Findings {
         for (peer, version) in &self.versions {
             writeln!(f, "| {peer} | {version} |")?;
         }
+        let is_default = if self.server_threads == 0 { ", as `quoit node` has" } else { ", by `--server-threads`" };
+        writeln!(f, "| servers of quoit | {}{is_default} |", workers(self.server_threads))?;
+        writeln!(
+            f,
+            "| servers of others | their defaults: redis and valkey one thread for commands, memcached four |"
+        )?;
+        writeln!(f, "| clients of all | {} |", workers(self.client_threads))?;
         writeln!(
             f,
             "| rounds | {}, of {} s each, all subjects in turn; median (least–most) |\n",
             self.rounds, self.duration_s
         )?;
+        let (faults, missing) = (self.faults(), self.missing());
+        if faults > 0 {
+            writeln!(f, "**{faults} answers were wrong, or requests failed: see the rows with FAULTS.**\n")?;
+        }
+        if missing > 0 {
+            writeln!(f, "**{missing} parts could not be measured.**\n")?;
+        }
         self.goals(f)?;
         for section in &self.sections {
             section.fmt(f)?;
@@ -173,6 +195,16 @@ impl fmt::Display for Findings {
 }
 
 impl Findings {
+    /// Answers that were wrong, and requests that failed.
+    pub(super) fn faults(&self) -> u64 {
+        self.sections.iter().map(|section| section.faults).sum()
+    }
+
+    /// Parts that could not be measured.
+    pub(super) fn missing(&self) -> usize {
+        self.sections.iter().filter(|section| section.is_missing).count()
+    }
+
     fn goals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "## Goals\n\n| what | goal | measured | |\n|---|---|---:|---|")?;
         for Goal { what, goal, measured, is_met } in self.sections.iter().flat_map(|section| &section.goals) {
@@ -207,6 +239,15 @@ impl Section {
         )?;
         self.rows.iter().try_for_each(|row| writeln!(f, "| {} |", row.join(" | ")))?;
         writeln!(f)
+    }
+}
+
+/// A runtime with so many workers, in words.
+fn workers(threads: usize) -> String {
+    match threads {
+        0 => "one runtime with a worker thread on each CPU".into(),
+        1 => "one single-threaded runtime".into(),
+        _ => format!("one runtime with {threads} worker threads"),
     }
 }
 

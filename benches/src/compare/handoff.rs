@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use quoit_client::{AdminReply, AdminRequest, Client, NodeStatus};
 
 use super::{
@@ -120,10 +120,9 @@ fn has_joined(nodes: &Nodes, admin: &Client) -> bool {
 }
 
 async fn status(admin: &Client, index: usize) -> Result<NodeStatus> {
-    match admin.admin(&name(index).parse()?, AdminRequest::Status).await? {
-        AdminReply::Status(status) => Ok(*status),
-        other => anyhow::bail!("an answer to something else: {other:?}"),
-    }
+    let reply = admin.admin(&name(index).parse()?, AdminRequest::Status).await?;
+    let AdminReply::Status(status) = reply else { bail!("an answer to something else: {reply:?}") };
+    Ok(*status)
 }
 
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -36,6 +36,9 @@ const SHAPES: [Shape; 4] = [
 const GOALS: [(&str, f64, f64, f64); 3] =
     [("50 × 1", 4.0, 0.5, 3.0), ("50 × 16", 3.0, 0.5, 1.5), ("1 × 64", 1.5, 0.65, 1.0)];
 
+/// One figure of what was measured.
+type Figure = fn(&Measured) -> f64;
+
 /// Samples by what was done and who did it, in the order of the rows.
 type Samples = BTreeMap<(usize, usize), Vec<Sample>>;
 
@@ -110,7 +113,7 @@ impl Bed {
             }
             section.push(measured);
         }
-        let ratio = |transport: Transport, of: fn(&Measured) -> f64| {
+        let ratio = |transport: Transport, of: Figure| {
             quoit.as_ref().zip(best.get(transport.name())).map(|(quoit, best)| of(quoit) / of(best))
         };
         let rate = |m: &Measured| m.operations_per_second.median;
@@ -136,16 +139,19 @@ impl Bed {
         let own = loads(KEYS)?;
         load::preload(&self.quoits(&nodes, 1).await?, &own[0], &Arc::default()).await?;
         let servers = self.peer_servers(&mut section.notes).await?;
-        let theirs = loads(KEYS)?;
+        // A workload of its own for each: it knows which versions it has written.
+        let mut theirs = Vec::new();
         for server in &servers {
-            self.preload_peer(server, &theirs[..1]).await?;
+            let loads = loads(KEYS)?;
+            self.preload_peer(server, &loads[..1]).await?;
+            theirs.push(loads);
         }
         let (mut of_quoit, mut of_peers) = (Vec::new(), vec![Vec::new(); servers.len()]);
         for round in 1..=self.rounds {
             let done = progress.step(format_args!("one caller, round {round}"));
             of_quoit.push(self.ask_quoit(&nodes, one, &own[0], &done).await?);
-            for (server, samples) in servers.iter().zip(&mut of_peers) {
-                samples.push(self.ask_peer(server, (one, Style::Pool), &theirs[0], self.until(), &done).await?);
+            for ((server, loads), samples) in servers.iter().zip(&theirs).zip(&mut of_peers) {
+                samples.push(self.ask_peer(server, (one, Style::Pool), &loads[0], self.until(), &done).await?);
             }
         }
         let quoit = Measured::of("get 1 × 1", "quoit, TLS", &of_quoit);
@@ -158,7 +164,7 @@ impl Bed {
             }
             section.push(measured);
         }
-        let of: [(&str, fn(&Measured) -> f64); 2] = [("p50", |m| m.p50_us.median), ("p99", |m| m.p99_us.median)];
+        let of: [(&str, Figure); 2] = [("p50", |m| m.p50_us.median), ("p99", |m| m.p99_us.median)];
         for (name, of) in of {
             let best = tls.iter().map(of).min_by(f64::total_cmp);
             let ratio = best.map(|best| of(&quoit) / best);

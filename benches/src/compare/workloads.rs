@@ -36,10 +36,12 @@ impl Bed {
                 let fresh = || anyhow::Ok(Arc::new(Workload::new(plan(Mode::Set, 50_000))?));
                 let load = Load::closed(workers, Until::Requests(puts));
                 let sample = load.run(&quoits, &fresh()?, &nodes.processes(), &done).await?;
+                section.faults += sample.counts.faults();
                 seconds[0].push(sample.elapsed.as_secs_f64());
                 for (server, seconds) in servers.iter().zip(&mut seconds[1..]) {
                     let until = Until::Requests(puts);
                     let sample = self.ask_peer(server, (shape, Style::Pool), &fresh()?, until, &done).await?;
+                    section.faults += sample.counts.faults();
                     seconds.push(sample.elapsed.as_secs_f64());
                 }
             }

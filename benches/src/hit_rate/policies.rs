@@ -45,6 +45,9 @@ impl Kind {
     }
 }
 
+/// Plain LRU.
+type Lru = CLruCache<[u8; KEY_BYTES], Arc<[u8]>, std::hash::RandomState, Weigher>;
+
 /// A cache.
 #[derive(Debug)]
 pub enum Policy {
@@ -55,7 +58,7 @@ pub enum Policy {
     /// `quick_cache`.
     QuickCache(quick_cache::sync::Cache<[u8; KEY_BYTES], Arc<[u8]>, Weigher>),
     /// clru.
-    Lru(Box<CLruCache<[u8; KEY_BYTES], Arc<[u8]>, std::hash::RandomState, Weigher>>),
+    Lru(Box<Lru>),
     /// The prototype.
     Admitting(Box<Admitting>),
 }

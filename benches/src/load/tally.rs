@@ -69,6 +69,11 @@ impl Counts {
         self.failures.values().map(|failures| failures.count).sum()
     }
 
+    /// All that is wrong: lost, damaged and failed.
+    pub fn faults(&self) -> u64 {
+        self.lost() + self.damaged() + self.failed()
+    }
+
     /// Adds all of `other`.
     pub fn add(&mut self, other: &Self) {
         self.reads += other.reads;

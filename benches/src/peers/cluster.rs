@@ -103,13 +103,13 @@ impl PeerNodes {
         let tls = self.first()?.tls().context("these clusters are over TLS")?.clone();
         let slots = slots(&self.cli(&["cluster", "nodes"]).await?)?;
         let mut connections = BTreeMap::new();
-        for address in slots.iter().map(|(_, _, address)| *address) {
+        for address in slots.iter().map(|owned| owned.address) {
             if let std::collections::btree_map::Entry::Vacant(entry) = connections.entry(address) {
                 entry.insert(Shared::connect(address, Some(&tls)).await?);
             }
         }
         let mut table = vec![None; SLOTS];
-        for (from, to, address) in slots {
+        for Owned { from, to, address, .. } in slots {
             table[from..=to].fill(connections.get(&address).cloned().map(|connection| (address, connection)));
         }
         Ok(PeerCluster { table: Arc::new(Mutex::new(table)), tls })
@@ -123,21 +123,14 @@ impl PeerNodes {
         Ok(self.first()?.address())
     }
 
-    /// Who has which slot, in the words of `CLUSTER NODES` of the first node that runs, without keeping this thread.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn nodes(&self) -> Result<String> {
-        let first = self.first()?;
-        let mut stream = Stream::connect(first.address(), first.tls()).await?;
-        stream.write_all(b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nNODES\r\n").await?;
-        let mut text = bytes::BytesMut::new();
-        loop {
-            ensure!(stream.read_buf(&mut text).await? > 0, "the connection ended");
-            if let Some((_, Reply::Value(nodes))) = Resp::reply(&text)? {
-                return Ok(String::from_utf8_lossy(nodes).into_owned());
-            }
+    /// Who has which slot, in the words of `CLUSTER NODES` of every node that runs and answers soon, one after the other.
+    pub async fn nodes(&self) -> Vec<String> {
+        let mut answers = Vec::new();
+        for server in self.servers.iter().filter(|server| server.id() != 0) {
+            let asking = ask(server, b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nNODES\r\n");
+            answers.extend(tokio::time::timeout(ASK_TIMEOUT, asking).await.ok().and_then(Result::ok));
         }
+        answers
     }
 
     fn first(&self) -> Result<&PeerServer> {
@@ -153,12 +146,41 @@ impl PeerNodes {
             if info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384") && info.contains(&size) {
                 // The nodes behind the first hear of it by gossip.
                 tokio::time::sleep(GOSSIP).await;
-                return Ok(());
+                break;
             }
             ensure!(Instant::now() < give_up, "the cluster does not settle: {info}");
             tokio::time::sleep(POLL).await;
         }
+        // A replica that never had its master's entries, which by default are sent five seconds late, is never promoted.
+        for server in &self.servers {
+            while !has_entries(&ask(server, b"*2\r\n$4\r\nINFO\r\n$11\r\nREPLICATION\r\n").await?) {
+                ensure!(Instant::now() < give_up, "{} gets no entries of its master", server.address());
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        Ok(())
     }
+}
+
+/// What a server answers to a command, over a connection of its own.
+async fn ask(server: &PeerServer, command: &[u8]) -> Result<String> {
+    let mut stream = Stream::connect(server.address(), server.tls()).await?;
+    stream.write_all(command).await?;
+    stream.flush().await?;
+    let mut text = bytes::BytesMut::new();
+    loop {
+        ensure!(stream.read_buf(&mut text).await? > 0, "the connection ended");
+        match Resp::reply(&text)? {
+            Some((_, Reply::Value(answer))) => return Ok(String::from_utf8_lossy(answer).into_owned()),
+            Some((_, other)) => bail!("no answer to that: {other:?}"),
+            None => {}
+        }
+    }
+}
+
+/// Whether a node that says this of its replication is a master, or a replica that follows one.
+fn has_entries(replication: &str) -> bool {
+    replication.contains("role:master") || replication.contains("master_link_status:up")
 }
 
 type Table = Vec<Option<(SocketAddr, Shared<Resp>)>>;
@@ -176,20 +198,35 @@ impl PeerCluster {
         self.at(slot(key)).map(|(address, _)| address)
     }
 
-    /// Learns from the node at `address`, or whom it knows, who has which slot.
+    /// Learns who has which slot of what `CLUSTER NODES` says at several nodes. Where they differ, the master that was given a
+    /// slot last has it. Slots of which nobody says anything stay with whom they were.
     ///
     /// # Errors
-    /// It does not answer.
-    pub async fn refresh(&self, nodes: &str) -> Result<()> {
-        for (from, to, address) in slots(nodes)? {
-            let known = self.lock()[from].as_ref().is_some_and(|(known, _)| *known == address);
-            if known {
-                continue;
+    /// A master that cannot be connected to, or an answer that is none.
+    pub async fn refresh(&self, answers: &[String]) -> Result<()> {
+        let mut owners = BTreeMap::new();
+        for answer in answers {
+            for owned in slots(answer)? {
+                let latest = owners.entry((owned.from, owned.to)).or_insert(owned);
+                if owned.epoch > latest.epoch {
+                    *latest = owned;
+                }
             }
-            let connection = Shared::connect(address, Some(&self.tls)).await?;
-            self.lock()[from..=to].fill(Some((address, connection)));
         }
-        Ok(())
+        let mut owners: Vec<_> = owners.into_values().collect();
+        owners.sort_by_key(|owned| owned.epoch);
+        let mut refreshed = Ok(());
+        for Owned { from, to, address, .. } in owners {
+            let is_known = |at: &(SocketAddr, Shared<Resp>)| at.0 == address && !at.1.is_lost();
+            if !self.lock()[from..=to].iter().all(|at| at.as_ref().is_some_and(is_known)) {
+                match Shared::connect(address, Some(&self.tls)).await {
+                    Ok(connection) => self.lock()[from..=to].fill(Some((address, connection))),
+                    // It may be dead without that being known. That must not keep from learning of the others.
+                    Err(error) => refreshed = Err(error),
+                }
+            }
+        }
+        refreshed
     }
 
     fn at(&self, slot: usize) -> Option<(SocketAddr, Shared<Resp>)> {
@@ -213,21 +250,31 @@ impl Cache for PeerCluster {
     }
 }
 
-/// From what slot to what slot which live master has them, in the words of `CLUSTER NODES`.
-fn slots(nodes: &str) -> Result<Vec<(usize, usize, SocketAddr)>> {
+/// A range of slots, the live master that has them, and the number of the decision by which it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owned {
+    from: usize,
+    to: usize,
+    address: SocketAddr,
+    epoch: u64,
+}
+
+/// Who has which slots, in the words of `CLUSTER NODES`.
+fn slots(nodes: &str) -> Result<Vec<Owned>> {
     let mut all = Vec::new();
     for line in nodes.lines() {
         let fields: Vec<_> = line.split_whitespace().collect();
-        let [_, address, flags, _, _, _, _, _, ranges @ ..] = fields.as_slice() else { continue };
+        let [_, address, flags, _, _, _, epoch, _, ranges @ ..] = fields.as_slice() else { continue };
         if !flags.contains("master") || flags.contains("fail") {
             continue;
         }
         let address = address.split(['@', ',']).next().unwrap_or_default().parse()?;
+        let epoch = epoch.parse()?;
         for range in ranges.iter().filter(|range| !range.starts_with('[')) {
             let (from, to) = range.split_once('-').unwrap_or((range, range));
             let (from, to): (usize, usize) = (from.parse()?, to.parse()?);
             ensure!(from <= to && to < SLOTS, "a range of slots that is none: {range}");
-            all.push((from, to, address));
+            all.push(Owned { from, to, address, epoch });
         }
     }
     if all.is_empty() {
@@ -251,6 +298,8 @@ const CLI_TIMEOUT: Duration = Duration::from_secs(600);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 const GOSSIP: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
+/// Longer than a node that is at work takes, and too short to wait for one that is not.
+const ASK_TIMEOUT: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests {
@@ -270,7 +319,8 @@ mod tests {
                     c 127.0.0.1:7003@17003 slave a 0 0 1 connected\n\
                     d 127.0.0.1:7004@17004 master - 0 0 3 connected 5471-16383 [1->-b]\n";
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let expected = vec![(0, 5460, address(7001)), (5470, 5470, address(7001)), (5471, 16383, address(7004))];
+        let owned = |from, to, port, epoch| Owned { from, to, address: address(port), epoch };
+        let expected = vec![owned(0, 5460, 7001, 1), owned(5470, 5470, 7001, 1), owned(5471, 16383, 7004, 3)];
         assert_eq!(slots(text).unwrap(), expected);
         assert!(slots("").is_err());
     }

@@ -71,6 +71,11 @@ impl<W: Wire> Shared<W> {
         Ok(Self { pipe, wire: PhantomData, _ends: Arc::new(Ends([writer, reader])) })
     }
 
+    /// Whether it has ended.
+    pub fn is_lost(&self) -> bool {
+        self.pipe.lock().lost
+    }
+
     async fn ask(&self, encode: impl FnOnce(&mut BytesMut)) -> Answer {
         let answer = self.start(encode)?;
         answer.await.unwrap_or_else(|_| Err(Failure::lost("the connection ended")))
