@@ -126,7 +126,7 @@ pub(crate) struct Layer {
 
     /// Bytes per second that this node fetches when keys move to it, and that others fetch here, or `unlimited` [default: 64MiB]
     ///
-    /// It is less while requests would be late for it, but under `unlimited`. A quarter of it serves to compare and mend copies.
+    /// It is less while requests would be late for it, as many small entries make them, but under `unlimited`. A quarter of it serves to compare and mend copies.
     /// More ends a change of the cluster sooner, and makes requests beside it slower. `quoit handoff pace` changes it while the
     /// node runs.
     #[arg(long, env = "QUOIT_HANDOFF_RATE", value_name = "SIZE")]

@@ -11,6 +11,7 @@ use std::{
 
 use quoit_core::{
     routing::Routing,
+    time::{Timestamp, Wall},
     upkeep::{ExchangeId, Output, Progress, Upkeep},
 };
 use quoit_proto_types::{
@@ -256,8 +257,7 @@ impl UpkeepTask {
                     }
                 }
                 () = sleep_until(self.clock.instant(timer.unwrap_or_default())), if timer.is_some() => {
-                    let (now, wall) = (self.clock.now(), self.clock.wall());
-                    at_length(|| self.machine.handle_timeout(now, wall, &self.store));
+                    self.at_length(|machine, store, now, wall| machine.handle_timeout(now, wall, store));
                 }
                 Some(wakeup) = self.lateness.wakeups.recv() => {
                     let (now, wall) = (self.clock.now(), self.clock.wall());
@@ -284,12 +284,21 @@ impl UpkeepTask {
     }
 
     fn done(&mut self, id: ExchangeId, outcome: Outcome) {
-        let (now, wall) = (self.clock.now(), self.clock.wall());
-        let (machine, store) = (&mut self.machine, &self.store);
-        at_length(|| match outcome {
+        self.at_length(|machine, store, now, wall| match outcome {
             Outcome::Answered(answer) => machine.handle_reply(now, wall, store, id, answer),
             Outcome::Put { stored } => machine.handle_put_reply(now, wall, store, id, stored),
         });
+    }
+
+    /// Has the machine do what may take long: the worker's other tasks go elsewhere meanwhile, where there are other workers.
+    fn at_length<R>(&mut self, work: impl FnOnce(&mut Upkeep, &Store, Timestamp, Wall) -> R) -> R {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let (machine, store) = (&mut self.machine, &self.store);
+        let has_others = matches!(Handle::current().runtime_flavor(), RuntimeFlavor::MultiThread);
+        let work = || work(machine, store, now, wall);
+        let done = if has_others { block_in_place(work) } else { work() };
+        self.machine.worked(self.clock.now().checked_duration_since(now).unwrap_or_default());
+        done
     }
 
     fn serve(&mut self, served: Served) {
@@ -298,9 +307,9 @@ impl UpkeepTask {
             // Who asked has given up, and will ask again.
             return;
         }
-        let (now, wall) = (self.clock.now(), self.clock.wall());
-        let (machine, store) = (&mut self.machine, &self.store);
-        let (reply, entries) = at_length(|| machine.answer(now, wall, store, from, fence, &request, &block));
+        let (reply, entries) =
+            self.at_length(|machine, store, now, wall| machine.answer(now, wall, store, from, fence, &request, &block));
+        let now = self.clock.now();
         if let (Some(giving), Some(from)) = (&mut self.giving, from) {
             giving.note(now, from, &request, &reply, entries.as_bytes().len());
         }
@@ -340,10 +349,4 @@ impl UpkeepTask {
             }
         }
     }
-}
-
-/// Does what may take long: the worker's other tasks go elsewhere meanwhile, where there are other workers.
-fn at_length<R>(work: impl FnOnce() -> R) -> R {
-    let has_others = matches!(Handle::current().runtime_flavor(), RuntimeFlavor::MultiThread);
-    if has_others { block_in_place(work) } else { work() }
 }

@@ -106,8 +106,9 @@ impl Books {
         self.ledgers[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts down whether keys are on their way, that they were, or were not, for so long, and how many bytes were moved.
-    pub(super) fn moves(&self, moves: bool, lasted: Duration, bytes: u64) {
+    /// Puts down whether keys are on their way, that they were, or were not, for so long, how many bytes were
+    /// moved, and how many might be in a second.
+    pub(super) fn moves(&self, moves: bool, lasted: Duration, bytes: u64, limit: Option<u64>) {
         let moved = self.moving.swap(moves, Ordering::Relaxed);
         let mut tally = self.tally();
         // While no request may begin, there is nothing to be measured.
@@ -115,6 +116,7 @@ impl Books {
             tally.pace(moved).lasted += lasted;
         }
         tally.moved_bytes += bytes;
+        tally.limit = tally.limit.into_iter().chain(limit).min();
     }
 
     fn is_moving(&self) -> bool {

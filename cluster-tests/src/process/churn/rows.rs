@@ -100,6 +100,7 @@ fn figures(phase: Phase, row: &Row) -> StepFigures {
         ("writes/s", json!(tally.resting.writes_per_second())),
         ("moving_s", json!((tally.moving.lasted.as_secs_f64() * 10.0).round() / 10.0)),
         ("moved_mib", json!(tally.moved_bytes >> 20)),
+        ("limit_mib/s", json!(tally.limit.map(|limit| limit >> 20))),
         ("writes/s_then", json!(tally.moving.writes_per_second())),
         ("get_p99_us", json!(tally.resting.read_us(99.0))),
         ("p99_us_then", json!(tally.moving.read_us(99.0))),

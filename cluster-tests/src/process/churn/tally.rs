@@ -45,10 +45,12 @@ pub(super) struct Tally {
     pub(super) told: BTreeMap<String, Vec<String>>,
     /// How requests fared while keys were on their way between nodes.
     pub(super) moving: Pace,
-    /// Bytes that were moved, as far as they were seen.
-    pub(super) moved_bytes: u64,
     /// The same while none were.
     pub(super) resting: Pace,
+    /// Bytes that were moved, as far as they were seen.
+    pub(super) moved_bytes: u64,
+    /// The least that a node that took slots let itself fetch in a second, in bytes.
+    pub(super) limit: Option<u64>,
     last_write: Option<Instant>,
 }
 
@@ -110,6 +112,7 @@ impl Default for Tally {
             told: BTreeMap::new(),
             moving: Pace::default(),
             moved_bytes: 0,
+            limit: None,
             resting: Pace::default(),
             last_write: None,
         }
@@ -188,6 +191,7 @@ impl Tally {
         self.gap = self.gap.max(other.gap);
         self.moving.add(&other.moving);
         self.moved_bytes += other.moved_bytes;
+        self.limit = self.limit.into_iter().chain(other.limit).min();
         self.resting.add(&other.resting);
         for (wrong, count) in &other.wrong {
             *self.wrong.entry(*wrong).or_default() += count;

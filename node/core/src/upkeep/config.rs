@@ -78,6 +78,9 @@ pub(super) const REPAIRS_MAX: usize = 4;
 /// Repair may fetch this part of what handoff may.
 pub(super) const REPAIR_SHARE: u64 = 4;
 
+/// What the pace counts for an entry that is only named, in bytes: about what one of middling size costs to be fetched.
+pub(super) const LISTED_BYTES: usize = 64;
+
 /// How long entries of lost slots are offered before they are dropped whatever happened: their owners are then out of reach
 /// for so long that others have taken their place.
 pub(super) const OFFER_DEADLINE: Duration = Duration::from_secs(600);

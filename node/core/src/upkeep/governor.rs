@@ -7,6 +7,9 @@
 //!
 //! The pace that an operator sets is the most that is ever moved; without a pace nothing is held back.
 //!
+//! Bytes are not all that entries cost: small ones take a node's time. So the driver tells how long it was at it, too, and
+//! while requests are served that is [a share](WORK_SHARE) of one processor at most.
+//!
 //! **Known limit.** What is late elsewhere, in the network or at the client, does not show. The pace and the low priority of
 //! the streams are what helps there.
 
@@ -17,10 +20,15 @@ const SAMPLES: usize = 16;
 const OUTLIERS: usize = 2;
 /// How late a wake-up may always be: less than this cannot be told from the grain of timers.
 const LATE_MIN: Duration = Duration::from_millis(2);
-/// The least that is moved, in bytes per second, so that every ring change comes to its end.
-const RATE_MIN: u64 = 4 << 20;
+/// The pace is held back to this part of it at most. A ring change makes requests late by itself, as each write goes to more
+/// nodes while it lasts: to move next to nothing would only make it last.
+const RATE_PART_MIN: u64 = 4;
 /// How much more is moved after each decision that nothing is late.
 const STEP: u64 = 2 << 20;
+
+/// How long the driver may be at background work while requests are served, in microseconds of each second: a quarter of one
+/// processor. Time goes by faster for who must share his processor, so where there are few it is less work.
+pub(super) const WORK_SHARE: NonZeroU64 = NonZeroU64::new(250_000).expect("it is not zero");
 
 /// What the driver has seen since it last told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +52,14 @@ pub(super) struct Governor {
     /// Whether requests were served, and entries moved, since the last decision.
     serves: bool,
     moves: bool,
+    /// Whether requests were served before the last decision.
+    protects: bool,
 }
 
 impl Governor {
     pub(super) fn new(pace: Option<NonZeroU64>) -> Self {
         let (rate, usual, samples) = (u64::MAX, Duration::ZERO, Vec::with_capacity(SAMPLES));
-        Self { pace, rate, usual, samples, serves: false, moves: false }
+        Self { pace, rate, usual, samples, serves: false, moves: false, protects: false }
     }
 
     /// Sets the most that may be moved, and begins with all of it.
@@ -62,12 +72,17 @@ impl Governor {
         self.pace.map(|pace| NonZeroU64::new(self.rate).map_or(pace, |rate| rate.min(pace)))
     }
 
+    /// How long background work may take, in microseconds of each second; nothing for as long as it takes.
+    pub(super) fn work_limit(&self) -> Option<NonZeroU64> {
+        (self.protects && self.pace.is_some()).then_some(WORK_SHARE)
+    }
+
     /// Entries are moved.
     pub(super) fn moves(&mut self) {
         self.moves = true;
     }
 
-    /// Takes in how late a wake-up was, and says whether the limit is another one for it.
+    /// Takes in how late a wake-up was, and says whether a limit is another one for it.
     pub(super) fn observe(&mut self, wakeup: Wakeup) -> bool {
         self.serves |= wakeup.serves;
         self.samples.push(wakeup.late);
@@ -78,20 +93,21 @@ impl Governor {
         let late = self.samples[SAMPLES - 1 - OUTLIERS];
         self.samples.clear();
         let (serves, moves) = (std::mem::take(&mut self.serves), std::mem::take(&mut self.moves));
-        let before = self.limit();
+        let before = (self.limit(), self.work_limit());
+        self.protects = serves;
         match (moves, serves) {
             (false, _) => self.usual = if self.usual.is_zero() { late } else { (self.usual * 3 + late) / 4 },
             (true, false) => self.rate = u64::MAX,
             (true, true) => self.steer(late),
         }
-        self.limit() != before
+        (self.limit(), self.work_limit()) != before
     }
 
     fn steer(&mut self, late: Duration) {
         let pace = self.pace.map_or(u64::MAX, NonZeroU64::get);
         let rate = self.rate.min(pace);
         self.rate = if late > LATE_MIN.max(self.usual * 3 / 2) {
-            (rate / 4 * 3).max(RATE_MIN)
+            (rate / 4 * 3).max(pace / RATE_PART_MIN)
         } else {
             rate.saturating_add(STEP)
         };
@@ -137,9 +153,7 @@ mod tests {
         for _ in 0..100 {
             decide(&mut governor, 500, true, true);
         }
-        assert_eq!(governor.limit().unwrap().get(), RATE_MIN);
-        governor.set_pace(NonZeroU64::new(1000));
-        assert_eq!(decide(&mut governor, 500, true, true), 1000);
+        assert_eq!(governor.limit().unwrap().get(), PACE / RATE_PART_MIN);
     }
 
     #[test]
@@ -156,7 +170,9 @@ mod tests {
     fn nobody_is_protected_where_nobody_asks() {
         let mut governor = governor();
         assert!(decide(&mut governor, 9, true, true) < PACE);
+        assert_eq!(governor.work_limit(), Some(WORK_SHARE));
         assert_eq!(decide(&mut governor, 9, true, false), PACE);
+        assert_eq!(governor.work_limit(), None);
     }
 
     #[test]
@@ -175,6 +191,6 @@ mod tests {
         let mut governor = Governor::new(None);
         governor.moves();
         (0..SAMPLES).for_each(|_| drop(governor.observe(Wakeup { late: Duration::from_secs(1), serves: true })));
-        assert_eq!(governor.limit(), None);
+        assert_eq!((governor.limit(), governor.work_limit()), (None, None));
     }
 }

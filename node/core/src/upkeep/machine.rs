@@ -1,6 +1,6 @@
 //! The parent machine: routes questions and answers between its children and the driver.
 
-use std::{collections::VecDeque, num::NonZeroU64, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroU64, sync::Arc, time::Duration};
 
 use quoit_proto_types::{
     Fence, Ordinal, SlotSet, Stamp, limits,
@@ -10,7 +10,7 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
     collector::Collector,
-    config::{HINTS_TICK, REPAIR_SHARE, UpkeepConfig},
+    config::{HINTS_TICK, LISTED_BYTES, REPAIR_SHARE, UpkeepConfig},
     exchange::{Answer, Ask, Asker, ExchangeId, Exchanges},
     governor::{Governor, Wakeup},
     handoff::Handoff,
@@ -80,6 +80,8 @@ pub struct Upkeep {
     repair_bucket: Bucket,
     /// What others may fetch here.
     given: Bucket,
+    /// How long all of it may take, in microseconds.
+    work: Bucket,
     rate: Rate,
     exchanges: Exchanges,
     handoff: Handoff,
@@ -114,6 +116,7 @@ impl Upkeep {
             bucket: Bucket::new(config.pace),
             repair_bucket: Bucket::new(share(config.pace)),
             given: Bucket::new(config.pace),
+            work: Bucket::new(None),
             rate: Rate::default(),
             exchanges: Exchanges::new(config.source_patience),
             handoff: Handoff::default(),
@@ -232,7 +235,7 @@ impl Upkeep {
     /// Whether a question may be answered at this moment, for the pace at which others fetch here. When it may again is a
     /// [timeout](Self::poll_timeout).
     pub fn may_answer(&mut self, now: Timestamp) -> bool {
-        self.given.allows(now)
+        self.given.allows(now) && self.work.allows(now)
     }
 
     /// Changes how many bytes per second are fetched here, and by others from here, at most; nothing for as many as there are.
@@ -249,11 +252,17 @@ impl Upkeep {
         }
     }
 
+    /// Takes in how long the driver was busy with what this machine does.
+    pub fn worked(&mut self, lasted: Duration) {
+        self.work.spend(usize::try_from(lasted.as_micros()).unwrap_or(usize::MAX));
+    }
+
     fn keep_to_limit(&mut self, now: Timestamp, wall: Wall, store: &Store) {
         let limit = self.governor.limit();
         self.bucket.set_rate(now, limit);
         self.repair_bucket.set_rate(now, share(limit));
         self.given.set_rate(now, limit);
+        self.work.set_rate(now, self.governor.work_limit());
         self.wake_up(now, wall, store);
     }
 
@@ -318,6 +327,11 @@ impl Upkeep {
     fn end(&mut self, scene: &Scene<'_>, id: ExchangeId, answer: Answer) {
         let Some(open) = self.exchanges.end(id) else { return };
         let bytes = answer.as_ref().map_or(0, |(_, block)| block.as_bytes().len());
+        if let Some((TransferReply::Versions { known, .. }, _)) = &answer {
+            // What it costs is to go through the store, at both ends, more than the way between them.
+            self.repair_bucket.spend(known.len() * LISTED_BYTES);
+            self.governor.moves();
+        }
         if open.is_page {
             let bucket =
                 if matches!(open.asker, Asker::Handoff(_)) { &mut self.bucket } else { &mut self.repair_bucket };
@@ -351,7 +365,10 @@ impl Upkeep {
         differing.into_iter().for_each(|slots| self.repair.mark_dirty(scene, &slots));
         self.collect(scene);
         self.fetch(scene);
-        while let Some((job, ask)) = self.releases.next_ask(scene) {
+        // Who is no member any more has little time left, and nothing else to do.
+        let leaves = scene.routing.me().is_none();
+        while leaves || self.repair_bucket.allows(scene.now) && self.work.allows(scene.now) {
+            let Some((job, ask)) = self.releases.next_ask(scene) else { break };
             self.ask(scene.now, Asker::Releases(job), ask, false);
         }
         let done = self.releases.done(scene);
@@ -378,7 +395,7 @@ impl Upkeep {
     /// Asks for entries, as far as the pace and the bytes on their way allow, and for what is needed to know which.
     fn fetch(&mut self, scene: &Scene<'_>) {
         loop {
-            let pages = !self.paused && self.exchanges.has_room() && self.bucket.allows(scene.now);
+            let pages = self.may_fetch(scene.now) && self.bucket.allows(scene.now);
             let Some((job, ask, is_page)) = self.handoff.next_ask(scene, pages) else { break };
             if is_page {
                 self.bucket.spend(limits::TRANSFER_PAGE_BYTES);
@@ -386,13 +403,18 @@ impl Upkeep {
             self.ask(scene.now, Asker::Handoff(job), ask, is_page);
         }
         loop {
-            let pages = !self.paused && self.exchanges.has_room() && self.repair_bucket.allows(scene.now);
+            let pages = self.may_fetch(scene.now) && self.repair_bucket.allows(scene.now);
             let Some((job, ask, is_page)) = self.repair.next_ask(scene, pages) else { break };
             if is_page {
                 self.repair_bucket.spend(limits::TRANSFER_PAGE_BYTES);
             }
             self.ask(scene.now, Asker::Repair(job, ask.to), ask, is_page);
         }
+    }
+
+    /// Whether there is room and time for a page of entries.
+    fn may_fetch(&mut self, now: Timestamp) -> bool {
+        !self.paused && self.exchanges.has_room() && self.work.allows(now)
     }
 
     fn replay_hints(&mut self, scene: &Scene<'_>) {
@@ -416,20 +438,22 @@ impl Upkeep {
 
     /// When others may fetch here again, if they may not now.
     fn given_at(&self, now: Timestamp) -> Option<Timestamp> {
-        Some(self.given.ready_at()).filter(|ready| *ready > now)
+        Some(self.given.ready_at().max(self.work.ready_at())).filter(|ready| *ready > now)
     }
 
     /// What is due and was not done waits for the pace, or for an answer that makes room: that one wakes the machine itself.
     fn plan_wake(&mut self, now: Timestamp) {
         let paced = |wake: Option<Timestamp>, bucket: &Bucket| {
             let wake = wake.filter(|_| !self.paused)?;
-            let paced = if wake > now { wake } else { bucket.ready_at() };
+            let paced = if wake > now { wake } else { bucket.ready_at().max(self.work.ready_at()) };
             (paced > now).then_some(paced)
         };
+        let leaves = self.routing.as_ref().is_none_or(|routing| routing.me().is_none());
+        let paced_until = if leaves { now } else { self.repair_bucket.ready_at().max(self.work.ready_at()) };
         let timers = [
             paced(self.handoff.wake(), &self.bucket),
             paced(self.repair.wake(), &self.repair_bucket),
-            self.releases.wake(),
+            self.releases.wake().map(|wake| wake.max(paced_until)),
             self.collector.wake(),
             self.serving.wake(),
             self.exchanges.deadline(),
