@@ -82,7 +82,7 @@ impl Bed {
     pub(super) async fn peer_servers(&self, notes: &mut Vec<String>) -> Result<Vec<PeerServer>> {
         let mut servers = Vec::new();
         for peer in &self.peers {
-            for transport in [Transport::Plain, Transport::Tls] {
+            for transport in Transport::ALL {
                 match PeerServer::start(*peer, transport, &self.identities, &[]).await {
                     Ok(server) => servers.push(server),
                     Err(error) => notes.push(format!("{}, {}: not measured, {error:#}", peer.name(), transport.name())),

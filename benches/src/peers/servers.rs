@@ -38,6 +38,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Plain, Self::Tls];
+
     /// As people read it.
     pub fn name(self) -> &'static str {
         match self {
