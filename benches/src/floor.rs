@@ -12,3 +12,6 @@ mod frames;
 mod server;
 
 pub use self::{client::Client, server::Server};
+
+/// Length of every key here.
+pub const KEY_BYTES: usize = 16;

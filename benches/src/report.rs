@@ -1,11 +1,18 @@
-//! What a run found: numbers of every cell side by side, for programs and for people.
+//! What a run of `quoit-bench` found: for programs and for people.
 
 use std::fmt;
 
 use comfy_table::{CellAlignment, Table, presets};
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::{machine::Machine, measure::Sample, workload::Mode};
+use crate::{
+    load::{Counts, Sample},
+    machine::Machine,
+    plot,
+    spread::Spread,
+    workload::Mode,
+};
 
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -18,27 +25,41 @@ pub struct Report {
     pub commit: Option<String>,
     /// What callers did.
     pub mode: Mode,
+    /// Who was asked, in words.
+    pub asked: String,
     /// Its cells, in order.
     pub cells: Vec<Cell>,
+    /// Reads of every key once, after all cells of a subject that wrote.
+    pub audits: Vec<Audit>,
     /// What these numbers say nothing about.
     pub not_measured: Vec<&'static str>,
 }
 
-/// So many callers with values of one size, Quoit and the yardstick in turn.
+/// So many callers with values of one size, of one subject.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cell {
-    /// Callers at once.
+    /// Who was asked.
+    pub subject: &'static str,
+    /// Requests under way at once, at most.
     pub callers: usize,
-    /// Length of every value.
-    pub value_bytes: usize,
-    /// Quoit's numbers.
-    pub quoit: Summary,
-    /// The yardstick's.
-    pub floor: Summary,
-    /// Quoit's as multiples of the yardstick's, round by round.
-    pub to_floor: Ratio,
-    /// Quoit's medians as multiples of what was published of the prototype, where that has such a cell.
-    pub to_published: Option<Ratio>,
+    /// Lengths of the values.
+    pub value: String,
+    /// Its numbers.
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Operations per second as a multiple of the yardstick's, round by round.
+    pub to_floor: Option<Spread>,
+}
+
+/// What was found after the last request.
+#[derive(Clone, Debug, Serialize)]
+pub struct Audit {
+    /// Who was asked.
+    pub subject: &'static str,
+    /// Lengths of the values.
+    pub value: String,
+    /// What was found.
+    pub counts: Counts,
 }
 
 /// Numbers of all rounds of one cell.
@@ -46,114 +67,171 @@ pub struct Cell {
 pub struct Summary {
     /// Operations per second.
     pub operations_per_second: Spread,
-    /// Microseconds of CPU time of the server's process for each operation.
-    pub server_cpu_us: Spread,
-    /// The same of the callers' process.
+    /// Microseconds of CPU time of the servers' processes for each operation; none if they are not on this machine.
+    pub server_cpu_us: Option<Spread>,
+    /// The same of this process.
     pub client_cpu_us: Spread,
-    /// Median latency in microseconds.
-    pub p50_us: Spread,
-    /// What 1 % of operations exceed.
-    pub p99_us: Spread,
-    /// What 0.1 % of operations exceed.
-    pub p999_us: Spread,
-    /// Operations, all rounds together.
-    pub operations: usize,
-    /// Values that were read and compared, all of which were right.
-    pub verified: usize,
+    /// What became of the requests, all rounds together.
+    pub counts: Counts,
+    /// Latencies of requests to read, all rounds together.
+    pub reads: Latencies,
+    /// The same of requests to write.
+    pub writes: Latencies,
+    /// How late requests were made in an open loop, which is in their latencies.
+    pub late: Latencies,
+    #[serde(skip)]
+    all: Histogram<u64>,
 }
 
-/// One subject's numbers as multiples of another's.
+/// Latencies in microseconds, by what share of requests took no longer.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Ratio {
-    /// Of operations per second: more is better.
-    pub operations_per_second: Spread,
-    /// Of server CPU: less is better.
-    pub server_cpu: Spread,
+pub struct Latencies {
+    /// How many requests.
+    pub requests: u64,
+    /// Half of them.
+    pub p50_us: f64,
+    /// 90 %.
+    pub p90_us: f64,
+    /// 99 %.
+    pub p99_us: f64,
+    /// 99.9 %.
+    pub p999_us: f64,
+    /// 99.99 %.
+    pub p9999_us: f64,
+    /// All of them.
+    pub max_us: f64,
 }
 
-/// Smallest, middle and largest of the rounds' numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
-    /// The smallest.
-    pub min: f64,
-    /// The middle one; of an even count, the mean of the two.
-    pub median: f64,
-    /// The largest.
-    pub max: f64,
-}
-
-impl Cell {
-    /// Sums up the rounds of one cell; `quoit` and `floor` have one sample for each.
-    pub fn new(mode: Mode, callers: usize, value_bytes: usize, quoit: &[Sample], floor: &[Sample]) -> Self {
-        let rounds = || quoit.iter().zip(floor);
-        let to_floor = Ratio {
-            operations_per_second: rounds().map(|(quoit, floor)| rate(quoit) / rate(floor)).collect(),
-            server_cpu: rounds().map(|(quoit, floor)| server_us(quoit) / server_us(floor)).collect(),
-        };
-        let known = |cell: &&Published| (mode, callers, value_bytes) == (Mode::Get, cell.callers, cell.value_bytes);
-        let to_published = PUBLISHED.iter().find(known).map(|cell| Ratio {
-            operations_per_second: quoit.iter().map(|sample| rate(sample) / cell.operations_per_second).collect(),
-            server_cpu: quoit.iter().map(|sample| server_us(sample) / cell.server_cpu_us).collect(),
-        });
-        Self { callers, value_bytes, quoit: Summary::of(quoit), floor: Summary::of(floor), to_floor, to_published }
+impl Latencies {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
+        Self {
+            requests: histogram.len(),
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            p9999_us: at(0.9999),
+            max_us: histogram.max() as f64 / 1e3,
+        }
     }
 }
 
 impl Summary {
-    fn of(samples: &[Sample]) -> Self {
-        let quantile =
-            |at: f64| samples.iter().map(|sample| sample.latency.value_at_quantile(at) as f64 / 1e3).collect();
+    /// Sums up the rounds of a cell, at least one.
+    pub fn of(samples: &[Sample], servers_are_here: bool) -> Self {
+        let merged = |of: fn(&Sample) -> &Histogram<u64>| {
+            let mut all = of(&samples[0]).clone();
+            samples[1..].iter().for_each(|sample| add(&mut all, of(sample)));
+            all
+        };
+        let (reads, writes) = (merged(|sample| &sample.reads), merged(|sample| &sample.writes));
+        let mut counts = Counts::default();
+        samples.iter().for_each(|sample| counts.add(&sample.counts));
+        let mut all = reads.clone();
+        add(&mut all, &writes);
         Self {
-            operations_per_second: samples.iter().map(rate).collect(),
-            server_cpu_us: samples.iter().map(server_us).collect(),
-            client_cpu_us: samples.iter().map(client_us).collect(),
-            p50_us: quantile(0.5),
-            p99_us: quantile(0.99),
-            p999_us: quantile(0.999),
-            operations: samples.iter().map(|sample| sample.operations).sum(),
-            verified: samples.iter().map(|sample| sample.verified).sum(),
+            operations_per_second: samples.iter().map(Sample::rate).collect(),
+            server_cpu_us: servers_are_here.then(|| samples.iter().map(Sample::server_us).collect()),
+            client_cpu_us: samples.iter().map(Sample::client_us).collect(),
+            counts,
+            reads: Latencies::of(&reads),
+            writes: Latencies::of(&writes),
+            late: Latencies::of(&merged(|sample| &sample.late)),
+            all,
         }
     }
 }
 
-fn rate(sample: &Sample) -> f64 {
-    sample.operations as f64 / sample.elapsed.as_secs_f64()
+fn add(all: &mut Histogram<u64>, more: &Histogram<u64>) {
+    all.add(more).expect("the histograms of all samples have the same bounds");
 }
 
-fn server_us(sample: &Sample) -> f64 {
-    sample.server_cpu.as_secs_f64() * 1e6 / sample.operations as f64
-}
-
-fn client_us(sample: &Sample) -> f64 {
-    sample.client_cpu.as_secs_f64() * 1e6 / sample.operations as f64
-}
-
-impl FromIterator<f64> for Spread {
-    /// Of nothing, it is all NaN.
-    fn from_iter<I: IntoIterator<Item = f64>>(numbers: I) -> Self {
-        let mut sorted: Vec<f64> = numbers.into_iter().collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        let last = sorted.len().saturating_sub(1);
-        Self { min: at(0), median: f64::midpoint(at(last / 2), at(sorted.len() / 2)), max: at(last) }
+impl Report {
+    /// Everything that was found, cells and audits together.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        let all =
+            self.cells.iter().map(|cell| &cell.summary.counts).chain(self.audits.iter().map(|audit| &audit.counts));
+        all.for_each(|more| counts.add(more));
+        counts
     }
-}
 
-/// `median (min–max)`, to as many digits as the formatter's precision; `-` where nothing was measured.
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = f.precision().unwrap_or(2);
-        if [self.min, self.median, self.max].iter().all(|number| number.is_finite()) {
-            write!(f, "{:.digits$} ({:.digits$}–{:.digits$})", self.median, self.min, self.max)
-        } else {
-            f.write_str("-")
+    /// What is wrong with what was found, a sentence each. Nothing is well.
+    pub fn faults(&self, evicts: bool) -> Vec<String> {
+        let counts = self.counts();
+        let mut faults = Vec::new();
+        let mut say = |count: u64, what: &str| {
+            if count > 0 {
+                faults.push(format!("{count} {what}"));
+            }
+        };
+        let lost = if evicts { counts.stale } else { counts.lost() };
+        let what = format!("({} found nothing, {} an older value)", counts.missing, counts.stale);
+        say(lost, &format!("reads show LOST writes that were acknowledged {what}"));
+        say(counts.damaged(), "reads found what nobody wrote");
+        say(counts.failed(), "requests failed");
+        say(counts.unstarted, "requests were due and never made: more than can be done at this rate");
+        for (kind, failures) in &counts.failures {
+            faults.push(format!("  {} {kind}, the first one: {}", failures.count, failures.example));
         }
+        faults
     }
-}
 
-impl Spread {
-    fn scaled(self, factor: f64) -> Self {
-        Self { min: self.min * factor, median: self.median * factor, max: self.max * factor }
+    /// The latencies of every cell as a chart.
+    pub fn charts(&self) -> String {
+        let chart = |cell: &Cell| {
+            let Cell { subject, callers, value, summary, .. } = cell;
+            format!("{subject}, {callers} callers, {value}\n{}", plot::percentiles(&summary.all))
+        };
+        self.cells.iter().map(chart).collect::<Vec<_>>().join("\n")
+    }
+
+    fn numbers(&self) -> Table {
+        let has_floor = self.cells.iter().any(|cell| cell.to_floor.is_some());
+        let mut table = Table::new();
+        let mut header = vec!["", "callers", "value", "k ops/s", "server µs/op", "client µs/op", "verified", "misses"];
+        if has_floor {
+            header.push("× floor (≥ 0.7)");
+        }
+        table.set_header(header);
+        for cell in &self.cells {
+            let summary = &cell.summary;
+            let mut row = vec![
+                cell.subject.to_owned(),
+                cell.callers.to_string(),
+                cell.value.clone(),
+                format!("{:.1}", summary.operations_per_second.scaled(1e-3)),
+                summary.server_cpu_us.map_or("-".into(), |us| format!("{us:.2}")),
+                format!("{:.2}", summary.client_cpu_us),
+                format!("{} of {}", summary.counts.verified, summary.counts.reads),
+                summary.counts.misses.to_string(),
+            ];
+            if has_floor {
+                row.push(cell.to_floor.map_or(String::new(), |ratio| ratio.to_string()));
+            }
+            table.add_row(row);
+        }
+        aligned(table)
+    }
+
+    fn latencies(&self) -> Table {
+        let mut table = Table::new();
+        let percentiles = ["p50 µs", "p90 µs", "p99 µs", "p99.9 µs", "p99.99 µs", "max µs"];
+        table.set_header(["", "callers", "value", "", "requests"].into_iter().chain(percentiles));
+        for cell in &self.cells {
+            let summary = &cell.summary;
+            for (what, l) in [("read", summary.reads), ("write", summary.writes), ("made late", summary.late)] {
+                if l.requests == 0 {
+                    continue;
+                }
+                let of = [l.p50_us, l.p90_us, l.p99_us, l.p999_us, l.p9999_us, l.max_us];
+                let (callers, requests) = (cell.callers.to_string(), l.requests.to_string());
+                let names = [cell.subject.to_owned(), callers, cell.value.clone(), what.to_owned(), requests];
+                table.add_row(names.into_iter().chain(of.map(|us| format!("{us:.0}"))));
+            }
+        }
+        aligned(table)
     }
 }
 
@@ -162,7 +240,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Machine { cpu, cores, kernel, load } = &self.machine;
         writeln!(f, "{}\n", self.numbers())?;
-        writeln!(f, "{}\n", self.ratios())?;
+        writeln!(f, "{}\n", self.latencies())?;
+        for Audit { subject, value, counts } in &self.audits {
+            let (right, all) = (counts.verified + counts.misses, counts.reads + counts.failed());
+            writeln!(f, "afterwards    {subject}, {value}: {right} of {all} keys read back as they were written")?;
+        }
+        writeln!(f, "asked         {}", self.asked)?;
         writeln!(f, "command       {}", self.command)?;
         writeln!(f, "machine       {cores} cores of {cpu}, Linux {kernel}, load at the end {load}")?;
         writeln!(f, "sources       {}", self.commit.as_deref().unwrap_or("unknown"))?;
@@ -170,95 +253,11 @@ impl fmt::Display for Report {
     }
 }
 
-impl Report {
-    fn numbers(&self) -> Table {
-        let mut table = Table::new();
-        table.set_header([
-            "callers",
-            "value",
-            "",
-            "k ops/s",
-            "server µs/op",
-            "client µs/op",
-            "p50 µs",
-            "p99 µs",
-            "p99.9 µs",
-            "verified",
-        ]);
-        for cell in &self.cells {
-            for (name, summary) in [("quoit", &cell.quoit), ("floor", &cell.floor)] {
-                table.add_row([
-                    cell.callers.to_string(),
-                    format!("{} B", cell.value_bytes),
-                    name.to_owned(),
-                    format!("{:.0}", summary.operations_per_second.scaled(1e-3)),
-                    format!("{:.2}", summary.server_cpu_us),
-                    format!("{:.2}", summary.client_cpu_us),
-                    format!("{:.0}", summary.p50_us.median),
-                    format!("{:.0}", summary.p99_us.median),
-                    format!("{:.0}", summary.p999_us.median),
-                    format!("{} of {}", summary.verified, summary.operations),
-                ]);
-            }
-        }
-        aligned(table)
-    }
-
-    fn ratios(&self) -> Table {
-        let (rate, cpu) = (format!("ops/s (≥ {RATE_RATIO_MIN})"), format!("server CPU (≤ {CPU_RATIO_MAX})"));
-        let mut table = Table::new();
-        table.set_header(["callers", "value", "quoit as a multiple of", &rate, &cpu]);
-        for cell in &self.cells {
-            let ratios =
-                [("the floor beside it", Some(&cell.to_floor)), ("what is published", cell.to_published.as_ref())];
-            for (what, ratio) in ratios {
-                let Some(ratio) = ratio else { continue };
-                table.add_row([
-                    cell.callers.to_string(),
-                    format!("{} B", cell.value_bytes),
-                    what.to_owned(),
-                    ratio.operations_per_second.to_string(),
-                    ratio.server_cpu.to_string(),
-                ]);
-            }
-        }
-        aligned(table)
-    }
-}
-
 /// Columns of numbers, without borders.
-fn aligned(mut table: Table) -> Table {
+pub fn aligned(mut table: Table) -> Table {
     table.load_style(presets::NOTHING);
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
 }
-
-/// A published figure of the pipelined prototype: gets over one connection with mutual TLS, one stream.
-struct Published {
-    callers: usize,
-    value_bytes: usize,
-    operations_per_second: f64,
-    server_cpu_us: f64,
-}
-
-const fn published(callers: usize, value_bytes: usize, operations_per_second: f64, server_cpu_us: f64) -> Published {
-    Published { callers, value_bytes, operations_per_second, server_cpu_us }
-}
-
-const PUBLISHED: [Published; 5] = [
-    published(16, 100, 261e3, 1.9),
-    published(64, 100, 932e3, 0.63),
-    published(256, 100, 1.64e6, 0.37),
-    published(1024, 100, 3.9e6, 0.21),
-    published(64, 1024, 818e3, 1.2),
-];
-
-/// The share of a bare prototype's throughput that the whole of Quoit is to keep.
-const RATE_RATIO_MIN: f64 = 0.5;
-/// How much more server CPU than a bare prototype it may take.
-const CPU_RATIO_MAX: f64 = 2.0;
-
-#[cfg(test)]
-mod tests;

@@ -1,27 +1,29 @@
 //! What runs in a server's process.
 
 use std::{
+    ffi::OsString,
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread,
     time::Duration,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
+use quoit_client::CertificateFiles;
 use quoit_node::{
     Network, NodeHandle,
-    config::{Config, MEMORY_BYTES_DEFAULT, Settings},
+    config::{Config, MEMORY_BYTES_DEFAULT, OnStop, Settings},
 };
 use tokio::{
     runtime::{Builder, Runtime},
     sync::oneshot,
 };
 
-use crate::{floor, identities::node_files};
+use crate::floor;
 
-/// Longer than a node takes to form a cluster of one.
+/// Longer than a node takes to form a cluster, or to be admitted to one.
 const FORMING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Who serves.
@@ -38,18 +40,69 @@ pub enum Subject {
 pub struct ServeArgs {
     /// Who serves
     pub subject: Subject,
-    /// Folder of the throwaway certificates
+    /// Folder of its certificate
     #[arg(long)]
     pub certs: PathBuf,
-    /// Worker threads, as for the whole program
+    /// Worker threads: 1 for a single-threaded runtime, 0 for one worker on each CPU
     #[arg(long)]
     pub threads: usize,
     /// Memory for entries, in bytes
     #[arg(long, default_value_t = MEMORY_BYTES_DEFAULT)]
     pub memory: usize,
+    /// Where it listens; a free loopback port unless said
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// The founders; itself alone unless said
+    #[arg(long, value_delimiter = ',')]
+    pub seeds: Vec<SocketAddr>,
+    /// Copies of each key
+    #[arg(long)]
+    pub replication: Option<u8>,
+    /// Handoff as fast as it goes
+    #[arg(long)]
+    pub unpaced: bool,
 }
 
-/// Serves on a free loopback port, which it prints, until standard input ends.
+impl ServeArgs {
+    /// A server of this kind, with defaults.
+    pub fn new(subject: Subject, certs: impl Into<PathBuf>, threads: usize) -> Self {
+        Self {
+            subject,
+            certs: certs.into(),
+            threads,
+            memory: MEMORY_BYTES_DEFAULT,
+            listen: None,
+            seeds: Vec::new(),
+            replication: None,
+            unpaced: false,
+        }
+    }
+
+    /// The arguments that mean this.
+    pub(crate) fn to_command_line(&self) -> Result<Vec<OsString>> {
+        let subject = self.subject.to_possible_value().context("every subject has a name")?;
+        let mut line: Vec<OsString> = vec!["serve".into(), subject.get_name().into()];
+        let mut add = |name: &str, value: String| line.extend([name.into(), value.into()]);
+        add("--threads", self.threads.to_string());
+        add("--memory", self.memory.to_string());
+        if let Some(listen) = self.listen {
+            add("--listen", listen.to_string());
+        }
+        if !self.seeds.is_empty() {
+            add("--seeds", self.seeds.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(","));
+        }
+        if let Some(copies) = self.replication {
+            add("--replication", copies.to_string());
+        }
+        line.extend(["--certs".into(), self.certs.clone().into()]);
+        if self.unpaced {
+            line.push("--unpaced".into());
+        }
+        Ok(line)
+    }
+}
+
+/// Serves on a loopback port, which it prints, until standard input ends.
 ///
 /// # Errors
 /// A server that cannot start.
@@ -57,13 +110,18 @@ pub fn serve(args: &ServeArgs) -> Result<()> {
     runtime(args.threads)?.block_on(async {
         match args.subject {
             Subject::Quoit => {
-                let node = start_node(&args.certs, args.memory).await?;
-                until_abandoned(node.local_address()).await?;
+                let mut node = start_node(args).await?;
+                // Others cannot form a cluster with one that has not said where it is.
+                writeln!(io::stdout(), "{}", node.local_address())?;
+                let formed = node.formed(FORMING_TIMEOUT).await;
+                formed.map_err(|state| anyhow!("the node did not become a member: {state:?}"))?;
+                until_abandoned().await?;
                 node.shutdown().await;
             }
             Subject::Floor => {
-                let server = floor::Server::start(&node_files(&args.certs))?;
-                until_abandoned(server.local_address()?).await?;
+                let server = floor::Server::start(&CertificateFiles::in_folder(&args.certs))?;
+                writeln!(io::stdout(), "{}", server.local_address()?)?;
+                until_abandoned().await?;
             }
         }
         Ok(())
@@ -82,24 +140,32 @@ pub fn runtime(threads: usize) -> io::Result<Runtime> {
     }
 }
 
-async fn start_node(certs: &Path, memory_bytes: usize) -> Result<NodeHandle> {
-    let network = Network::udp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+async fn start_node(args: &ServeArgs) -> Result<NodeHandle> {
+    let network = Network::udp(args.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
     let listen = network.socket.local_addr()?;
-    // Its own seed: a cluster of one.
-    let settings = Settings { listen, seeds: vec![listen.into()], memory_bytes, ..Settings::new(node_files(certs)) };
-    let mut node = NodeHandle::start_on(Config::try_from(settings)?, network).await?;
-    node.formed(FORMING_TIMEOUT).await.map_err(|state| anyhow!("the node did not form a cluster: {state:?}"))?;
-    Ok(node)
+    let seeds = if args.seeds.is_empty() { vec![listen] } else { args.seeds.clone() };
+    let mut settings = Settings {
+        listen,
+        seeds: seeds.into_iter().map(Into::into).collect(),
+        memory_bytes: args.memory,
+        // Who is done with it does not wait.
+        on_stop: OnStop::Stay,
+        ..Settings::new(CertificateFiles::in_folder(&args.certs))
+    };
+    settings.replication = args.replication.unwrap_or(settings.replication);
+    if args.unpaced {
+        settings.handoff_rate = None;
+    }
+    Ok(NodeHandle::start_on(Config::try_from(settings)?, network).await?)
 }
 
-/// Says where it listens, and returns when nobody is left to care: standard input has ended.
-async fn until_abandoned(address: SocketAddr) -> Result<()> {
+/// Returns when nobody is left to care: standard input has ended.
+async fn until_abandoned() -> Result<()> {
     let (sender, ended) = oneshot::channel();
     thread::spawn(move || {
         // Whatever ends it, it has ended.
         let _ = io::stdin().read_to_end(&mut Vec::new());
         let _ = sender.send(());
     });
-    writeln!(io::stdout(), "{address}")?;
     Ok(ended.await?)
 }

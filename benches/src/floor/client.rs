@@ -13,7 +13,6 @@ use slab::Slab;
 use tokio::sync::{Notify, oneshot};
 
 use super::frames::{self, Frames};
-use crate::workload::KEY_BYTES;
 
 /// Chunks taken from QUIC at once; a chunk is at most a packet.
 pub(super) const CHUNKS_AT_ONCE: usize = 32;
@@ -64,7 +63,7 @@ impl Client {
     ///
     /// # Errors
     /// A lost connection.
-    pub async fn ask(&self, key: &[u8; KEY_BYTES], value: &[u8]) -> Result<Bytes> {
+    pub async fn ask(&self, key: &[u8], value: &[u8]) -> Result<Bytes> {
         let answer = self.pipe.start(key, value)?;
         answer.await.context("the connection to the floor server was lost")
     }
@@ -76,7 +75,7 @@ impl Client {
 }
 
 impl Pipe {
-    fn start(&self, key: &[u8; KEY_BYTES], value: &[u8]) -> Result<oneshot::Receiver<Bytes>> {
+    fn start(&self, key: &[u8], value: &[u8]) -> Result<oneshot::Receiver<Bytes>> {
         let (sender, answer) = oneshot::channel();
         let mut queue = self.lock();
         if queue.lost {

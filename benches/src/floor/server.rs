@@ -13,10 +13,10 @@ use quinn::{Endpoint, Incoming, TokioRuntime};
 use quoit_client::{CertificateFiles, Role, endpoint};
 
 use super::{
+    KEY_BYTES,
     client::CHUNKS_AT_ONCE,
     frames::{self, Frames},
 };
-use crate::workload::KEY_BYTES;
 
 type Map = Mutex<HashMap<[u8; KEY_BYTES], Box<[u8]>>>;
 
