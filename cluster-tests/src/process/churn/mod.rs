@@ -27,7 +27,8 @@ use self::{
 };
 use super::{
     Fleet, FleetPlan, LinkKind, Observer, Progress, Report,
-    scenarios::{SETTLE, Stage},
+    scenarios::{PERIOD, SETTLE, Stage},
+    wait,
 };
 
 mod ledger;
@@ -300,8 +301,8 @@ impl Run<'_> {
                 None => Ok(()),
             },
             Step::Idle => {
-                tokio::time::sleep(IDLE).await;
-                Ok(())
+                let fleet = &mut *self.cluster.fleet;
+                wait::throughout(IDLE, PERIOD, async || fleet.check_running()).await
             }
             Step::Meddle => meddle::meddle(self.cluster.fleet, &self.books).await,
         }

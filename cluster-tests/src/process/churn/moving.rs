@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroU64, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use quoit_client::{AdminReply, AdminRequest, Client, Label};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::load::Books;
@@ -17,7 +17,10 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(250);
 pub(super) fn watch(administrator: Client, books: Arc<Books>) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let (mut last, mut before) = (Instant::now(), BTreeMap::new());
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            ticks.tick().await;
             let (taken, now) = (taken(&administrator).await, Instant::now());
             let bytes_before = |name| before.get(name).map_or(0, |(bytes, _): &(u64, _)| *bytes);
             let bytes = taken.iter().map(|(name, (bytes, _))| bytes.saturating_sub(bytes_before(name))).sum();
@@ -25,7 +28,6 @@ pub(super) fn watch(administrator: Client, books: Arc<Books>) -> AbortOnDropHand
             books.moves(!taken.is_empty(), now.duration_since(last), bytes, limit);
             before = taken;
             last = now;
-            sleep(PERIOD).await;
         }
     }))
 }

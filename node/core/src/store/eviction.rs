@@ -73,22 +73,31 @@ impl Segments {
 
     /// Returns an entry without counting this as use.
     pub(super) fn peek(&self, hash: u64) -> Option<&Entry> {
-        self.protected.peek(hash).or_else(|| self.probation.peek(hash)).or_else(|| self.graves.peek(hash))
+        self.find(hash).map(|(_, entry)| entry)
     }
 
-    /// Makes a value the most recently used one, and returns it.
-    pub(super) fn hit(&mut self, hash: u64) -> Option<&Entry> {
-        match self.policy {
-            EvictionPolicy::Lru => self.probation.refresh(hash),
-            EvictionPolicy::SegmentedLru => {
-                if self.protected.contains(hash) {
-                    return self.protected.refresh(hash);
-                }
+    /// The same, and where it is.
+    pub(super) fn find(&self, hash: u64) -> Option<(Segment, &Entry)> {
+        let queues = [
+            (Segment::Protected, &self.protected),
+            (Segment::Probation, &self.probation),
+            (Segment::Graves, &self.graves),
+        ];
+        queues.into_iter().find_map(|(segment, queue)| Some((segment, queue.peek(hash)?)))
+    }
+
+    /// Makes what is in `segment` the most recently used of the values, if it is one, and returns it.
+    pub(super) fn hit(&mut self, segment: Segment, hash: u64) -> Option<&Entry> {
+        match (self.policy, segment) {
+            (EvictionPolicy::Lru, Segment::Probation) => self.probation.refresh(hash),
+            (EvictionPolicy::Lru | EvictionPolicy::SegmentedLru, Segment::Protected) => self.protected.refresh(hash),
+            (EvictionPolicy::SegmentedLru, Segment::Probation) => {
                 let entry = self.probation.remove(hash)?;
                 self.insert(Segment::Protected, hash, entry);
                 // Its own weight may have sent it back.
                 self.peek(hash)
             }
+            (EvictionPolicy::Lru | EvictionPolicy::SegmentedLru, Segment::Graves) => self.graves.peek(hash),
         }
     }
 

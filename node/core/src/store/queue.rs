@@ -37,10 +37,6 @@ impl Queue {
         self.bytes
     }
 
-    pub(super) fn contains(&self, hash: u64) -> bool {
-        self.cache.contains(&hash)
-    }
-
     pub(super) fn peek(&self, hash: u64) -> Option<&Entry> {
         self.cache.peek(&hash)
     }

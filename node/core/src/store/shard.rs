@@ -70,19 +70,17 @@ impl Shard {
 
     /// Returns the entry of a key, if any, a tombstone too. Finding a value counts as a use of it.
     pub(super) fn get(&mut self, slots: &SlotTable, now: Wall, hash: u64, key: &[u8]) -> Option<&Entry> {
-        self.bury_expired(slots, now, hash);
-        match self.segments.peek(hash).filter(|entry| entry.key() == key).map(Entry::is_tombstone) {
-            None => {
-                self.counters.misses += 1;
-                None
-            }
-            Some(true) => {
-                self.counters.misses += 1;
-                self.segments.peek(hash)
-            }
-            Some(false) => {
+        let found = self.segments.find(hash);
+        let value = found.filter(|(_, entry)| !entry.is_tombstone() && entry.key() == key);
+        // The one place that every read of a value comes through: it is looked for once, and once more to be moved.
+        match value.map(|(segment, entry)| (segment, entry.deadline().is_reached(now))) {
+            Some((segment, false)) => {
                 self.counters.hits += 1;
-                self.segments.hit(hash)
+                self.segments.hit(segment, hash)
+            }
+            Some((_, true)) | None => {
+                self.counters.misses += 1;
+                self.peek(slots, now, hash, key)
             }
         }
     }

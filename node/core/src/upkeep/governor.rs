@@ -129,7 +129,9 @@ mod tests {
         if moves {
             governor.moves();
         }
-        (0..SAMPLES).for_each(|_| drop(governor.observe(Wakeup { late: Duration::from_millis(late_ms), serves })));
+        for _ in 0..SAMPLES {
+            governor.observe(Wakeup { late: Duration::from_millis(late_ms), serves });
+        }
         governor.limit().unwrap().get()
     }
 
@@ -190,7 +192,9 @@ mod tests {
     fn without_a_pace_nothing_is_held_back() {
         let mut governor = Governor::new(None);
         governor.moves();
-        (0..SAMPLES).for_each(|_| drop(governor.observe(Wakeup { late: Duration::from_secs(1), serves: true })));
+        for _ in 0..SAMPLES {
+            governor.observe(Wakeup { late: Duration::from_secs(1), serves: true });
+        }
         assert_eq!((governor.limit(), governor.work_limit()), (None, None));
     }
 }
