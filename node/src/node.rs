@@ -59,6 +59,9 @@ const PEER_EVENTS: usize = 1024;
 const BEATS: usize = 4096;
 /// How long, after draining, everybody may take to hear that the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long clients may take to hang up once they are told that the node stops: the usual deadline of a request, twice over,
+/// for the last ones of those that are under way.
+const HANG_UP: Duration = Duration::from_secs(2);
 /// How long what a coordinator says when it stops may take to leave.
 const HAND_OVER: Duration = Duration::from_millis(50);
 /// A running node. Call [`shutdown`](Self::shutdown) to stop it; dropping it cuts its connections off.
@@ -327,14 +330,21 @@ impl NodeHandle {
         left
     }
 
-    /// Stops: hands the coordinator's office over, takes no new connections, lets large replies finish, then tells everybody
-    /// and closes. Takes no longer than the drain timeout and two seconds.
+    /// Stops: hands the coordinator's office over, takes no new connections, has its clients hang up and serves them until
+    /// they have, lets large replies finish, then tells everybody and closes. Takes no longer than the drain timeout and
+    /// four seconds.
     pub async fn shutdown(self) {
         let endpoint = &self.shared.listener.endpoint;
         self.draining.cancel();
         endpoint.set_server_config(None);
         if timeout(FAREWELL, self.shared.driver.stopping()).await.is_ok() {
             sleep(HAND_OVER).await;
+        }
+        self.shared.gateway.farewell.cancel();
+        let all_clients = u32::try_from(self.settings.clients_max).unwrap_or(u32::MAX);
+        if timeout(HANG_UP, self.shared.clients.acquire_many(all_clients)).await.is_err() {
+            let left = self.settings.clients_max.saturating_sub(self.shared.clients.available_permits());
+            warn!(event = "clients_left", clients = left, "stopped though clients had not hung up");
         }
         self.replies.close();
         if timeout(self.settings.drain_timeout, self.replies.wait()).await.is_err() {
@@ -395,7 +405,8 @@ impl Front {
         let (upkeep, views) = (plane.upkeep.clone(), Arc::clone(&plane.views));
         let admin = Arc::new(Admin { status, driver: driver.clone(), upkeep, views });
         let sessions = AtomicU64::new(seed);
-        let gateway = Arc::new(Gateway { plane: Arc::clone(&plane), state, clock, replies, admin, sessions });
+        let farewell = CancellationToken::new();
+        let gateway = Arc::new(Gateway { plane: Arc::clone(&plane), state, clock, replies, admin, sessions, farewell });
         let (me, listener) = (identity.name.clone(), Arc::new(listener));
         Shared { listener, credentials, gateway, plane, me, hello, sink, driver, clients }
     }

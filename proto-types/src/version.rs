@@ -85,8 +85,8 @@ pub enum EntryKind {
 
 /// All that is known of an entry but its key and its value.
 ///
-/// Replicas merge entries by keeping the one with the greater `(version, touched)`, which is a join: in whatever order and
-/// however often they arrive, the result is the same.
+/// Replicas merge entries by keeping the one with the greater [`Rank`], which is a join: in whatever order and however often
+/// they arrive, the result is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     /// The write.
@@ -101,6 +101,21 @@ pub struct Stamp {
     pub expires_at_ms: u64,
 }
 
+/// The order in which entries of one key replace one another: the greater stays.
+///
+/// First the write, then the change of its expiry. Two nodes may give two changes the same moment, as a moment says nothing
+/// of who gave it; then the one that lasts longer stays, and what never expires before all. Nothing but the entries decides,
+/// so owners agree whoever heard of which change first, and whether one of the two had expired by then. A tombstone beats
+/// the value that it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    version: Version,
+    touched: Hlc,
+    /// When it expires; the last moment if never.
+    ends_at_ms: u64,
+    kind: EntryKind,
+}
+
 impl Stamp {
     /// That of a new value.
     pub const fn value(version: Version, expires_at_ms: u64) -> Self {
@@ -112,9 +127,16 @@ impl Stamp {
         Self { version, touched: Hlc::MIN, kind: EntryKind::Tombstone, expires_at_ms: 0 }
     }
 
+    /// Its place among the entries of its key.
+    pub fn rank(&self) -> Rank {
+        let expires = matches!(self.expires_at_ms, 1..=Hlc::MILLIS_MAX);
+        let ends_at_ms = if expires { self.expires_at_ms } else { u64::MAX };
+        Rank { version: self.version, touched: self.touched, ends_at_ms, kind: self.kind }
+    }
+
     /// Whether it replaces `other` where they meet.
     pub fn supersedes(&self, other: &Self) -> bool {
-        (self.version, self.touched) > (other.version, other.touched)
+        self.rank() > other.rank()
     }
 
     /// Whether it reads as absent at `now_ms`, in milliseconds since 1970.

@@ -1,12 +1,14 @@
-//! The control stream of a session: on it, a node that was asked to pushes its views.
+//! The control stream of a session: on it, a node that was asked to pushes its views, and one that is about to stop says so.
 
 use quinn::{RecvStream, SendStream};
 use quoit_proto_types::{
     Epoch, ErrorCode, Fence, RequestId,
     frame::{FrameHeader, FrameType},
     limits,
+    message::client::Refusal,
 };
 use tokio::sync::{MutexGuard, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     dial,
@@ -69,9 +71,21 @@ impl<'c> Subscription<'c> {
 }
 
 /// Takes in what the node pushes, whether somebody looks at it or not: a stream that nobody reads would hold the node up.
-pub(super) async fn read(mut stream: RecvStream, pushed: mpsc::Sender<Reply>, quic: quinn::Connection) {
+pub(super) async fn read(
+    mut stream: RecvStream,
+    pushed: mpsc::Sender<Reply>,
+    quic: quinn::Connection,
+    farewell: CancellationToken,
+) {
     loop {
         let protocol = match frames::read_frame(&mut stream, limits::VIEW_BYTES_MAX).await {
+            Ok((header, body)) if is_farewell(header.kind, &body) => {
+                farewell.cancel();
+                // It pushes no more views. The stream stays open for as long as the session does.
+                drop(pushed);
+                quic.closed().await;
+                return;
+            }
             Ok((header, body)) if is_pushed(header.kind) => {
                 // Without room, the next delta does not apply, and the whole view is asked for.
                 let _ = pushed.try_send(Reply { header, body: body.into() });
@@ -83,6 +97,11 @@ pub(super) async fn read(mut stream: RecvStream, pushed: mpsc::Sender<Reply>, qu
         };
         return dial::close(&quic, ErrorCode::Protocol, &protocol);
     }
+}
+
+/// Whether the node is about to stop.
+fn is_farewell(kind: FrameType, body: &[u8]) -> bool {
+    kind == FrameType::Refusal && Refusal::decode(body).is_ok_and(|refusal| refusal.code == ErrorCode::ShuttingDown)
 }
 
 fn is_pushed(kind: FrameType) -> bool {

@@ -196,6 +196,11 @@ impl Lane {
         busy
     }
 
+    /// Whether anything is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.lock().pending.is_empty()
+    }
+
     /// Fails every request under way, and every later one.
     pub(crate) fn fail(&self, reason: &Arc<str>) {
         let mut queue = self.lock();

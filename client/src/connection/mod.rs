@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout_at},
 };
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{
     control::Control,
@@ -56,6 +56,8 @@ pub(crate) struct Connection {
     opened: Instant,
     /// Held by who is told of views.
     control: Mutex<Control>,
+    /// Cancelled when the node says that it is about to stop.
+    farewell: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -85,9 +87,10 @@ impl Connection {
         spawn(tokio::spawn(receive_large(Arc::clone(&shared), quic.clone())));
         let (send, recv) = control;
         let (control, pushed) = Control::new(send);
-        spawn(tokio::spawn(control::read(recv, pushed, quic.clone())));
+        let farewell = CancellationToken::new();
+        spawn(tokio::spawn(control::read(recv, pushed, quic.clone(), farewell.clone())));
         let (opened, control) = (Instant::now(), Mutex::new(control));
-        Ok(Self { quic, peer, ack, shared, _tasks: tasks, opened, control })
+        Ok(Self { quic, peer, ack, shared, _tasks: tasks, opened, control, farewell })
     }
 
     /// Who is at the other end.
@@ -129,6 +132,19 @@ impl Connection {
     /// Returns when the connection is lost, with the reason.
     pub(crate) async fn closed(&self) -> quinn::ConnectionError {
         self.quic.closed().await
+    }
+
+    /// Returns when the node says that it is about to stop. It answers what it is asked until the connection is dropped, for
+    /// as long as it can.
+    pub(crate) async fn farewell(&self) {
+        self.farewell.cancelled().await;
+    }
+
+    /// Returns when nothing is under way on the lanes.
+    pub(crate) async fn idle(&self) {
+        while self.shared.lanes.iter().any(Lane::is_busy) {
+            sleep(SWEEP_INTERVAL).await;
+        }
     }
 
     /// Sends `request` and waits for its reply. Cancel-safe: the reply of a dropped call is discarded. Of a large value it is

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use quinn::Endpoint;
-use quoit_proto_types::{Identity, Label, Member, Role, message::session::Hello, view::Address};
+use quoit_proto_types::{ErrorCode, Identity, Label, Member, Role, message::session::Hello, view::Address};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
@@ -99,9 +99,14 @@ pub(super) async fn run(dialler: Arc<Dialler>, member: Member, state: watch::Sen
             Ok(connection) => {
                 let since = Instant::now();
                 state.send_replace(State::Ready(Arc::clone(&connection)));
-                let reason = connection.closed().await;
-                info!(node = %member.name, address = %member.address, %reason, "connection lost");
-                state.send_replace(State::Connecting);
+                tokio::select! {
+                    biased;
+                    reason = connection.closed() => {
+                        info!(node = %member.name, address = %member.address, %reason, "connection lost");
+                        state.send_replace(State::Connecting);
+                    }
+                    () = connection.farewell() => hang_up(&member, connection, &state).await,
+                }
                 // A node that accepts and closes again is not dialled in a tight loop.
                 if since.elapsed() >= STABLE_AFTER {
                     upcoming = pauses();
@@ -114,5 +119,18 @@ pub(super) async fn run(dialler: Arc<Dialler>, member: Member, state: watch::Sen
             }
         }
         sleep(upcoming.next().unwrap_or(REDIAL_MAX)).await;
+    }
+}
+
+/// Takes leave of a node that is about to stop: nothing more is asked of it, and it is left once it has answered what it was
+/// asked. Who holds the connection still, about to ask, is answered as well.
+async fn hang_up(member: &Member, connection: Arc<Connection>, state: &watch::Sender<State>) {
+    let (address, code) = (connection.remote_address(), ErrorCode::ShuttingDown);
+    info!(node = %member.name, %address, "the node is about to stop");
+    state.send_replace(State::Broken(DialError::SessionRefused { address, code, text: String::new() }));
+    tokio::select! {
+        biased;
+        _ = connection.closed() => {}
+        () = connection.idle() => {}
     }
 }

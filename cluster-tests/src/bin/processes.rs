@@ -110,6 +110,12 @@ enum What {
         #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
+    /// Hand data over to a node that reads slowly, and measure what that costs the node that gives
+    SlowReader {
+        /// How many mebibytes of values
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+        mib: u64,
+    },
     /// Have nodes join, leave, die and return under a load that finds every write that was lost
     Churn(ChurnArgs),
     /// All of these, with a minute of busy CPUs
@@ -146,6 +152,12 @@ struct ChurnArgs {
     /// Copies of each key; with one, nothing is killed and nobody is cut off
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=6))]
     replication: u8,
+    /// Bytes of each value [default: 40 to 160]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(24..=1 << 20))]
+    value: Option<u32>,
+    /// What each node may fetch in a second when slots move, as in 64MiB or unlimited [default: what a node does by itself]
+    #[arg(long, value_name = "RATE")]
+    handoff_rate: Option<String>,
     /// Only these steps, again and again, as in join,drain [default: all that can be done]
     #[arg(long, value_name = "STEP", value_enum, value_delimiter = ',')]
     steps: Vec<Step>,
@@ -153,10 +165,21 @@ struct ChurnArgs {
 
 impl ChurnArgs {
     /// What the command does by itself.
-    const USUAL: Self =
-        Self { minutes: None, writes: None, seed: None, callers: 64, keys: 50_000, replication: 2, steps: Vec::new() };
+    const USUAL: Self = Self {
+        minutes: None,
+        writes: None,
+        seed: None,
+        callers: 64,
+        keys: 50_000,
+        replication: 2,
+        value: None,
+        handoff_rate: None,
+        steps: Vec::new(),
+    };
 
     fn plan(self) -> Churn {
+        let usual = Churn::default();
+        let bytes = self.value.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         let lasted = Until::Lasted(Duration::from_secs(60 * self.minutes.unwrap_or(CHURN_MINUTES)));
         Churn {
             until: self.writes.map_or(lasted, Until::Wrote),
@@ -164,7 +187,9 @@ impl ChurnArgs {
             callers: self.callers.into(),
             keys: usize::try_from(self.keys).unwrap_or(usize::MAX),
             replication: self.replication,
-            steps: if self.steps.is_empty() { Step::ALL.to_vec() } else { self.steps },
+            steps: if self.steps.is_empty() { usual.steps } else { self.steps },
+            value_bytes: bytes.map_or(usual.value_bytes, |bytes| bytes..bytes + 1),
+            handoff_rate: self.handoff_rate,
         }
     }
 }
@@ -247,6 +272,7 @@ async fn play(what: What, stage: &Stage, cutting: Result<LinkKind, String>) -> V
         What::Busy { minutes } => {
             vec![Box::pin(scenarios::busy(stage, Duration::from_secs(60 * minutes))).await]
         }
+        What::SlowReader { mib } => vec![Box::pin(scenarios::slow_reader(stage, mib)).await],
         What::All { kills, rounds } => vec![
             Box::pin(scenarios::genesis(stage, rounds)).await,
             Box::pin(scenarios::failover(stage, kills)).await,

@@ -11,7 +11,7 @@ use quoit_proto_types::{
 };
 
 use super::{
-    Fact, Invariant, Ledger, Setting, Stage, Violation, bounded::Bounded, issued_once::IssuedOnce,
+    Fact, Hearing, Invariant, Ledger, Setting, Stage, Violation, bounded::Bounded, issued_once::IssuedOnce,
     one_view_per_epoch::OneViewPerEpoch,
 };
 use crate::{
@@ -97,4 +97,21 @@ fn too_many_wishes_at_once_are_found() {
     };
     assert_eq!(step(100), Ok(()));
     assert_eq!(step(10_000).unwrap_err().invariant, "bounded");
+}
+
+/// A voter whose clock jumps has heard what it has heard: others go by what it said of that.
+#[test]
+fn what_was_heard_before_a_jump_of_the_clock_was_heard() {
+    let (second, half) = (Duration::from_secs(1), Duration::from_millis(500));
+    let at = |time: Duration| Timestamp::default().saturating_add(time);
+    let mut hearing = Hearing::new(second, half);
+    let speaker = (Instance::from_random(2), Boot::new(1));
+    (0..20).for_each(|turn| hearing.heard(1, speaker, at(Duration::from_millis(200) * turn)));
+    let now = at(second * 4);
+    hearing.woke(1, now, now);
+    let steady = |hearing: &Hearing, after| hearing.was_steady((1, speaker), second * 3, (at(half), after), now);
+    assert!(steady(&hearing, at(second * 2)));
+    hearing.woke(1, now, now);
+    assert!(steady(&hearing, at(second * 2)), "twice makes no difference");
+    assert!(!steady(&hearing, at(second * 6)), "that is long ago by then");
 }

@@ -56,11 +56,14 @@ impl Hearing {
     }
 
     /// The process `listener` slept from `since` on: what it missed meanwhile was nobody's silence. A silence that had
-    /// lasted long enough by then was one.
+    /// lasted long enough by then was one, and what it had heard by then it had: others may go by its word yet.
     pub(super) fn woke(&mut self, listener: u32, since: Timestamp, now: Timestamp) {
         for (_, span) in self.spans.range_mut((listener, LEAST)..=(listener, MOST)) {
             if between(span.last, since) >= self.silence {
                 span.silent_until = Some(since);
+            }
+            if span.last > span.since {
+                span.before = Some((span.since, span.last));
             }
             (span.since, span.last) = (now, now);
         }

@@ -42,15 +42,17 @@ pub struct FleetPlan {
     /// Places beside theirs, for nodes that join and for clients that can be cut off.
     pub spare: usize,
     /// Memory of each node, as on its command line.
-    pub memory: &'static str,
+    pub memory: String,
     /// How many copies of each key are kept; nothing for what the product does by itself.
     pub replication: Option<u8>,
+    /// What each node may fetch in a second when slots move, as on its command line; nothing likewise.
+    pub handoff_rate: Option<String>,
 }
 
 impl FleetPlan {
     /// Founders only, which are as they are by default.
     pub fn new(program: Program, nodes: usize, links: LinkKind) -> Self {
-        Self { program, nodes, links, spare: 0, memory: MEMORY, replication: None }
+        Self { program, nodes, links, spare: 0, memory: MEMORY.into(), replication: None, handoff_rate: None }
     }
 }
 
@@ -62,8 +64,9 @@ pub struct Fleet {
     links: Links,
     /// The places of nodes and others, in the order in which links are cut.
     places: Vec<Place>,
-    memory: &'static str,
+    memory: String,
     replication: Option<u8>,
+    handoff_rate: Option<String>,
     certs: CertsDir,
     authority: Authority,
     folder: TempDir,
@@ -129,8 +132,9 @@ impl Fleet {
         let (links, places) = Links::lay(plan.links, plan.nodes + plan.spare).await?;
         let founders = places[..plan.nodes].to_vec();
         let (program, nodes) = (plan.program.clone(), Vec::new());
-        let (memory, replication) = (plan.memory, plan.replication);
-        let mut fleet = Self { program, nodes, links, places, memory, replication, certs, authority, folder };
+        let (memory, replication, handoff_rate) = (plan.memory.clone(), plan.replication, plan.handoff_rate.clone());
+        let mut fleet =
+            Self { program, nodes, links, places, memory, replication, handoff_rate, certs, authority, folder };
         fleet.issue(Role::Client, CLIENT)?;
         fleet.issue(Role::Admin, ADMIN)?;
         let seeds: Vec<_> = founders.iter().map(|place| place.reached).collect();
@@ -193,9 +197,12 @@ impl Fleet {
         let seeds: Vec<_> = node.seeds.iter().map(SocketAddr::to_string).collect();
         let name = node.name.as_str();
         let mut command = self.program.command(&root.join("home"));
-        command.args(["node", "--log-format", "text", "--memory", self.memory, "--seeds", &seeds.join(",")]);
+        command.args(["node", "--log-format", "text", "--memory", &self.memory, "--seeds", &seeds.join(",")]);
         if let Some(copies) = self.replication {
             command.args(["--replication", &copies.to_string()]);
+        }
+        if let Some(rate) = &self.handoff_rate {
+            command.args(["--handoff-rate", rate]);
         }
         // Without another word, whoever is told to stop is started again.
         command.args(["--on-stop", node.on_stop.unwrap_or("stay")]);
@@ -243,6 +250,15 @@ impl Fleet {
         self.signal(index, Signal::CONT)?;
         self.nodes[index].paused = false;
         Ok(())
+    }
+
+    /// The number of a process.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self, index: usize) -> Result<u32> {
+        let node = &self.nodes[index];
+        Ok(node.child.as_ref().with_context(|| format!("{} does not run", node.name))?.id())
     }
 
     /// Asks a process to stop in good order.

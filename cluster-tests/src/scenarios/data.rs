@@ -15,10 +15,10 @@ use crate::{
 };
 
 /// Long enough for some rounds of repair and of collection.
-const A_WHILE: Duration = Duration::from_secs(90);
+pub(super) const A_WHILE: Duration = Duration::from_secs(90);
 
 /// A settled cluster with data, and clients who write all the time.
-fn busy(founders: usize, others: usize, copies: u8) -> Result<Cluster, Violation> {
+pub(super) fn busy(founders: usize, others: usize, copies: u8) -> Result<Cluster, Violation> {
     let data = DataOptions { sessions: 4, ..DataOptions::calm(copies) };
     let options = Options { others, data: Some(data), ..Options::calm(founders) };
     let mut cluster = Cluster::scripted(1, options, Mutant::None, Trace::off());
@@ -28,22 +28,22 @@ fn busy(founders: usize, others: usize, copies: u8) -> Result<Cluster, Violation
 }
 
 /// Lets the clients stop and everything settle: every owner then has all that was promised, and all have the same.
-fn calm_down(cluster: &mut Cluster) -> Result<(), Violation> {
+pub(super) fn calm_down(cluster: &mut Cluster) -> Result<(), Violation> {
     cluster.run_for(Duration::from_secs(2))?;
     cluster.settle(LATER)?;
     cluster.settle_data(LATER)
 }
 
-fn has_begun(cluster: &Cluster) -> bool {
+pub(super) fn has_begun(cluster: &Cluster) -> bool {
     cluster.installs().last().is_some_and(|(_, view)| view.fields().target.is_some())
 }
 
-fn accepted(answer: &Option<CommandAnswer>) -> Result<(), Violation> {
+pub(super) fn accepted(answer: &Option<CommandAnswer>) -> Result<(), Violation> {
     claim(matches!(answer, Some(CommandAnswer::Accepted { .. })), format!("the command is accepted: {answer:?}"))
 }
 
 /// Begins a ring change and returns when it is under way.
-fn begin_change(cluster: &mut Cluster, joiner: usize) -> Result<(), Violation> {
+pub(super) fn begin_change(cluster: &mut Cluster, joiner: usize) -> Result<(), Violation> {
     cluster.boot(joiner);
     cluster.expect("a ring change is under way", SOON, has_begun).map(drop)
 }

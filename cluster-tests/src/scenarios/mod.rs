@@ -1,5 +1,6 @@
 //! What happens in named situations: each way to return, members that are slow, and the corner cases of the protocol.
 
+pub mod changes;
 pub mod corner_cases;
 pub mod data;
 pub mod gray;

@@ -164,6 +164,7 @@ impl Cluster {
                     skew_ms: u64::try_from(rng.random_range(Duration::ZERO..=options.skew * 2).as_millis())
                         .unwrap_or(0),
                     wanted: i < options.founders,
+                    memory_bytes: super::data::MEMORY_BYTES,
                     last_instance: None,
                 }
             })

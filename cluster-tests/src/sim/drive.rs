@@ -53,8 +53,9 @@ impl Cluster {
         let clock = Clock::new(now, rate);
         let seed = StdRng::seed_from_u64(self.rng.random());
         let machine = Machine::new(config, meta.clone(), seed, clock.read(now));
+        let memory = self.hosts[host].memory_bytes;
         let data = self.options.data.as_ref().map(|options| {
-            Box::new(DataSide::new(self.rng.random(), options.upkeep, started_at_ms, self.mutant.data()))
+            Box::new(DataSide::new(self.rng.random(), options.upkeep, memory, started_at_ms, self.mutant.data()))
         });
         let serial = actor.serial;
         self.trace.note(now, &actor, || format!("starts as {:?} boot {}", actor.instance, actor.boot));

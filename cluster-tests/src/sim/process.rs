@@ -61,6 +61,8 @@ pub struct Host {
     pub process: Option<Process>,
     /// By how many milliseconds its time of day is ahead, having an hour subtracted.
     pub skew_ms: u64,
+    /// How many bytes of entries its processes hold at most.
+    pub memory_bytes: usize,
     /// Whether a process is to run there when all is well.
     pub wanted: bool,
     /// The last instance there, for a driver that guesses.

@@ -30,7 +30,7 @@ fn stage() -> Stage {
 /// One pass through some steps, small enough for every run of the tests.
 async fn churned(steps: &[Step]) -> Report {
     let (until, replication) = (Until::Passed(1), 2);
-    let plan = Churn { until, seed: 1, callers: 8, keys: 800, replication, steps: steps.to_vec() };
+    let plan = Churn { until, seed: 1, callers: 8, keys: 800, replication, steps: steps.to_vec(), ..Churn::default() };
     Box::pin(churn::churn(&stage(), &plan)).await
 }
 
@@ -102,6 +102,13 @@ async fn a_node_joins_through_any_member_and_ends_once_it_is_drained() -> Result
     let violations = observer.take_violations();
     ensure!(violations.is_empty(), "{violations:?}");
     Ok(())
+}
+
+/// More than the source may grow by. `processes -- slow-reader` does the same with a gibibyte.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_reads_slowly_costs_the_one_that_gives_little_memory() {
+    let report = Box::pin(scenarios::slow_reader(&stage(), 96)).await;
+    assert!(report.is_good(), "{}", to_table(&[report]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

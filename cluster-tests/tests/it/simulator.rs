@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use quoit_cluster_tests::{
     measure::{compare, failover, mutants, quiet},
-    scenarios::{corner_cases, data, gray, returns},
+    scenarios::{changes, corner_cases, data, gray, returns},
     sim::{self, Mutant, Plan, Summary},
 };
 use quoit_core::planted::Bug;
@@ -163,4 +163,17 @@ scenarios! {
     data::two_of_three_leave_one_after_the_other,
     data::a_clock_a_day_ahead_is_not_obeyed,
     data::copies_come_and_go,
+    changes::a_coordinator_dies_before_its_ring_change_is_accepted,
+    changes::a_ring_change_that_nobody_heard_of_is_carried_out,
+    changes::a_node_dies_in_the_middle_of_requests,
+    changes::all_owners_to_be_die_during_a_ring_change,
+    changes::everything_restarts_during_a_ring_change,
+    changes::a_node_without_room_takes_slots_and_evicts,
+    changes::a_node_is_drained_and_wanted_back_during_the_change,
+    changes::a_weight_is_changed_again_during_the_change,
+    changes::copies_are_changed_again_during_the_change,
+    changes::a_source_vanishes_in_the_middle_of_a_pull,
+    changes::a_source_dies_in_the_middle_of_a_pull,
+    changes::a_receiver_that_is_slow_holds_up_no_requests,
+    changes::what_a_fast_clock_saw_expire_does_not_come_back_for_a_slow_one,
 }

@@ -177,8 +177,22 @@ impl Routing {
     /// The members that keep entries of `slot` for owners out of reach: those who are up and no owners, in an order that
     /// differs from slot to slot and changes little with the members (rendezvous hashing, Thaler and Ravishankar, 1998).
     pub fn substitutes(&self, slot: SlotIndex) -> Vec<Ordinal> {
+        self.strangers(slot, is_up)
+    }
+
+    /// The members that may have kept entries of `slot` for owners out of reach: its [`substitutes`](Self::substitutes), then
+    /// those that are down. One of these may have been the only node on its side of a partition, and be within reach again
+    /// before a majority has found it to be up.
+    pub fn hint_holders(&self, slot: SlotIndex) -> Vec<Ordinal> {
+        let mut holders = self.substitutes(slot);
+        holders.extend(self.strangers(slot, |member| !is_up(member)));
+        holders
+    }
+
+    /// The members that are no owners of `slot` and are as wanted, in the order of the slot.
+    fn strangers(&self, slot: SlotIndex, is_wanted: impl Fn(&Member) -> bool) -> Vec<Ordinal> {
         let owners = self.owners(slot);
-        let fit = |member: &&Member| is_up(member) && !owners.contains(member.ordinal);
+        let fit = |member: &&Member| is_wanted(member) && !owners.contains(member.ordinal);
         let weight = |member: &Member| {
             let index = u32::try_from(slot.index()).unwrap_or(u32::MAX);
             HashPoint::of_vnode(member.node_id, index)

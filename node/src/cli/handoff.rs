@@ -124,7 +124,7 @@ async fn ask(client: &Client, node: Option<Label>, request: &AdminRequest) -> Re
 }
 
 /// What a program reads of each node.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "to",
     "from",
     "slots",
@@ -135,6 +135,7 @@ const COLUMNS: [&str; 12] = [
     "lasts_ms",
     "remaining_ms",
     "pace_bytes_per_second",
+    "limit_bytes_per_second",
     "paused",
     "why",
 ];
@@ -154,6 +155,7 @@ fn cells((node, answer): &Answer) -> Vec<Value> {
         json!(takes.map(|takes| takes.lasts_ms)),
         json!(takes.and_then(|takes| takes.remaining_ms)),
         json!(upkeep.and_then(|upkeep| upkeep.pace)),
+        json!(upkeep.and_then(|upkeep| upkeep.limit)),
         json!(upkeep.map(|upkeep| upkeep.is_paused)),
         json!(answer.as_ref().err()),
     ]
@@ -179,7 +181,7 @@ fn text(answers: &[Answer]) -> String {
     if rows.is_empty() {
         lines.push("no keys are on their way".to_owned());
     } else {
-        lines.push(aligned(&["from", "to", "slots", "left", "bytes", "rate", "remaining", "pace"], &rows));
+        lines.push(aligned(&["from", "to", "slots", "left", "bytes", "rate", "remaining", "limit"], &rows));
     }
     let named = |is: &dyn Fn(&UpkeepStatus) -> bool| {
         let nodes = answers.iter().filter(|(_, answer)| answer.as_ref().is_ok_and(is)).map(|(node, _)| node.as_str());
@@ -208,8 +210,14 @@ fn row(node: &Label, takes: &HandoffStatus, upkeep: &UpkeepStatus) -> Vec<Value>
         json!(ByteSize(takes.bytes).to_string()),
         json!(format!("{}/s", ByteSize(takes.bytes_per_s))),
         json!(remaining),
-        pace(upkeep.pace),
+        limit(upkeep),
     ]
+}
+
+/// What it fetches at most at this moment, and why that is less than the pace.
+fn limit(upkeep: &UpkeepStatus) -> Value {
+    let limit = upkeep.limit.map_or(0, NonZeroU64::get);
+    if upkeep.limit == upkeep.pace { pace(upkeep.pace) } else { json!(format!("{}/s, for requests", ByteSize(limit))) }
 }
 
 fn pace(pace: Option<NonZeroU64>) -> Value {
@@ -260,7 +268,8 @@ mod tests {
             lasts_ms: 9000,
             remaining_ms: Some(14_000),
         };
-        UpkeepStatus { takes: Some(takes), pace: NonZeroU64::new(64 << 20), ..UpkeepStatus::default() }
+        let pace = NonZeroU64::new(64 << 20);
+        UpkeepStatus { takes: Some(takes), pace, limit: pace, ..UpkeepStatus::default() }
     }
 
     #[test]
@@ -271,12 +280,14 @@ mod tests {
         let told = text(&[idle, (label("n4"), Ok(taking())), silent]);
         let lines: Vec<_> = told.lines().collect();
         assert_eq!(lines.len(), 3, "{told}");
-        assert!(lines[0].starts_with("FROM") && lines[0].ends_with("PACE"), "{told}");
+        assert!(lines[0].starts_with("FROM") && lines[0].ends_with("LIMIT"), "{told}");
         assert!(lines[1].starts_with("n1 (100 left), n2 (20 left)  n4"), "{told}");
         for word in ["4096", "120", "35.0 MiB", "12.0 MiB/s", "14s", "64MiB/s"] {
             assert!(lines[1].contains(word), "{word} in {told}");
         }
         assert_eq!(lines[2], "n5: timed out");
+        let held_back = UpkeepStatus { limit: NonZeroU64::new(48 << 20), ..taking() };
+        assert!(text(&[(label("n4"), Ok(held_back))]).ends_with("48.0 MiB/s, for requests"));
         let paused = UpkeepStatus { is_paused: true, ..taking() };
         let told = text(&[(label("n4"), Ok(paused))]);
         assert!(told.ends_with("paused: n4; quoit handoff resume") && told.contains(" paused "), "{told}");
@@ -289,6 +300,7 @@ mod tests {
         assert_eq!(object["from"], json!(["n1", "n2"]));
         assert_eq!((&object["slots_left"], &object["remaining_ms"]), (&json!(120), &json!(14_000)));
         assert_eq!((&object["pace_bytes_per_second"], &object["paused"]), (&json!(64 << 20), &json!(false)));
+        assert_eq!(object["limit_bytes_per_second"], json!(64 << 20));
     }
 
     #[test]

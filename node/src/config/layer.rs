@@ -124,10 +124,11 @@ pub(crate) struct Layer {
     #[arg(long, env = "QUOIT_CLIENTS_MAX", value_name = "N")]
     pub(crate) clients_max: Option<usize>,
 
-    /// Bytes per second that this node fetches when keys move to it, or `unlimited` [default: 64MiB]
+    /// Bytes per second that this node fetches when keys move to it, and that others fetch here, or `unlimited` [default: 64MiB]
     ///
-    /// A quarter of it serves to compare and mend copies. More ends a change of the cluster sooner, and makes requests beside
-    /// it slower. `quoit handoff pace` changes it while the node runs.
+    /// It is less while requests would be late for it, as many small entries make them, but under `unlimited`. A quarter of it serves to compare and mend copies.
+    /// More ends a change of the cluster sooner, and makes requests beside it slower. `quoit handoff pace` changes it while the
+    /// node runs.
     #[arg(long, env = "QUOIT_HANDOFF_RATE", value_name = "SIZE")]
     pub(crate) handoff_rate: Option<Pace>,
 

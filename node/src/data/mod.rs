@@ -13,7 +13,7 @@
 //! Decisions are the core's: [`quoit_core::replication`] says who is asked and when a client is answered,
 //! [`quoit_core::store`] which of two entries stays, [`quoit_core::upkeep`] what happens in the background.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use arc_swap::ArcSwapOption;
 use quoit_client::Label;
@@ -41,6 +41,7 @@ use crate::{
 pub(crate) mod answer;
 mod giving;
 mod lane;
+mod lateness;
 pub(crate) mod links;
 mod replica;
 pub(crate) mod session;
@@ -72,6 +73,8 @@ pub(crate) struct DataPlane {
     pub(crate) counters: Arc<Counters>,
     /// Bytes of large values that all connections together may have on their way, in and out.
     pub(crate) values_under_way: ByteBudget,
+    /// Batches of requests that were begun, of clients and of peers.
+    pub(crate) batches: AtomicU64,
     /// What a node that leaves waits for.
     pub(crate) under_way: UnderWay,
     /// Owns what outlives the request that began it.

@@ -2,7 +2,7 @@
 //!
 //! What may be done, and what is told, is for [`Replica`] to say; here requests are read and answers written.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 use bytes::BytesMut;
 use quoit_client::{ErrorCode, Label};
@@ -142,6 +142,7 @@ impl DataPlane {
     }
 
     fn begin(&self, peer: &Peer) -> Batch {
+        self.batches.fetch_add(1, Ordering::Relaxed);
         let routing = self.routing.load_full();
         let place = routing.as_ref().map(|routing| peer.place(routing)).unwrap_or_default();
         Batch { now: self.clock.now(), wall: self.clock.wall(), routing, place }

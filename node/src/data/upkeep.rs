@@ -11,6 +11,7 @@ use std::{
 
 use quoit_core::{
     routing::Routing,
+    time::{Timestamp, Wall},
     upkeep::{ExchangeId, Output, Progress, Upkeep},
 };
 use quoit_proto_types::{
@@ -24,7 +25,12 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 
-use super::{DataPlane, giving::Giving, transfer};
+use super::{
+    DataPlane,
+    giving::Giving,
+    lateness::{Lateness, Watch},
+    transfer,
+};
 use crate::{clock::Clock, store::Store};
 
 pub(crate) use super::giving::GivingProgress;
@@ -105,6 +111,9 @@ pub(crate) struct UpkeepTask {
     controls: mpsc::Receiver<(Control, oneshot::Sender<UpkeepReport>)>,
     routing: Option<Arc<Routing>>,
     giving: Option<Giving>,
+    lateness: Lateness,
+    /// Taken when the task runs.
+    watch: Option<Watch>,
     /// Questions and writes that are under way. The machine bounds how many it has open, each ends within a limit.
     under_way: JoinSet<(ExchangeId, Outcome)>,
 }
@@ -129,8 +138,21 @@ impl UpkeepHandle {
         let views = Arc::<Views>::default();
         let handle = Self { views: Arc::clone(&views), served: served_sender, controls: control_sender };
         let under_way = JoinSet::new();
-        let (routing, giving) = (None, None);
-        let task = UpkeepTask { clock, store, machine, news, views, served, controls, routing, giving, under_way };
+        let (lateness, watch) = Lateness::new();
+        let task = UpkeepTask {
+            clock,
+            store,
+            machine,
+            news,
+            views,
+            served,
+            controls,
+            routing: None,
+            giving: None,
+            lateness,
+            watch: Some(watch),
+            under_way,
+        };
         (handle, task, news_receiver)
     }
 
@@ -212,7 +234,11 @@ impl Views {
 impl UpkeepTask {
     /// Runs until everybody who could talk to it is gone. What it asks of others goes over `plane`.
     pub(crate) async fn run(mut self, plane: Arc<DataPlane>) {
+        if let Some(watch) = self.watch.take() {
+            plane.tasks.spawn(watch.run(Arc::clone(&plane)));
+        }
         loop {
+            let may_answer = self.machine.may_answer(self.clock.now());
             let timer = self.machine.poll_timeout();
             // Not biased but for the view, as each of the others can come without end: a node that both takes and gives must
             // get on with either.
@@ -231,10 +257,13 @@ impl UpkeepTask {
                     }
                 }
                 () = sleep_until(self.clock.instant(timer.unwrap_or_default())), if timer.is_some() => {
-                    let (now, wall) = (self.clock.now(), self.clock.wall());
-                    at_length(|| self.machine.handle_timeout(now, wall, &self.store));
+                    self.at_length(|machine, store, now, wall| machine.handle_timeout(now, wall, store));
                 }
-                served = self.served.recv() => match served {
+                Some(wakeup) = self.lateness.wakeups.recv() => {
+                    let (now, wall) = (self.clock.now(), self.clock.wall());
+                    self.machine.observe(now, wall, &self.store, wakeup);
+                }
+                served = self.served.recv(), if may_answer => match served {
                     Some(served) => self.serve(served),
                     None => return,
                 },
@@ -249,17 +278,27 @@ impl UpkeepTask {
         if self.routing.as_ref().is_none_or(|before| before.fence() != routing.fence()) {
             self.giving = Giving::of(now, &routing);
         }
+        self.lateness.set_brisk(routing.target().is_some());
         self.machine.install(now, wall, &routing, &self.store);
         self.routing = Some(routing);
     }
 
     fn done(&mut self, id: ExchangeId, outcome: Outcome) {
-        let (now, wall) = (self.clock.now(), self.clock.wall());
-        let (machine, store) = (&mut self.machine, &self.store);
-        at_length(|| match outcome {
+        self.at_length(|machine, store, now, wall| match outcome {
             Outcome::Answered(answer) => machine.handle_reply(now, wall, store, id, answer),
             Outcome::Put { stored } => machine.handle_put_reply(now, wall, store, id, stored),
         });
+    }
+
+    /// Has the machine do what may take long: the worker's other tasks go elsewhere meanwhile, where there are other workers.
+    fn at_length<R>(&mut self, work: impl FnOnce(&mut Upkeep, &Store, Timestamp, Wall) -> R) -> R {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let (machine, store) = (&mut self.machine, &self.store);
+        let has_others = matches!(Handle::current().runtime_flavor(), RuntimeFlavor::MultiThread);
+        let work = || work(machine, store, now, wall);
+        let done = if has_others { block_in_place(work) } else { work() };
+        self.machine.worked(self.clock.now().checked_duration_since(now).unwrap_or_default());
+        done
     }
 
     fn serve(&mut self, served: Served) {
@@ -268,9 +307,9 @@ impl UpkeepTask {
             // Who asked has given up, and will ask again.
             return;
         }
-        let (now, wall) = (self.clock.now(), self.clock.wall());
-        let (machine, store) = (&mut self.machine, &self.store);
-        let (reply, entries) = at_length(|| machine.answer(now, wall, store, from, fence, &request, &block));
+        let (reply, entries) =
+            self.at_length(|machine, store, now, wall| machine.answer(now, wall, store, from, fence, &request, &block));
+        let now = self.clock.now();
         if let (Some(giving), Some(from)) = (&mut self.giving, from) {
             giving.note(now, from, &request, &reply, entries.as_bytes().len());
         }
@@ -310,10 +349,4 @@ impl UpkeepTask {
             }
         }
     }
-}
-
-/// Does what may take long: the worker's other tasks go elsewhere meanwhile, where there are other workers.
-fn at_length<R>(work: impl FnOnce() -> R) -> R {
-    let has_others = matches!(Handle::current().runtime_flavor(), RuntimeFlavor::MultiThread);
-    if has_others { block_in_place(work) } else { work() }
 }

@@ -23,7 +23,7 @@ use quoit_proto_types::{
     message::client::{Expiry, Refusal, Unfinished, WriteHeader},
 };
 use tokio::{sync::watch, task::JoinSet};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
 use super::{
@@ -63,6 +63,8 @@ pub(crate) struct Gateway {
     pub(crate) admin: Arc<Admin>,
     /// Sessions so far, begun at a random number: spreads the moments at which clients are told of views.
     pub(crate) sessions: AtomicU64,
+    /// Cancelled when the node is about to stop: clients are told to hang up, and served until they have.
+    pub(crate) farewell: CancellationToken,
 }
 
 /// What the requests share that are handled without a wait between them.
@@ -130,7 +132,8 @@ impl Gateway {
             let (gateway, client) = (Arc::clone(&self), Arc::clone(&client));
             let pauses = Pauses::of_session(number);
             streams.spawn(async move {
-                let ended = news::serve(&client.session, control, &gateway.plane.views, pauses).await;
+                let ended =
+                    news::serve(&client.session, control, &gateway.plane.views, pauses, &gateway.farewell).await;
                 gateway.end_if_at_fault(&client.session, &ended);
             });
         }
@@ -182,6 +185,7 @@ impl Gateway {
     }
 
     fn begin(&self) -> Batch {
+        self.plane.batches.fetch_add(1, Ordering::Relaxed);
         Batch { wall: self.clock.wall(), routing: self.plane.routing.load_full() }
     }
 

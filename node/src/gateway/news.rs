@@ -1,14 +1,16 @@
-//! Tells clients of views as they change, on the control stream of each.
+//! Tells clients of views as they change, and that the node is about to stop, on the control stream of each.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quoit_client::ErrorCode;
 use quoit_proto_types::{
-    Epoch, RequestId,
+    Epoch, Fence, RequestId,
     frame::{FrameHeader, FrameType},
+    message::client::Refusal,
 };
 use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     node::spread,
@@ -48,13 +50,19 @@ pub(super) fn frame(update: Update, request: RequestId) -> (FrameHeader, Bytes) 
     (FrameHeader::new(update.kind, request, update.fence, update.epoch), update.body)
 }
 
-/// Serves the control stream of a client until it breaks, and says why.
-pub(super) async fn serve(session: &Session, control: Control, views: &Arc<Views>, pauses: Pauses) -> StreamError {
+/// Serves the control stream of a client until it breaks, and says why. `farewell` is when the node is about to stop.
+pub(super) async fn serve(
+    session: &Session,
+    control: Control,
+    views: &Arc<Views>,
+    pauses: Pauses,
+    farewell: &CancellationToken,
+) -> StreamError {
     let Control { asks, tells } = control;
     let (asked, watched) = watch::channel(None);
     let outcome = tokio::select! {
         outcome = listen(asks, &asked) => outcome,
-        outcome = tell(tells, watched, views, pauses) => outcome,
+        outcome = tell(tells, watched, views, pauses, farewell) => outcome,
     };
     match outcome {
         Err(Broken::Stream(error)) => error,
@@ -96,17 +104,20 @@ async fn tell(
     mut asked: watch::Receiver<Asked>,
     views: &Views,
     mut pauses: Pauses,
+    farewell: &CancellationToken,
 ) -> Result<Never, Broken> {
     let mut latest = views.latest();
     let mut told: Asked = None;
     loop {
         // The senders live longer than this future.
-        let asked_again = match told {
-            None => asked.changed().await.is_ok(),
-            Some((epoch, _)) => tokio::select! {
-                changed = asked.changed() => changed.is_ok(),
-                _ = latest.wait_for(|latest| *latest != epoch && *latest != Epoch::GENESIS) => false,
-            },
+        let is_news = |latest: &Epoch| told.is_some_and(|(epoch, _)| ![epoch, Epoch::GENESIS].contains(latest));
+        let asked_again = tokio::select! {
+            changed = asked.changed() => Some(changed.is_ok()),
+            _ = latest.wait_for(is_news) => Some(false),
+            () = farewell.cancelled() => None,
+        };
+        let Some(asked_again) = asked_again else {
+            return say_farewell(tells).await;
         };
         if asked_again {
             told = *asked.borrow_and_update();
@@ -125,6 +136,16 @@ async fn tell(
             told = Some((latest, request));
         }
     }
+}
+
+/// Has the client hang up, once it has the answers it still waits for, and turn to other nodes meanwhile.
+async fn say_farewell(mut tells: ControlWriter) -> Result<Never, Broken> {
+    let header = FrameHeader::new(FrameType::Refusal, RequestId::default(), Fence::default(), Epoch::GENESIS);
+    let mut body = BytesMut::new();
+    Refusal::new(ErrorCode::ShuttingDown, 0).encode(&mut body);
+    tells.send(header, body.freeze()).await?;
+    // The stream stays open for as long as the session does.
+    pending().await
 }
 
 #[cfg(test)]

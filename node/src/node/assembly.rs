@@ -1,6 +1,11 @@
 //! Makes the parts of a node of its settings.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::SystemTime,
+};
 
 use quoit_client::Identity;
 use quoit_core::{
@@ -70,6 +75,7 @@ pub(super) fn data_plane(
         value_bytes_max: settings.value_bytes_max,
         counters: Arc::default(),
         values_under_way: ByteBudget::new(settings.memory_bytes / RECEIVING_SHARE),
+        batches: AtomicU64::default(),
         under_way: UnderWay::default(),
         tasks: tasks.clone(),
     };

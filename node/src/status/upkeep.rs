@@ -19,6 +19,7 @@ pub(crate) fn upkeep_status(report: &UpkeepReport) -> Option<UpkeepStatus> {
         takes: progress.handoff.as_ref().filter(|handoff| handoff.slots > 0).map(|handoff| takes(routing, handoff)),
         gives: giving.as_ref().map(|giving| gives(routing, giving)),
         pace: progress.pace,
+        limit: progress.limit,
         is_paused: progress.paused,
         under_replicated_slots: count(progress.under_replicated_slots),
         dirty_slots: count(progress.repairs_left),

@@ -127,8 +127,10 @@ pub struct UpkeepStatus {
     pub takes: Option<HandoffStatus>,
     /// The slots that it gives up, while a ring change is under way that takes it some.
     pub gives: Option<HandoffStatus>,
-    /// Bytes per second that it may fetch; nothing for as many as there are.
+    /// Bytes per second that it may fetch, and that others may fetch there; nothing for as many as there are.
     pub pace: Option<NonZeroU64>,
+    /// How many of them it is at most at this moment, so that requests are not late.
+    pub limit: Option<NonZeroU64>,
     /// Whether an administrator has paused it.
     pub is_paused: bool,
     /// Its slots of which an owner does not live.

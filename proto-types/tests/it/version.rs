@@ -40,8 +40,20 @@ fn a_later_write_wins_over_any_touch_of_an_earlier_one() {
     let touched = Stamp { touched: Hlc::new(u64::MAX), expires_at_ms: 5, ..old };
     assert!(new.supersedes(&old) && new.supersedes(&touched) && touched.supersedes(&old));
     assert!(!old.supersedes(&touched) && !touched.supersedes(&new) && !old.supersedes(&old));
-    let deleted = Stamp::tombstone(version(2, 1, 1));
-    assert!(!deleted.supersedes(&new) && !new.supersedes(&deleted), "one version is one write");
+}
+
+#[test]
+fn of_two_touches_of_one_moment_the_longer_one_stays() {
+    let touch = |expires_at_ms| Stamp { touched: Hlc::new(7), ..Stamp::value(version(1, 1, 1), expires_at_ms) };
+    let dead = |stamp: Stamp| Stamp { kind: EntryKind::Tombstone, ..stamp };
+    // A node keeps no expiry after the last moment of the clock.
+    let order = [touch(1), dead(touch(1)), touch(2), touch(Hlc::MILLIS_MAX), touch(0), dead(touch(0))];
+    for (index, stamp) in order.iter().enumerate() {
+        assert!(order[..index].iter().all(|before| stamp.supersedes(before) && !before.supersedes(stamp)), "{stamp:?}");
+    }
+    assert_eq!(touch(Hlc::MILLIS_MAX + 1).rank(), touch(0).rank());
+    let later = Stamp { touched: Hlc::new(8), ..touch(1) };
+    assert!(order.iter().all(|stamp| later.supersedes(stamp)), "a later touch may shorten");
 }
 
 #[test]
@@ -99,7 +111,7 @@ proptest! {
 
     #[test]
     fn of_two_versions_one_is_later_unless_they_are_one(a in strategies::stamp(), b in strategies::stamp()) {
-        let same = (a.version, a.touched) == (b.version, b.touched);
+        let same = a.rank() == b.rank();
         prop_assert_eq!(usize::from(a.supersedes(&b)) + usize::from(b.supersedes(&a)), usize::from(!same));
     }
 

@@ -29,7 +29,7 @@ pub(super) fn check(writes: &Writes, done: &Done<'_>, rank: Rank, sides: &[Side<
         let (holding, needed) = match write.level {
             WriteLevel::Any => (holders().count(), 1),
             WriteLevel::One => (among(set, lives), 1),
-            WriteLevel::Two => (holders().count(), set.len().clamp(1, 2)),
+            WriteLevel::Two => (writes.copies(sides, &write.key, rank), set.len().clamp(1, 2)),
             WriteLevel::Quorum => (among(set, lives), set.len() / 2 + 1),
             WriteLevel::All => (among(set, lives), set.len()),
         };

@@ -11,9 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use quoit_core::time::Wall;
-use quoit_proto_types::{EntryKind, Hlc, Stamp, Version, WriteLevel};
+use quoit_proto_types::{EntryKind, Hlc, Ordinal, Stamp, Version, WriteLevel};
 
-use super::{Rank, Side, rank, slot_of};
+use super::{
+    Rank, Side,
+    homes::{Hinted, Homes},
+    rank, slot_of,
+};
 use crate::{
     invariants::{Ledger, Violation},
     sim::Actor,
@@ -68,8 +72,7 @@ pub(super) struct Promise {
     /// How many holders may lose their memory.
     spare: usize,
     lost: usize,
-    /// Who kept it as a hint, and how many hints that one had dropped by then.
-    hinted: BTreeMap<u32, u64>,
+    hinted: Hinted,
     /// Whether at some moment no owner held it: then owners may have collected what is older than a grace (A5).
     pub(super) orphaned: bool,
     settled: bool,
@@ -103,6 +106,7 @@ pub(super) struct Writes {
     promises: BTreeMap<Bytes, Vec<Promise>>,
     /// Of each key, from when on nothing may be found by whoever took in an entry of this place.
     ends_of_life: BTreeMap<Bytes, BTreeMap<Rank, u64>>,
+    homes: Homes,
     /// The latest that any wall clock has shown.
     wall: Wall,
     /// Processes that have ended.
@@ -141,14 +145,13 @@ impl Writes {
         }
         write.version = Some(version);
         let (rank, key) = ((version, write.touched), write.key.clone());
-        let holders: Vec<&Side<'_>> = sides.iter().filter(|side| side.covers(&key, rank)).collect();
         self.totals.acknowledged += 1;
         // One copy is promised of what was written at these levels. That there are more may be a hint for the one who has it,
         // which goes when it is delivered.
-        let copies = if matches!(write.level, WriteLevel::One | WriteLevel::Any) { 1 } else { 2 };
-        if let Some(spare) = holders.len().min(copies).checked_sub(1) {
-            let hinted = holders.iter().filter(|side| holds_hint_only(side, &key, rank));
-            let hinted = hinted.map(|side| (side.actor.serial, side.data.hints.stats().dropped)).collect();
+        let promised = if matches!(write.level, WriteLevel::One | WriteLevel::Any) { 1 } else { 2 };
+        if let Some(spare) = self.homes.copies(sides, &key, rank).min(promised).checked_sub(1) {
+            let mut hinted = Hinted::default();
+            self.homes.dropped(&mut hinted, sides, &key, rank);
             let promise = Promise { token, rank, spare, lost: 0, hinted, orphaned: false, settled: false };
             self.promises.entry(key).or_default().push(promise);
         } else {
@@ -170,34 +173,20 @@ impl Writes {
                 routing.owners(slot_of(routing, key)).now.iter().map(|ordinal| of(*ordinal)).collect()
             });
             for promise in promises.iter_mut() {
-                let is_covered = |side: &&Side<'_>| side.covers(key, promise.rank);
+                let is_held = |side: &&Side<'_>| side.has(key, promise.rank);
                 if let Some(owners) = owners.as_ref().filter(|owners| !owners.is_empty()) {
-                    let covering = owners.iter().filter(|side| is_covered(side)).count();
+                    let holding = owners.iter().filter(|side| is_held(side)).count();
                     // What all owners have held, and no memory was lost since, is theirs to keep or to hide for ever.
-                    promise.orphaned |= covering == 0 && !promise.settled;
-                    if covering == owners.len() {
+                    promise.orphaned |= holding == 0 && !promise.settled;
+                    if holding == owners.len() {
                         (promise.lost, promise.settled) = (0, true);
                         promise.spare = owners.len().min(2) - 1;
-                        promise.hinted.clear();
+                        promise.hinted = Hinted::default();
                     }
                 } else {
                     promise.orphaned |= owners.is_none();
                 }
-                let dropped: Vec<u32> = promise
-                    .hinted
-                    .iter()
-                    .filter(|(serial, dropped)| {
-                        let side = sides.iter().find(|side| side.actor.serial == **serial);
-                        side.is_some_and(|side| {
-                            side.data.hints.stats().dropped > **dropped && !side.covers(key, promise.rank)
-                        })
-                    })
-                    .map(|(serial, _)| *serial)
-                    .collect();
-                for serial in dropped {
-                    promise.hinted.remove(&serial);
-                    promise.lost += 1;
-                }
+                promise.lost += self.homes.dropped(&mut promise.hinted, sides, key, promise.rank);
             }
             // A later entry that all owners hold stands for every earlier one.
             let settled = promises.iter().filter(|promise| promise.settled).map(|promise| promise.rank).max();
@@ -212,8 +201,8 @@ impl Writes {
         let Some(side) = sides.iter().find(|side| side.actor.serial == serial) else { return };
         for (key, promises) in &mut self.promises {
             for promise in promises.iter_mut().filter(|promise| side.covers(key, promise.rank)) {
-                promise.lost += 1;
-                promise.settled = false;
+                promise.settled &= !side.has(key, promise.rank);
+                promise.lost += usize::from(self.homes.take_along(side, sides, key, promise.rank));
             }
         }
         self.excuse();
@@ -222,7 +211,7 @@ impl Writes {
     /// A process lets go of slots that it was fetching, as the change was given up: what it was written is gone.
     pub(super) fn gave_up(&mut self, side: &Side<'_>, is_given_up: impl Fn(&[u8]) -> bool) {
         for (key, promises) in self.promises.iter_mut().filter(|(key, _)| is_given_up(key)) {
-            for promise in promises.iter_mut().filter(|promise| side.covers(key, promise.rank)) {
+            for promise in promises.iter_mut().filter(|promise| side.has(key, promise.rank)) {
                 promise.lost += 1;
             }
         }
@@ -235,6 +224,16 @@ impl Writes {
             promises.retain(|promise| promise.lost <= promise.spare);
             self.totals.excused += (before - promises.len()) as u64;
         }
+    }
+
+    /// The member `owner` took in an entry that it owns, and goes on to.
+    pub(super) fn owned(&mut self, key: &[u8], stamp: &Stamp, owner: Ordinal) {
+        self.homes.note(key, rank(stamp), owner);
+    }
+
+    /// How many copies of an entry of `key` there are, two or more being the same.
+    pub(super) fn copies(&self, sides: &[Side<'_>], key: &[u8], least: Rank) -> usize {
+        self.homes.copies(sides, key, least)
     }
 
     pub(super) fn note_wall(&mut self, wall: Wall) {
@@ -302,11 +301,6 @@ impl Writes {
     pub(super) fn totals(&self) -> Totals {
         self.totals
     }
-}
-
-fn holds_hint_only(side: &Side<'_>, key: &[u8], least: Rank) -> bool {
-    side.entry(key).is_none_or(|stamp| rank(&stamp) < least)
-        && side.hint(key).is_some_and(|stamp| rank(&stamp) >= least)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What must hold of the data, whatever happens. One property per file; what they share is the ledger of all writes.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use quoit_core::{
@@ -9,7 +9,7 @@ use quoit_core::{
     time::{Timestamp, Wall},
 };
 use quoit_proto_types::{
-    Fence, HashPoint, Hlc, KeyspaceId, ReadLevel, SlotIndex, Stamp, Version,
+    Fence, HashPoint, Hlc, KeyspaceId, Ordinal, ReadLevel, SlotIndex, Stamp, Version,
     view::{Owner, ViewHash},
 };
 
@@ -17,6 +17,7 @@ use super::{Ledger, Violation};
 use crate::sim::{Actor, DataSide};
 
 mod acknowledged_is_held;
+mod homes;
 mod ledger;
 mod new_owners_hold_all;
 mod nothing_is_lost;
@@ -59,11 +60,6 @@ impl<'a> Side<'a> {
         self.data.store.peek_with(Wall::MIN, fence, key, stamp).ok().flatten()
     }
 
-    /// What it keeps of a key for others.
-    pub fn hint(&self, key: &[u8]) -> Option<Stamp> {
-        self.data.hints.find(key).map(|(stamp, _)| stamp)
-    }
-
     /// Up to where its slot of a key has been collected, if it owns that.
     pub fn floor(&self, key: &[u8]) -> Hlc {
         let Some(routing) = self.routing() else { return Hlc::MIN };
@@ -71,11 +67,23 @@ impl<'a> Side<'a> {
         if routing.standing(slot) == Standing::Owner { self.data.store.floor(slot) } else { Hlc::MIN }
     }
 
-    /// Whether it holds this entry of a key or a later one, or knows that it was collected.
+    /// Whether it holds this entry of a key or a later one, for itself or for others, or knows that it was collected.
     pub fn covers(&self, key: &[u8], least: Rank) -> bool {
-        let held = self.entry(key);
-        let is_known = |stamp: Option<Stamp>| stamp.is_some_and(|stamp| rank(&stamp) >= least);
-        is_known(held) || is_known(self.hint(key)) || held.is_none() && self.floor(key) >= least.0.hlc
+        self.has(key, least) || !self.keeps_for(key, least).is_empty()
+    }
+
+    /// The same for itself alone.
+    fn has(&self, key: &[u8], least: Rank) -> bool {
+        match self.entry(key) {
+            Some(stamp) => rank(&stamp) >= least,
+            None => self.floor(key) >= least.0.hlc,
+        }
+    }
+
+    /// For whom it keeps this entry of a key, or a later one.
+    fn keeps_for(&self, key: &[u8], least: Rank) -> BTreeSet<(Ordinal, Rank)> {
+        let kept = self.data.hints.kept_for(key).into_iter().map(|(owner, stamp)| (owner, rank(&stamp)));
+        kept.filter(|(_, rank)| *rank >= least).collect()
     }
 
     /// Whether it is `owner`, by the view of `routing`.
@@ -108,6 +116,14 @@ pub struct Acted<'a> {
 }
 
 impl Acted<'_> {
+    /// The member that answered, if it owns the slot of `key` and goes on to: a hint that it has taken in is forgotten.
+    fn keeper(&self, key: &[u8]) -> Option<Ordinal> {
+        let slot = slot_of(self.routing, key);
+        let then = self.routing.owners(slot).then;
+        let stays = |me: &Ordinal| then.is_none_or(|then| then.contains(me));
+        self.routing.me().filter(stays).filter(|_| self.routing.standing(slot) == Standing::Owner)
+    }
+
     /// Whether it did what was asked.
     pub fn has_acted(&self) -> bool {
         match self.reply {
@@ -181,10 +197,13 @@ impl DataChecks {
     /// [`Violation`].
     pub fn acted(&mut self, acted: &Acted<'_>) -> Result<(), Violation> {
         self.checks += 1;
-        if let ReplicaRequest::Put { stamp, record, .. } = acted.request
+        if let ReplicaRequest::Put { stamp, hint_for, record } = acted.request
             && acted.has_acted()
         {
             self.writes.taken_in(record.key(), stamp);
+            if let Some(owner) = acted.keeper(record.key()).filter(|_| hint_for.is_none()) {
+                self.writes.owned(record.key(), stamp, owner);
+            }
         }
         self.fences.observe(acted)
     }

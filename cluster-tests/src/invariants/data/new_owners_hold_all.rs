@@ -1,5 +1,5 @@
 //! I6: a new ring is decided only when every owner-to-be that lives holds all that the living owners held when they had
-//! installed the change.
+//! installed the change, as far as it has room (PROTOCOL 8.5).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,7 @@ impl NewOwnersHoldAll {
         for owner in target {
             let Some(instance) = joint.member(owner.ordinal).map(|member| member.instance) else { continue };
             let lives = |side: &&Side<'_>| (side.actor.instance, side.actor.boot) == (instance, owner.boot);
-            let Some(side) = sides.iter().find(lives) else { continue };
+            let Some(side) = sides.iter().find(lives).filter(|side| side.data.has_room()) else { continue };
             self.check(joint, *owner, side, sides)?;
         }
         self.held.retain(|(fence, ..), _| *fence > joint.fence());

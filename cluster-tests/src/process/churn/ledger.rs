@@ -6,7 +6,7 @@
 //!
 //! Pure: time is an argument, counted from whatever moment the caller likes.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::Range, time::Duration};
 
 use quoit_client::{Effect, Version};
 
@@ -101,13 +101,15 @@ enum Due {
 #[derive(Debug)]
 pub(super) struct Ledger {
     caller: u32,
+    /// Of values.
+    lengths: Range<usize>,
     records: Vec<Record>,
 }
 
 impl Ledger {
-    /// The ledger of a caller that has written nothing.
-    pub(super) fn new(caller: u32, keys: usize) -> Self {
-        Self { caller, records: vec![Record::default(); keys] }
+    /// The ledger of a caller that has written nothing, and will write values of `lengths`.
+    pub(super) fn new(caller: u32, keys: usize, lengths: Range<usize>) -> Self {
+        Self { caller, lengths, records: vec![Record::default(); keys] }
     }
 
     /// How many keys it has.
@@ -137,7 +139,7 @@ impl Ledger {
 
     /// The value of the write before the last one.
     pub(super) fn earlier_value(&self, key: usize) -> Vec<u8> {
-        self.stamp(key, self.records[key].issued - 1).to_value()
+        self.stamp(key, self.records[key].issued - 1).to_value(&self.lengths)
     }
 
     /// Begins a write: its number, and the value if it sets one.
@@ -145,7 +147,7 @@ impl Ledger {
         let record = &mut self.records[key];
         record.issued += 1;
         let number = record.issued;
-        (number, self.stamp(key, number).to_value())
+        (number, self.stamp(key, number).to_value(&self.lengths))
     }
 
     /// The last write begun was acknowledged.

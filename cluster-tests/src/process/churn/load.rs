@@ -59,6 +59,8 @@ pub(super) struct Crew {
 pub(super) struct Books {
     ledgers: Vec<Mutex<Ledger>>,
     tally: Mutex<Tally>,
+    /// Whether keys are on their way between nodes.
+    moving: AtomicBool,
     /// Held by each request, and alone by who wants none to be under way.
     gate: RwLock<()>,
     started: Instant,
@@ -66,12 +68,13 @@ pub(super) struct Books {
 }
 
 impl Books {
-    /// Empty ledgers of so many keys each.
-    pub(super) fn new(ledgers: usize, keys: usize, seed: u64) -> Self {
-        let ledger = |caller| Mutex::new(Ledger::new(u32::try_from(caller).unwrap_or(u32::MAX), keys));
+    /// Empty ledgers of so many keys each, with values of `lengths`.
+    pub(super) fn new(ledgers: usize, keys: usize, lengths: &Range<usize>, seed: u64) -> Self {
+        let ledger = |caller| Mutex::new(Ledger::new(u32::try_from(caller).unwrap_or(u32::MAX), keys, lengths.clone()));
         Self {
             ledgers: (0..ledgers).map(ledger).collect(),
             tally: Mutex::default(),
+            moving: AtomicBool::new(false),
             gate: RwLock::new(()),
             started: Instant::now(),
             seed,
@@ -101,6 +104,23 @@ impl Books {
     /// One of them.
     pub(super) fn ledger(&self, index: usize) -> MutexGuard<'_, Ledger> {
         self.ledgers[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts down whether keys are on their way, that they were, or were not, for so long, how many bytes were
+    /// moved, and how many might be in a second.
+    pub(super) fn moves(&self, moves: bool, lasted: Duration, bytes: u64, limit: Option<u64>) {
+        let moved = self.moving.swap(moves, Ordering::Relaxed);
+        let mut tally = self.tally();
+        // While no request may begin, there is nothing to be measured.
+        if self.gate.try_read().is_ok() {
+            tally.pace(moved).lasted += lasted;
+        }
+        tally.moved_bytes += bytes;
+        tally.limit = tally.limit.into_iter().chain(limit).min();
+    }
+
+    fn is_moving(&self) -> bool {
+        self.moving.load(Ordering::Relaxed)
     }
 
     /// What was counted since [`take`](Self::take).
@@ -208,7 +228,9 @@ impl Work {
         match outcome {
             Ok(version) => {
                 ledger.acknowledged(key, deed, during, version);
-                self.books.tally().wrote(Instant::now());
+                let mut tally = self.books.tally();
+                tally.wrote(Instant::now());
+                tally.pace(self.books.is_moving()).writes += 1;
             }
             Err(error) => {
                 let effect = if error.has_no_side_effects() { Effect::None } else { Effect::Unknown };
@@ -233,6 +255,7 @@ impl Work {
         let sight = Sight { found: found.as_ref().map(|found| (&found.value[..], found.version)), during };
         let mut tally = self.books.tally();
         tally.reads += 1;
+        tally.pace(self.books.is_moving()).read(during.ended.saturating_sub(during.began));
         let Err(finding) = ledger.judge(key, &sight) else { return };
         let is_marked = found.as_ref().is_some_and(|found| found.stale);
         match finding.wrong {

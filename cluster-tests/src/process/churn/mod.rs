@@ -9,6 +9,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,6 +33,7 @@ use super::{
 mod ledger;
 mod load;
 mod meddle;
+mod moving;
 mod rows;
 mod sides;
 mod steps;
@@ -41,12 +43,16 @@ mod verify;
 
 pub use self::steps::Step;
 
-/// Memory of each node: many times what the keys take, so that none is evicted.
-const MEMORY: &str = "512MiB";
+/// Memory of each node, beside four times what the values of all keys take, so that none is evicted.
+const MEMORY_MIB: usize = 512;
 /// How full a node may get before it cannot be excluded any more that it evicts. No status tells of evictions.
 const FULL: f64 = 0.5;
 /// Connections to each node, which the callers share.
 const CLIENTS: usize = 2;
+/// How long who watches keys move waits for an answer.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long nothing is done, so that other steps can be compared with it.
+const IDLE: Duration = Duration::from_secs(10);
 /// A node that joins, and two clients that can be cut off.
 const SPARE: usize = 3;
 
@@ -65,6 +71,25 @@ pub struct Churn {
     pub replication: u8,
     /// What is done in each pass. What cannot be done here is left out.
     pub steps: Vec<Step>,
+    /// How long values are, in bytes: at least as long as what makes them recognisable, 24 bytes.
+    pub value_bytes: Range<usize>,
+    /// What each node may fetch in a second when slots move, as on its command line; nothing for what it does by itself.
+    pub handoff_rate: Option<String>,
+}
+
+impl Default for Churn {
+    fn default() -> Self {
+        Self {
+            until: Until::Lasted(Duration::from_secs(180)),
+            seed: 1,
+            callers: 64,
+            keys: 50_000,
+            replication: 2,
+            steps: Step::ALL.to_vec(),
+            value_bytes: value::VALUE_BYTES,
+            handoff_rate: None,
+        }
+    }
 }
 
 /// When it is over: looked at after each step.
@@ -84,7 +109,9 @@ pub async fn churn(stage: &Stage, plan: &Churn) -> Report {
     stage
         .play("churn", async |report| {
             let replication = Some(plan.replication);
-            let fleet_plan = FleetPlan { spare: SPARE, memory: MEMORY, replication, ..stage.plan() };
+            let memory = format!("{}MiB", MEMORY_MIB + ((4 * plan.keys * plan.value_bytes.end) >> 20));
+            let handoff_rate = plan.handoff_rate.clone();
+            let fleet_plan = FleetPlan { spare: SPARE, memory, replication, handoff_rate, ..stage.plan() };
             let steps = possible(stage, plan);
             let mut fleet = Fleet::prepare(&fleet_plan).await?;
             for index in 0..stage.nodes {
@@ -102,7 +129,8 @@ pub async fn churn(stage: &Stage, plan: &Churn) -> Report {
 
 async fn play(stage: &Stage, plan: &Churn, steps: &[Step], fleet: &mut Fleet, report: &mut Report) -> Result<()> {
     let mut observer = Observer::connect(fleet).await?;
-    let books = Arc::new(Books::new(plan.callers + 2 * sides::CALLERS, plan.keys / plan.callers, plan.seed));
+    let ledgers = plan.callers + 2 * sides::CALLERS;
+    let books = Arc::new(Books::new(ledgers, plan.keys / plan.callers, &plan.value_bytes, plan.seed));
     let sides = if steps.contains(&Step::Partition) {
         // After the founders come the place of the node that joins, and those of the two clients.
         let places = [stage.nodes + 1, stage.nodes + 2];
@@ -111,17 +139,25 @@ async fn play(stage: &Stage, plan: &Churn, steps: &[Step], fleet: &mut Fleet, re
         None
     };
     let cluster = Cluster::new(fleet, &mut observer, plan, steps, books.started());
+    let nodes: Vec<_> = (0..stage.nodes).collect();
+    let administrator = cluster.fleet.administrator(&nodes, WATCH_TIMEOUT).await?;
+    let _watch = moving::watch(administrator, Arc::clone(&books));
     let rows = BTreeMap::new();
     let mut run = Run { cluster, books, sides, rows, passes: 0, progress: stage.progress("churn", plan.total()), plan };
     let played = Box::pin(run.all(steps)).await;
     let rows = std::mem::take(&mut run.rows);
-    let (fullest, timeline) = (run.cluster.fullest, std::mem::take(&mut run.cluster.timeline));
+    let (fullest, moved, timeline) =
+        (run.cluster.fullest, run.cluster.moved, std::mem::take(&mut run.cluster.timeline));
     drop(run);
     rows::report(report, plan, &rows);
     if played.is_err() || !report.is_good() {
         report.notes.extend(timeline);
     }
     report.figure("fullest_node_percent", (fullest * 1000.0).round() / 10.0);
+    if let Some((share, ideal)) = moved {
+        report.figure("moved_at_the_last_join_percent", (share * 100.0).round() / 100.0);
+        report.figure("moved_if_the_ring_were_ideal_percent", (ideal * 100.0).round() / 100.0);
+    }
     if fullest > FULL {
         report
             .violations
@@ -263,6 +299,10 @@ impl Run<'_> {
                 Some(sides) => Box::pin(sides.part(&mut self.cluster, &self.books)).await,
                 None => Ok(()),
             },
+            Step::Idle => {
+                tokio::time::sleep(IDLE).await;
+                Ok(())
+            }
             Step::Meddle => meddle::meddle(self.cluster.fleet, &self.books).await,
         }
     }

@@ -97,6 +97,13 @@ fn figures(phase: Phase, row: &Row) -> StepFigures {
         ("p50_s", json!(seconds(took.len().saturating_sub(1) / 2))),
         ("max_s", json!(seconds(took.len().saturating_sub(1)))),
         ("gap_ms", json!(u64::try_from(tally.gap.as_millis()).unwrap_or(u64::MAX))),
+        ("writes/s", json!(tally.resting.writes_per_second())),
+        ("moving_s", json!((tally.moving.lasted.as_secs_f64() * 10.0).round() / 10.0)),
+        ("moved_mib", json!(tally.moved_bytes >> 20)),
+        ("limit_mib/s", json!(tally.limit.map(|limit| limit >> 20))),
+        ("writes/s_then", json!(tally.moving.writes_per_second())),
+        ("get_p99_us", json!(tally.resting.read_us(99.0))),
+        ("p99_us_then", json!(tally.moving.read_us(99.0))),
     ];
     StepFigures { step: phase.name(), figures }
 }
@@ -112,7 +119,14 @@ mod tests {
     };
 
     fn made(phase: Phase, change: impl FnOnce(&mut Tally)) -> Report {
-        let plan = Churn { until: Until::Passed(1), seed: 1, callers: 1, keys: 1, replication: 2, steps: Vec::new() };
+        let plan = Churn {
+            until: Until::Passed(1),
+            callers: 1,
+            keys: 1,
+            replication: 2,
+            steps: Vec::new(),
+            ..Churn::default()
+        };
         let mut tally = Tally::default();
         (tally.writes, tally.verified) = (7, 1);
         change(&mut tally);

@@ -17,7 +17,7 @@ use super::{
     ledger::{Finding, Wrong},
     load::{Books, Caller, Crew},
     steps::Cluster,
-    value::Stamp,
+    value::{Stamp, VALUE_BYTES},
     verify::Verifier,
 };
 use crate::process::{
@@ -185,7 +185,7 @@ async fn compete(
         } else {
             let options = quoit_client::SetOptions::new();
             let options = level.map_or(options, |level| options.level(level));
-            client.set_with(name(key), stamp(side, key, bid.issued).to_value(), options).await
+            client.set_with(name(key), stamp(side, key, bid.issued).to_value(&VALUE_BYTES), options).await
         };
         match outcome {
             Ok(version) => {
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn the_later_of_two_sides_writes_is_what_is_left() {
         let check = |bids: [&Bid; 2], found: Option<(usize, u64, u64)>, expected: Option<Wrong>| {
-            let value = found.map(|(side, number, hlc)| (stamp(side, 5, number).to_value(), version(hlc)));
+            let value = found.map(|(side, number, hlc)| (stamp(side, 5, number).to_value(&VALUE_BYTES), version(hlc)));
             let found = value.as_ref().map(|(value, version)| (&value[..], *version));
             assert_eq!(judge(5, bids, found).err().map(|finding| finding.wrong), expected, "{bids:?} {found:?}");
         };

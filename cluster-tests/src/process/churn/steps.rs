@@ -42,6 +42,8 @@ pub enum Step {
     Weight,
     /// The nodes are cut into two sides that both go on, and joined again.
     Partition,
+    /// Nothing is done for a while: what other steps are compared with.
+    Idle,
     /// Some keys are changed behind the ledger's back, one so that it is lost, one stale, one resurrected and one wrong. Shows
     /// that this is found.
     #[value(skip)]
@@ -72,6 +74,7 @@ impl Step {
             Self::Copies => "copies +1, -1",
             Self::Weight => "weight",
             Self::Partition => "partition",
+            Self::Idle => "idle",
             Self::Meddle => "meddle",
         }
     }
@@ -104,6 +107,8 @@ pub(super) struct Cluster<'a> {
     out: Option<usize>,
     /// The most that any node's memory was used, in parts of what it may use.
     pub(super) fullest: f64,
+    /// The share of all copies that moved when a node joined, in percent, and what it should be.
+    pub(super) moved: Option<(f64, f64)>,
     /// What was done, and when, for whoever looks for the cause of something.
     pub(super) timeline: Vec<String>,
     started: Instant,
@@ -120,7 +125,7 @@ impl<'a> Cluster<'a> {
     ) -> Self {
         let (rng, copies, timeline) = (StdRng::seed_from_u64(plan.seed), plan.replication, Vec::new());
         let (rolls, rolled) = (rolls(steps), 0);
-        Self { fleet, observer, rng, copies, rolls, rolled, out: None, fullest: 0.0, timeline, started }
+        Self { fleet, observer, rng, copies, rolls, rolled, out: None, fullest: 0.0, moved: None, timeline, started }
     }
 
     /// Waits until nothing is under way: all living nodes are up and hold what they should.
@@ -170,9 +175,11 @@ impl<'a> Cluster<'a> {
                 index
             }
         };
+        let before = self.settle(|_| Ok(())).await?;
         self.launch(index)?;
         let name = self.name(index);
-        self.settle(|view| owner(view, &name).map(drop)).await.with_context(|| format!("{name} joined"))?;
+        let after = self.settle(|view| owner(view, &name).map(drop)).await.with_context(|| format!("{name} joined"))?;
+        self.moved = Some(moved_share(&before.view, &after.view));
         Ok(())
     }
 
@@ -375,6 +382,20 @@ fn idle(upkeep: Option<&UpkeepStatus>) -> Result<(), String> {
         Some((what, count)) => Err(format!("has {count} {what}")),
         None => Ok(()),
     }
+}
+
+/// The share of all copies that have come to a node which had none of that slot, and the one member's part that it should be
+/// where one has joined; both in percent.
+#[expect(clippy::cast_precision_loss, reason = "a percentage is all that is wanted of it")]
+fn moved_share(before: &View, after: &View) -> (f64, f64) {
+    let (before, members, after) = (before.ring(), after.members().len(), after.ring());
+    let (mut copies, mut moved) = (0_usize, 0_usize);
+    for slot in after.slots().slots() {
+        let (had, has) = (before.owners(slot), after.owners(slot));
+        copies += has.len();
+        moved += has.iter().filter(|owner| !had.contains(owner)).count();
+    }
+    (moved as f64 * 100.0 / copies.max(1) as f64, 100.0 / members.max(1) as f64)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a percentage is all that is wanted of it")]

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hdrhistogram::Histogram;
 use quoit_client::RequestError;
 
 use super::ledger::{Finding, Wrong};
@@ -13,6 +14,9 @@ use super::ledger::{Finding, Wrong};
 const TOLD_MAX: usize = 20;
 /// Errors of one kind that are: they differ in little.
 const ERRORS_TOLD_MAX: usize = 3;
+
+/// No read takes longer than a minute: each has its deadline.
+const READ_US_MAX: u64 = 60_000_000;
 
 /// What was counted during one step, or several of one kind.
 #[derive(Clone, Debug)]
@@ -39,7 +43,57 @@ pub(super) struct Tally {
     pub(super) gap: Duration,
     /// The first findings of each kind, in words.
     pub(super) told: BTreeMap<String, Vec<String>>,
+    /// How requests fared while keys were on their way between nodes.
+    pub(super) moving: Pace,
+    /// The same while none were.
+    pub(super) resting: Pace,
+    /// Bytes that were moved, as far as they were seen.
+    pub(super) moved_bytes: u64,
+    /// The least that a node that took slots let itself fetch in a second, in bytes.
+    pub(super) limit: Option<u64>,
     last_write: Option<Instant>,
+}
+
+/// How requests fared.
+#[derive(Clone, Debug)]
+pub(super) struct Pace {
+    /// For how long.
+    pub(super) lasted: Duration,
+    /// Writes that were acknowledged.
+    pub(super) writes: u64,
+    /// What reads took, in microseconds.
+    reads: Histogram<u64>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        let reads = Histogram::new_with_bounds(1, READ_US_MAX, 3).expect("the bounds are far enough apart");
+        Self { lasted: Duration::ZERO, writes: 0, reads }
+    }
+}
+
+impl Pace {
+    /// A read was answered.
+    pub(super) fn read(&mut self, took: Duration) {
+        self.reads.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Acknowledged writes per second; nothing of less than a tenth of a second.
+    pub(super) fn writes_per_second(&self) -> Option<u64> {
+        let micros = self.lasted.as_micros();
+        (micros >= 100_000).then(|| u64::try_from(u128::from(self.writes) * 1_000_000 / micros).unwrap_or(u64::MAX))
+    }
+
+    /// What so many percent of all reads did not exceed, in microseconds; nothing of less than a hundred.
+    pub(super) fn read_us(&self, percent: f64) -> Option<u64> {
+        (self.reads.len() >= 100).then(|| self.reads.value_at_percentile(percent))
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.lasted += other.lasted;
+        self.writes += other.writes;
+        self.reads.add(&other.reads).expect("all have the same bounds");
+    }
 }
 
 impl Default for Tally {
@@ -56,6 +110,10 @@ impl Default for Tally {
             errors_at_rest: BTreeMap::new(),
             gap: Duration::ZERO,
             told: BTreeMap::new(),
+            moving: Pace::default(),
+            moved_bytes: 0,
+            limit: None,
+            resting: Pace::default(),
             last_write: None,
         }
     }
@@ -68,6 +126,11 @@ impl Tally {
         if let Some(last) = self.last_write.replace(now) {
             self.gap = self.gap.max(now.saturating_duration_since(last));
         }
+    }
+
+    /// Where what is done while keys move, or none do, is counted.
+    pub(super) fn pace(&mut self, moves: bool) -> &mut Pace {
+        if moves { &mut self.moving } else { &mut self.resting }
     }
 
     /// Nothing is written on purpose until `now`: that is no gap.
@@ -126,6 +189,10 @@ impl Tally {
         self.misses_at_rest += other.misses_at_rest;
         self.marked_stale += other.marked_stale;
         self.gap = self.gap.max(other.gap);
+        self.moving.add(&other.moving);
+        self.moved_bytes += other.moved_bytes;
+        self.limit = self.limit.into_iter().chain(other.limit).min();
+        self.resting.add(&other.resting);
         for (wrong, count) in &other.wrong {
             *self.wrong.entry(*wrong).or_default() += count;
         }
@@ -183,4 +250,17 @@ fn kind(error: &RequestError) -> String {
 /// An error with its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_reads_are_told_apart_from_quick_ones() {
+        let mut pace = Pace::default();
+        (1..=100).for_each(|ms| pace.read(Duration::from_millis(ms)));
+        assert_eq!(pace.read_us(50.0).map(|us| us / 1000), Some(50));
+        assert_eq!(pace.read_us(99.0).map(|us| us / 1000), Some(99));
+    }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 /// The caller, the key's number, the number of the write, the checksum.
 const HEAD_BYTES: usize = 4 + 4 + 8 + 8;
-/// Of a whole value. About what small things that are cached take.
-const VALUE_BYTES: Range<usize> = 40..161;
+/// Of a whole value, unless it is said. About what small things that are cached take.
+pub(super) const VALUE_BYTES: Range<usize> = 40..161;
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x100_0000_01b3;
 
@@ -21,14 +21,20 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// The value of this write.
-    pub(super) fn to_value(self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(self.length());
+    /// The value of this write, of a length that differs from write to write within `lengths`.
+    pub(super) fn to_value(self, lengths: &Range<usize>) -> Vec<u8> {
+        let spread = u64::from(self.caller) + u64::from(self.key) + self.number.wrapping_mul(7);
+        let length = lengths.start + usize::try_from(spread % lengths.len().max(1) as u64).unwrap_or_default();
+        self.to_value_of(length.max(HEAD_BYTES))
+    }
+
+    fn to_value_of(self, length: usize) -> Vec<u8> {
+        let mut value = Vec::with_capacity(length);
         value.extend_from_slice(&self.caller.to_be_bytes());
         value.extend_from_slice(&self.key.to_be_bytes());
         value.extend_from_slice(&self.number.to_be_bytes());
         value.extend_from_slice(&[0; 8]);
-        let filling = value.iter().copied().cycle().take(self.length()).skip(value.len()).collect::<Vec<_>>();
+        let filling = value.iter().copied().cycle().take(length).skip(value.len()).collect::<Vec<_>>();
         value.extend(filling);
         let checksum = checksum(&value);
         value[HEAD_BYTES - 8..HEAD_BYTES].copy_from_slice(&checksum.to_be_bytes());
@@ -39,14 +45,10 @@ impl Stamp {
     pub(super) fn of_value(value: &[u8]) -> Option<Self> {
         let caller = u32::from_be_bytes(value.get(..4)?.try_into().ok()?);
         let key = u32::from_be_bytes(value.get(4..8)?.try_into().ok()?);
+        value.get(..HEAD_BYTES)?;
         let number = u64::from_be_bytes(value.get(8..16)?.try_into().ok()?);
         let stamp = Self { caller, key, number };
-        (stamp.to_value() == value).then_some(stamp)
-    }
-
-    fn length(self) -> usize {
-        let spread = u64::from(self.caller) + u64::from(self.key) + self.number.wrapping_mul(7);
-        VALUE_BYTES.start + usize::try_from(spread % VALUE_BYTES.len() as u64).unwrap_or_default()
+        (stamp.to_value_of(value.len()) == value).then_some(stamp)
     }
 }
 
@@ -65,7 +67,7 @@ mod tests {
     fn a_value_tells_which_write_it_is_of() {
         for number in 0..500 {
             let stamp = Stamp { number, ..STAMP };
-            let value = stamp.to_value();
+            let value = stamp.to_value(&VALUE_BYTES);
             assert!(VALUE_BYTES.contains(&value.len()));
             assert_eq!(Stamp::of_value(&value), Some(stamp));
         }
@@ -73,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_value_that_was_damaged_is_of_no_write() {
-        let value = STAMP.to_value();
+        let value = STAMP.to_value(&VALUE_BYTES);
         for at in 0..value.len() {
             let mut damaged = value.clone();
             damaged[at] ^= 1;

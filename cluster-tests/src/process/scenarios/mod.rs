@@ -14,6 +14,7 @@ mod one_way;
 mod partition;
 mod pause;
 mod restart;
+mod slow_reader;
 
 pub use busy::{SPIN, busy};
 pub use failover::failover;
@@ -22,6 +23,7 @@ pub use one_way::one_way;
 pub use partition::partition;
 pub use pause::pause;
 pub use restart::restart;
+pub use slow_reader::slow_reader;
 
 /// How long a cluster may take to settle. A flapping node is let in again after 96 s at most.
 pub(super) const SETTLE: Duration = Duration::from_secs(150);

@@ -8,12 +8,14 @@
 
 mod drive;
 mod judge;
+mod look;
 mod options;
 mod side;
 mod wire;
 mod workload;
 
 pub use options::DataOptions;
+pub(super) use side::MEMORY_BYTES;
 pub use side::{DataSide, Waiting};
 pub use wire::{DataBody, DataFrame};
 pub use workload::{DataWorld, Session};

@@ -13,7 +13,7 @@ use quoit_core::{
 use quoit_proto_types::{Ordinal, SlotSet};
 
 /// Enough that nothing is evicted: what is missing was lost.
-const MEMORY_BYTES: usize = 4 << 20;
+pub(in crate::sim) const MEMORY_BYTES: usize = 4 << 20;
 /// Few shards, as there are few keys.
 const VALUE_BYTES_MAX: usize = 64 << 10;
 
@@ -60,10 +60,16 @@ pub enum Waiting {
 }
 
 impl DataSide {
-    /// That of a process that starts: empty.
-    pub fn new(seed: u64, config: UpkeepConfig, started_at_ms: u64, planted: DataPlanted) -> Self {
+    /// That of a process that starts: empty, with room for so many bytes.
+    pub fn new(
+        seed: u64,
+        config: UpkeepConfig,
+        memory_limit_bytes: usize,
+        started_at_ms: u64,
+        planted: DataPlanted,
+    ) -> Self {
         let store = Store::new(StoreConfig {
-            memory_limit_bytes: MEMORY_BYTES,
+            memory_limit_bytes,
             value_bytes_max: VALUE_BYTES_MAX,
             policy: EvictionPolicy::default(),
             seed,
@@ -82,6 +88,11 @@ impl DataSide {
             started_at_ms,
             planted,
         }
+    }
+
+    /// Whether there is room for everything, so that what is missing was lost. Else it evicts, as a full cache does.
+    pub fn has_room(&self) -> bool {
+        self.store.memory_limit_bytes() >= MEMORY_BYTES
     }
 
     /// Its wall clock when its own clock shows `local`.

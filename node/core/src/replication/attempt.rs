@@ -3,8 +3,9 @@
 use std::{collections::VecDeque, time::Duration};
 
 use quoit_proto_types::{
-    ErrorCode, Fence, Hlc, Ordinal, SlotIndex, Version, View, WriteLevel,
+    ErrorCode, Fence, Ordinal, SlotIndex, View, WriteLevel,
     message::client::Refusal,
+    version::Rank,
     view::{Liveness, Owner},
 };
 
@@ -43,7 +44,7 @@ pub(super) struct Peer {
     /// Whether another one was asked in its place.
     pub(super) replaced: bool,
     /// Which entry it has, as far as a read found out.
-    pub(super) has: Option<(Version, Hlc)>,
+    pub(super) has: Option<Rank>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,10 +194,10 @@ impl<T: Copy> Attempt<T> {
         lacks.then_some(peer.ordinal)
     }
 
-    /// Involves a substitute that may have hints, if there is one left.
+    /// Involves a node that may have hints, if there is one left.
     pub(super) fn involve_hint_holder(&mut self, routing: &Routing) -> Option<usize> {
         let known = |node: &Ordinal| self.peers.iter().any(|peer| peer.ordinal == *node);
-        let next = if self.exhausted { None } else { routing.substitutes(self.slot).into_iter().find(|n| !known(n)) };
+        let next = if self.exhausted { None } else { routing.hint_holders(self.slot).into_iter().find(|n| !known(n)) };
         let Some(node) = next else {
             self.exhausted = true;
             return None;

@@ -83,7 +83,7 @@ impl Read {
         match reply {
             ReplicaReply::Entry { stamp, value } => {
                 attempt.peers[index].state = State::Answered;
-                attempt.peers[index].has = Some((stamp.version, stamp.touched));
+                attempt.peers[index].has = Some(stamp.rank());
                 if self.best.as_ref().is_none_or(|(best, _)| stamp.supersedes(best)) {
                     self.best = Some((stamp, value));
                 }
@@ -145,12 +145,13 @@ impl Read {
         }
         match (answers, count(attempt, |peer| peer.is_owner() && peer.is_awaited())) {
             (_, 1..) => Progress::Going,
-            (1.., 0) => self.give(attempt, cx),
-            (0, 0) => self.ask_for_hints(attempt, cx),
+            (1.., 0) if self.at_least.is_none() => self.give(attempt, cx),
+            (_, 0) => self.ask_for_hints(attempt, cx),
         }
     }
 
-    /// No owner has answered: those that keep entries for owners out of reach may have it.
+    /// No owner has answered, or none with what the client has written: those that keep entries for owners out of reach may
+    /// have it, as they do after a partition until they have brought it to the owners.
     fn ask_for_hints<T: Copy>(&mut self, attempt: &mut Attempt<T>, cx: &mut Context<'_, T>) -> Progress {
         if attempt.peers.iter().any(|peer| matches!(peer.state, State::Behind { .. } | State::Moved)) {
             return Progress::Going;
@@ -163,7 +164,7 @@ impl Read {
         if count(attempt, Peer::is_awaited) > 0 {
             return Progress::Going;
         }
-        if self.best.is_some() {
+        if self.best.is_some() || count(attempt, |peer| peer.is_owner() && peer.is_answered()) > 0 {
             return self.give(attempt, cx);
         }
         if attempt.peers.iter().any(|peer| peer.is_owner() && peer.may_answer()) {
@@ -246,7 +247,7 @@ impl Read {
     /// Sends the newest entry to the owners that have answered with less.
     fn repair<T: Copy>(&self, attempt: &mut Attempt<T>, cx: &mut Context<'_, T>) {
         let Some((stamp, value)) = &self.best else { return };
-        let newest = Some((stamp.version, stamp.touched));
+        let newest = Some(stamp.rank());
         for peer in attempt.peers.iter_mut().filter(|peer| peer.is_answered() && peer.has < newest) {
             peer.has = newest;
             let record = Record::new(&self.key, value);

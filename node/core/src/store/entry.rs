@@ -159,21 +159,16 @@ impl Entry {
         self.deadline().remaining(now)
     }
 
-    /// Whether it is to take the place of `held`, an entry of the same key: the order of [`Stamp`], continued for entries
-    /// that share a stamp, which only the duplication of an identity brings about. A tombstone beats a value of its version,
-    /// as it is what becomes of it; of two values the one with the greater hash stays.
+    /// Whether it is to take the place of `held`, an entry of the same key: the order of [`Stamp`], continued for values
+    /// that share a stamp, which only the duplication of an identity brings about: of them the one with the greater hash
+    /// stays.
     pub(super) fn supersedes(&self, held: &Self) -> bool {
-        let order = |entry: &Self| (entry.version, entry.touched, entry.packed.kind());
-        match order(self).cmp(&order(held)) {
+        match self.stamp().rank().cmp(&held.stamp().rank()) {
             Ordering::Greater => true,
             Ordering::Less => false,
-            Ordering::Equal if self.packed == held.packed && self.bytes == held.bytes => false,
-            Ordering::Equal => self.content() > held.content(),
+            Ordering::Equal if self.bytes == held.bytes => false,
+            Ordering::Equal => xxh3_128(self.value()) > xxh3_128(held.value()),
         }
-    }
-
-    fn content(&self) -> (u128, u64) {
-        (xxh3_128(self.value()), self.packed.expires_at_ms())
     }
 
     pub(super) fn version(&self) -> Version {

@@ -107,12 +107,12 @@ impl Shard {
         self.deadlines.next()
     }
 
-    /// Removes the entries of the slots that are not to be kept, and returns how many it removed.
-    pub(super) fn retain(&mut self, slots: &SlotTable, mut keep: impl FnMut(SlotIndex) -> bool) -> usize {
+    /// Removes the entries that are not to be kept, and returns how many it removed.
+    pub(super) fn retain(&mut self, slots: &SlotTable, mut keep: impl FnMut(u64, &Entry) -> bool) -> usize {
         if self.config.planted.is(DataBug::KeepsDataAfterLosingSlot) {
             return 0;
         }
-        let unwanted = self.segments.iter().filter(|(_, entry)| !keep(slots.slot_of(entry.key())));
+        let unwanted = self.segments.iter().filter(|(hash, entry)| !keep(*hash, entry));
         let unwanted: Vec<u64> = unwanted.map(|(hash, _)| hash).collect();
         unwanted.into_iter().filter(|hash| self.remove(slots, *hash).is_some()).count()
     }

@@ -1,6 +1,6 @@
 //! The store of a node: shards behind locks, and what is known of each slot beside them.
 //!
-//! A key's table hash, under a seed that is secret to the process, picks its shard. No lock is held longer than one
+//! A key's table hash, under a seed that is secret to the process, picks its shard, and tells its slot. No lock is held longer than one
 //! operation on one shard, and none across an await: everything here is synchronous.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,14 +10,14 @@ use quoit_proto_types::limits::KEY_BYTES_MAX;
 use quoit_proto_types::message::transfer::SlotSummary;
 use quoit_proto_types::slot_set::SlotSet;
 use quoit_proto_types::version::{Hlc, Stamp};
-use quoit_proto_types::{Fence, SlotCount, SlotIndex};
+use quoit_proto_types::{Fence, HashPoint, KeyspaceId, SlotCount, SlotIndex};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::entry::{Entry, Record};
 use super::eviction::EvictionPolicy;
 use super::merge::{Applied, ApplyError, FenceMoved, Origin};
 use super::shard::{Shard, ShardConfig};
-use super::slots::SlotTable;
+use super::slots::{SlotTable, table_hash};
 use super::stats::ShardStats;
 use super::walk::Walks;
 use crate::planted::data::DataPlanted;
@@ -174,7 +174,7 @@ impl Store {
     /// Once this has been done for all shards, [`reset_slots`](Self::reset_slots) makes the slots as good as new.
     pub fn retain_slots(&self, shard: usize, keep: impl Fn(SlotIndex) -> bool) -> usize {
         match (self.slots.get(), self.shards.get(shard)) {
-            (Some(slots), Some(shard)) => self.lock(shard).retain(slots, keep),
+            (Some(slots), Some(shard)) => self.lock(shard).retain(slots, |hash, _| keep(slots.slot_of_hash(hash))),
             (None, _) | (_, None) => 0,
         }
     }
@@ -256,12 +256,13 @@ impl Store {
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
-        xxh3_64_with_seed(key, self.seed)
+        table_hash(xxh3_64_with_seed(key, self.seed), HashPoint::of_key(KeyspaceId::DEFAULT, key))
     }
 
     /// The number of the shard of a table hash.
     pub(super) fn shard_of(&self, hash: u64) -> usize {
-        // The shard's own table uses the lowest and the seven highest bits: take others, or they would be alike in a shard.
+        // The shard's own table uses the lowest and the seven highest bits: take others, or they would be alike in a shard. In
+        // between are the public ones, that tell the slot.
         ((hash >> SHARD_BITS_FROM) & (self.shards.len() as u64 - 1)) as usize
     }
 
@@ -300,7 +301,7 @@ const SHARD_RECORDS_MIN: usize = 8;
 /// make shards of 64 MiB.
 const SHARDS_MAX: usize = 1024;
 
-/// Above the bits a table of any shard's size uses, and more than ten below the highest seven.
+/// Above the bits that a table of any shard's size uses and those of the slot, and more than ten below the highest seven.
 const SHARD_BITS_FROM: u32 = 40;
 
 #[cfg(test)]

@@ -20,10 +20,12 @@ pub fn key_hash(key: &[u8]) -> u128 {
     xxh3_128_with_seed(key, KEY_SEED)
 }
 
-/// An entry's share of its slot's digest: xxh3-128 over key hash ‖ hlc ‖ ordinal ‖ boot ‖ touched ‖ kind, little-endian.
+/// An entry's share of its slot's digest: xxh3-128 over key hash ‖ hlc ‖ ordinal ‖ boot ‖ touched ‖ kind ‖ expiry,
+/// little-endian. The expiry is part of it as two changes of an expiry may have been given the same moment: owners that
+/// differ by nothing else must find out.
 pub(super) fn digest_of(entry: &Entry) -> u128 {
     let stamp = entry.stamp();
-    let mut input = [0; 41];
+    let mut input = [0; 49];
     input[..16].copy_from_slice(&key_hash(entry.key()).to_le_bytes());
     input[16..24].copy_from_slice(&stamp.version.hlc.value().to_le_bytes());
     input[24..28].copy_from_slice(&stamp.version.ordinal.value().to_le_bytes());
@@ -33,8 +35,21 @@ pub(super) fn digest_of(entry: &Entry) -> u128 {
         EntryKind::Value => 0,
         EntryKind::Tombstone => 1,
     };
+    input[41..].copy_from_slice(&stamp.expires_at_ms.to_le_bytes());
     xxh3_128_with_seed(&input, DIGEST_SEED)
 }
+
+/// The table hash of a key: `secret` bits, and in the midst of them those of its point that tell its slot, so that who goes
+/// through a shard need neither look at a key nor hash it. The lowest bits and the highest, which the table of a shard goes
+/// by, stay secret, and so do those that pick the shard.
+pub(super) fn table_hash(secret: u64, point: HashPoint) -> u64 {
+    secret & !SLOT_BITS | (point.value() >> SLOT_BITS_DOWN) & SLOT_BITS
+}
+
+/// The bits of a table hash that tell the slot, as many as the largest number of slots needs.
+const SLOT_BITS: u64 = (1 << 40) - (1 << 20);
+/// How far above them they are in a point, where they are the highest.
+const SLOT_BITS_DOWN: u32 = 24;
 
 /// The slots of a store.
 ///
@@ -68,6 +83,11 @@ impl SlotTable {
     /// The slot of a key.
     pub(super) fn slot_of(&self, key: &[u8]) -> SlotIndex {
         self.slots.slot_of(HashPoint::of_key(KeyspaceId::DEFAULT, key))
+    }
+
+    /// The slot of the keys with a [`table_hash`].
+    pub(super) fn slot_of_hash(&self, hash: u64) -> SlotIndex {
+        self.slots.slot_of(HashPoint::new((hash & SLOT_BITS) << SLOT_BITS_DOWN))
     }
 
     /// Counts an entry in.
@@ -176,7 +196,22 @@ mod tests {
     }
 
     const GOLDEN: [&str; 3] =
-        ["1b7119395784269912e4f47edce9e562", "38a855fd881ca970b3ff8cb949510d1b", "a67135210fc1d8338f169c3d5cf5cd98"];
+        ["1b7119395784269912e4f47edce9e562", "8d1f334b25b92e085dff930d3e543d56", "b0c463d0247727fd4598a75d499c7f29"];
+
+    #[test]
+    fn a_table_hash_tells_the_slot_and_keeps_its_other_bits() {
+        for log2 in 4..=20 {
+            let table = SlotTable::new(SlotCount::from_log2(log2).unwrap());
+            for key in (0..100_u32).map(u32::to_be_bytes) {
+                let point = HashPoint::of_key(KeyspaceId::DEFAULT, &key);
+                for secret in [0, u64::MAX, 0x0123_4567_89ab_cdef] {
+                    let hash = table_hash(secret, point);
+                    assert_eq!(table.slot_of_hash(hash), table.slot_of(&key));
+                    assert_eq!(hash & !SLOT_BITS, secret & !SLOT_BITS);
+                }
+            }
+        }
+    }
 
     #[test]
     fn what_is_added_and_subtracted_leaves_nothing() {

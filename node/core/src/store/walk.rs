@@ -81,8 +81,8 @@ impl Store {
         let mut places = vec![None; slots.slots().count() as usize];
         slots.iter().enumerate().for_each(|(place, slot)| places[slot.index()] = Some(place));
         for shard in self.shards() {
-            for (_, entry) in shard.segments.iter().filter(|(_, entry)| entry.version().hlc <= until) {
-                if let Some(place) = places[table.slot_of(entry.key()).index()] {
+            for (hash, entry) in shard.segments.iter().filter(|(_, entry)| entry.version().hlc <= until) {
+                if let Some(place) = places[table.slot_of_hash(hash).index()] {
                     digests[place].0 ^= digest_of(entry);
                 }
             }
@@ -144,7 +144,7 @@ impl Store {
         let mut hashes: Vec<u64> = {
             let shard = self.lock(&self.shards[number as usize]);
             *looked_at += shard.segments.values() + shard.segments.graves();
-            let chosen = shard.segments.iter().filter(|(_, entry)| slots.contains(table.slot_of(entry.key())));
+            let chosen = shard.segments.iter().filter(|(hash, _)| slots.contains(table.slot_of_hash(*hash)));
             chosen.map(|(hash, _)| hash).collect()
         };
         hashes.sort_unstable();

@@ -9,8 +9,9 @@ use crate::planted::data::DataPlanted;
 /// Settings of [`Upkeep`](super::Upkeep).
 #[derive(Clone, Copy, Debug)]
 pub struct UpkeepConfig {
-    /// Bytes per second that handoff may fetch; nothing for as many as there are. 64 MiB by default: a stream at full speed
-    /// more than doubles the slowest requests beside it, and a paced one does not. Repair goes by a quarter of it.
+    /// Bytes per second that handoff may fetch, and that others may fetch here; nothing for as many as there are. 64 MiB by
+    /// default: a stream at full speed more than doubles the slowest requests beside it, and a paced one does not. It is held
+    /// back further where requests are late all the same. Repair goes by a quarter of it.
     pub pace: Option<NonZeroU64>,
     /// How long an answer is waited for before the question is repeated. 5 s by default: a page takes milliseconds, unless the
     /// other side is in trouble, and to ask again adds to that.
@@ -76,6 +77,9 @@ pub(super) const REPAIRS_MAX: usize = 4;
 
 /// Repair may fetch this part of what handoff may.
 pub(super) const REPAIR_SHARE: u64 = 4;
+
+/// What the pace counts for an entry that is only named, in bytes: about what one of middling size costs to be fetched.
+pub(super) const LISTED_BYTES: usize = 64;
 
 /// How long entries of lost slots are offered before they are dropped whatever happened: their owners are then out of reach
 /// for so long that others have taken their place.

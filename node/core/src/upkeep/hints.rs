@@ -26,7 +26,7 @@ use quoit_proto_types::{Fence, Hlc, Ordinal, SlotIndex, Stamp};
 use super::{
     config::{HINTS_IN_FLIGHT, UpkeepConfig},
     exchange::ExchangeId,
-    scene::{Scene, rank},
+    scene::Scene,
 };
 use crate::{
     planted::data::DataBug,
@@ -129,7 +129,7 @@ impl Hints {
         let kept = targets.entry(target).or_default();
         let key = Bytes::copy_from_slice(record.key());
         // The same one again gets its full age anew: whoever wants it kept counts on that (simulator seed 6180).
-        if kept.hints.get(&key).is_some_and(|known| rank(&known.stamp) > rank(&stamp)) {
+        if kept.hints.get(&key).is_some_and(|known| known.stamp.supersedes(&stamp)) {
             return Kept::Kept;
         }
         let hint = Hint { number: *next, slot, stamp, record, at: now };
@@ -154,8 +154,16 @@ impl Hints {
     pub fn find(&self, key: &[u8]) -> Option<(Stamp, Record)> {
         let shelf = self.lock();
         let found = shelf.targets.values().filter_map(|target| target.hints.get(key));
-        let latest = found.max_by_key(|hint| rank(&hint.stamp))?;
+        let latest = found.max_by_key(|hint| hint.stamp.rank())?;
         Some((latest.stamp, latest.record.clone()))
+    }
+
+    /// For whom `key` is kept, in order, and which entry of it. What is kept for one who has it is no copy of its own: it
+    /// goes when it is delivered.
+    pub fn kept_for(&self, key: &[u8]) -> Vec<(Ordinal, Stamp)> {
+        let shelf = self.lock();
+        let kept = shelf.targets.iter().filter_map(|(owner, target)| Some((*owner, target.hints.get(key)?.stamp)));
+        kept.collect()
     }
 
     /// What is kept, and what could not be.

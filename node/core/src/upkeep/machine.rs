@@ -1,6 +1,6 @@
 //! The parent machine: routes questions and answers between its children and the driver.
 
-use std::{collections::VecDeque, num::NonZeroU64, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroU64, sync::Arc, time::Duration};
 
 use quoit_proto_types::{
     Fence, Ordinal, SlotSet, Stamp, limits,
@@ -10,8 +10,9 @@ use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
     collector::Collector,
-    config::{HINTS_TICK, REPAIR_SHARE, UpkeepConfig},
+    config::{HINTS_TICK, LISTED_BYTES, REPAIR_SHARE, UpkeepConfig},
     exchange::{Answer, Ask, Asker, ExchangeId, Exchanges},
+    governor::{Governor, Wakeup},
     handoff::Handoff,
     hints::{Hints, Replay},
     pace::{Bucket, Rate},
@@ -74,8 +75,13 @@ pub struct Upkeep {
     rng: StdRng,
     routing: Option<Arc<Routing>>,
     paused: bool,
+    governor: Governor,
     bucket: Bucket,
     repair_bucket: Bucket,
+    /// What others may fetch here.
+    given: Bucket,
+    /// How long all of it may take, in microseconds.
+    work: Bucket,
     rate: Rate,
     exchanges: Exchanges,
     handoff: Handoff,
@@ -106,8 +112,11 @@ impl Upkeep {
             rng: StdRng::seed_from_u64(seed),
             routing: None,
             paused: false,
+            governor: Governor::new(config.pace),
             bucket: Bucket::new(config.pace),
             repair_bucket: Bucket::new(share(config.pace)),
+            given: Bucket::new(config.pace),
+            work: Bucket::new(None),
             rate: Rate::default(),
             exchanges: Exchanges::new(config.source_patience),
             handoff: Handoff::default(),
@@ -206,7 +215,12 @@ impl Upkeep {
         let Some(routing) = self.routing.clone() else { return (TransferReply::NotNow, EntryBlock::default()) };
         let scene = Scene { now, wall, store, routing: &routing, planted: self.config.planted };
         let answer = self.serving.answer(&scene, from, fence, request, block);
-        self.wake = earlier(self.wake, self.serving.wake());
+        let bytes = answer.1.as_bytes().len();
+        if bytes > 0 {
+            self.governor.moves();
+            self.given.spend(bytes);
+        }
+        self.wake = earlier(earlier(self.wake, self.serving.wake()), self.given_at(now));
         answer
     }
 
@@ -218,11 +232,37 @@ impl Upkeep {
         self.go_on(&scene);
     }
 
-    /// Changes how many bytes per second are fetched; nothing for as many as there are.
+    /// Whether a question may be answered at this moment, for the pace at which others fetch here. When it may again is a
+    /// [timeout](Self::poll_timeout).
+    pub fn may_answer(&mut self, now: Timestamp) -> bool {
+        self.given.allows(now) && self.work.allows(now)
+    }
+
+    /// Changes how many bytes per second are fetched here, and by others from here, at most; nothing for as many as there are.
     pub fn set_pace(&mut self, now: Timestamp, wall: Wall, store: &Store, pace: Option<NonZeroU64>) {
         self.config.pace = pace;
-        self.bucket.set_rate(now, pace);
-        self.repair_bucket.set_rate(now, share(pace));
+        self.governor.set_pace(pace);
+        self.keep_to_limit(now, wall, store);
+    }
+
+    /// Takes in how late a wake-up was, by which it is decided how much of the pace is used.
+    pub fn observe(&mut self, now: Timestamp, wall: Wall, store: &Store, wakeup: Wakeup) {
+        if self.governor.observe(wakeup) {
+            self.keep_to_limit(now, wall, store);
+        }
+    }
+
+    /// Takes in how long the driver was busy with what this machine does.
+    pub fn worked(&mut self, lasted: Duration) {
+        self.work.spend(usize::try_from(lasted.as_micros()).unwrap_or(usize::MAX));
+    }
+
+    fn keep_to_limit(&mut self, now: Timestamp, wall: Wall, store: &Store) {
+        let limit = self.governor.limit();
+        self.bucket.set_rate(now, limit);
+        self.repair_bucket.set_rate(now, share(limit));
+        self.given.set_rate(now, limit);
+        self.work.set_rate(now, self.governor.work_limit());
         self.wake_up(now, wall, store);
     }
 
@@ -245,6 +285,7 @@ impl Upkeep {
         Progress {
             handoff: self.handoff_progress(now),
             pace: self.config.pace,
+            limit: self.governor.limit(),
             paused: self.paused,
             offers_left: self.routing.as_deref().map_or(0, |routing| self.releases.left(routing)),
             offers_taken,
@@ -286,9 +327,17 @@ impl Upkeep {
     fn end(&mut self, scene: &Scene<'_>, id: ExchangeId, answer: Answer) {
         let Some(open) = self.exchanges.end(id) else { return };
         let bytes = answer.as_ref().map_or(0, |(_, block)| block.as_bytes().len());
+        if let Some((TransferReply::Versions { known, .. }, _)) = &answer {
+            // What it costs is to go through the store, at both ends, more than the way between them.
+            self.repair_bucket.spend(known.len() * LISTED_BYTES);
+            self.governor.moves();
+        }
         if open.is_page {
             let bucket =
                 if matches!(open.asker, Asker::Handoff(_)) { &mut self.bucket } else { &mut self.repair_bucket };
+            if bytes > 0 {
+                self.governor.moves();
+            }
             bucket.refund(limits::TRANSFER_PAGE_BYTES);
             bucket.spend(bytes);
             self.rate.note(scene.now, bytes);
@@ -316,7 +365,8 @@ impl Upkeep {
         differing.into_iter().for_each(|slots| self.repair.mark_dirty(scene, &slots));
         self.collect(scene);
         self.fetch(scene);
-        while let Some((job, ask)) = self.releases.next_ask(scene) {
+        while self.repair_bucket.allows(scene.now) && self.work.allows(scene.now) {
+            let Some((job, ask)) = self.releases.next_ask(scene) else { break };
             self.ask(scene.now, Asker::Releases(job), ask, false);
         }
         let done = self.releases.done(scene);
@@ -343,7 +393,7 @@ impl Upkeep {
     /// Asks for entries, as far as the pace and the bytes on their way allow, and for what is needed to know which.
     fn fetch(&mut self, scene: &Scene<'_>) {
         loop {
-            let pages = !self.paused && self.exchanges.has_room() && self.bucket.allows(scene.now);
+            let pages = self.may_fetch(scene.now) && self.bucket.allows(scene.now);
             let Some((job, ask, is_page)) = self.handoff.next_ask(scene, pages) else { break };
             if is_page {
                 self.bucket.spend(limits::TRANSFER_PAGE_BYTES);
@@ -351,13 +401,18 @@ impl Upkeep {
             self.ask(scene.now, Asker::Handoff(job), ask, is_page);
         }
         loop {
-            let pages = !self.paused && self.exchanges.has_room() && self.repair_bucket.allows(scene.now);
+            let pages = self.may_fetch(scene.now) && self.repair_bucket.allows(scene.now);
             let Some((job, ask, is_page)) = self.repair.next_ask(scene, pages) else { break };
             if is_page {
                 self.repair_bucket.spend(limits::TRANSFER_PAGE_BYTES);
             }
             self.ask(scene.now, Asker::Repair(job, ask.to), ask, is_page);
         }
+    }
+
+    /// Whether there is room and time for a page of entries.
+    fn may_fetch(&mut self, now: Timestamp) -> bool {
+        !self.paused && self.exchanges.has_room() && self.work.allows(now)
     }
 
     fn replay_hints(&mut self, scene: &Scene<'_>) {
@@ -379,20 +434,26 @@ impl Upkeep {
         self.outputs.push_back(Output::Ask { id, to: ask.to, request: ask.request, block: ask.block });
     }
 
+    /// When others may fetch here again, if they may not now.
+    fn given_at(&self, now: Timestamp) -> Option<Timestamp> {
+        Some(self.given.ready_at().max(self.work.ready_at())).filter(|ready| *ready > now)
+    }
+
     /// What is due and was not done waits for the pace, or for an answer that makes room: that one wakes the machine itself.
     fn plan_wake(&mut self, now: Timestamp) {
         let paced = |wake: Option<Timestamp>, bucket: &Bucket| {
             let wake = wake.filter(|_| !self.paused)?;
-            let paced = if wake > now { wake } else { bucket.ready_at() };
+            let paced = if wake > now { wake } else { bucket.ready_at().max(self.work.ready_at()) };
             (paced > now).then_some(paced)
         };
         let timers = [
             paced(self.handoff.wake(), &self.bucket),
             paced(self.repair.wake(), &self.repair_bucket),
-            self.releases.wake(),
+            self.releases.wake().map(|wake| wake.max(self.repair_bucket.ready_at()).max(self.work.ready_at())),
             self.collector.wake(),
             self.serving.wake(),
             self.exchanges.deadline(),
+            self.given_at(now),
             Some(self.hints_at),
         ];
         self.wake = timers.into_iter().flatten().min();

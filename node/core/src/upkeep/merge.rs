@@ -20,10 +20,10 @@ use quoit_proto_types::{
     SlotIndex, SlotSet,
     limits::TRANSFER_HANDLES_MAX,
     message::transfer::{Cursor, EntryBlock, Known, SlotSummary, TransferReply, TransferRequest},
-    version::Hlc,
+    version::{Hlc, Rank},
 };
 
-use super::scene::{Rank, Scene, rank, strike_off};
+use super::scene::{Scene, strike_off};
 use crate::store::Origin;
 
 /// The walk through one source's part of some slots.
@@ -195,7 +195,7 @@ impl Merge {
     /// Which of `known` are absent here, or later than here.
     fn wanted(&self, known: &[Known]) -> Vec<Known> {
         let is_wanted = |known: &&Known| match self.mine.get(&known.key) {
-            Some(mine) => rank(&known.stamp) > *mine,
+            Some(mine) => known.stamp.rank() > *mine,
             None => known.stamp.version.hlc > self.absent_until,
         };
         known.iter().filter(is_wanted).copied().collect()

@@ -16,8 +16,9 @@
 //! under another (PROTOCOL, T1).
 //!
 //! **What the driver does.** It calls [`Upkeep::install`] for each view, after the fence of the shards was set and the slots
-//! of [`starts_empty`] were emptied and reset; carries out every [`Output`] of a call before the next one; and answers the
-//! questions of others with [`Upkeep::answer`].
+//! of [`starts_empty`] were emptied and reset; carries out every [`Output`] of a call before the next one; answers the
+//! questions of others with [`Upkeep::answer`], as soon as it [may](Upkeep::may_answer); and tells how late it is with
+//! [`Upkeep::observe`], and how long it was at it with [`Upkeep::worked`].
 //!
 //! **Known limits.** To compare a slot entry by entry, or to serve a page, the store is gone through from end to end: some
 //! tens of nanoseconds for each entry of the process, in the task that runs this machine.
@@ -25,6 +26,7 @@
 mod collector;
 mod config;
 mod exchange;
+mod governor;
 mod handoff;
 mod hints;
 mod machine;
@@ -39,6 +41,7 @@ mod serving;
 
 pub use config::UpkeepConfig;
 pub use exchange::ExchangeId;
+pub use governor::Wakeup;
 pub use hints::{HintStats, Hints, Kept};
 pub use machine::{Output, Upkeep, starts_empty};
 pub use progress::{HandoffProgress, Progress, SourceProgress};

@@ -15,11 +15,12 @@ use quoit_proto_types::{
     SlotSet,
     limits::{TRANSFER_HANDLES_MAX, TRANSFER_PAGE_BYTES},
     message::transfer::{Cursor, EntryBlock, Handle, Known, SlotSummary, TransferReply, TransferRequest},
+    version::Rank,
 };
 
 use super::{
     merge::Progress,
-    scene::{Rank, Scene, rank, strike_off},
+    scene::{Scene, strike_off},
 };
 
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl Offer {
                 if next.is_some_and(|next| next <= *from) {
                     return Progress::Later;
                 }
-                self.theirs.extend(known.iter().map(|known| (known.key, rank(&known.stamp))));
+                self.theirs.extend(known.iter().map(|known| (known.key, known.stamp.rank())));
                 match next {
                     Some(next) => self.step = Step::List(next),
                     None => return self.walk(scene, Vec::new(), Some(Cursor::default())),
@@ -127,7 +128,7 @@ impl Offer {
             }
             let Some(from) = next else { return self.next_page(scene) };
             let (known, then) = scene.store.list(&self.page, from, TRANSFER_HANDLES_MAX);
-            let lacks = |known: &Known| self.theirs.get(&known.key).is_none_or(|theirs| rank(&known.stamp) > *theirs);
+            let lacks = |known: &Known| self.theirs.get(&known.key).is_none_or(|theirs| known.stamp.rank() > *theirs);
             lacking = known.into_iter().filter(lacks).collect();
             next = then;
         }

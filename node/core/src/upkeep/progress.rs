@@ -13,6 +13,8 @@ pub struct Progress {
     pub handoff: Option<HandoffProgress>,
     /// Bytes per second that handoff may fetch; nothing for as many as there are.
     pub pace: Option<NonZeroU64>,
+    /// How many of them it fetches at most at this moment, so that requests are not late.
+    pub limit: Option<NonZeroU64>,
     /// Whether nothing is fetched at the moment, because an administrator said so.
     pub paused: bool,
     /// Slots of lost entries that are being offered to their owners.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use quoit_proto_types::{
-    HashPoint, KeyspaceId, Ordinal, SlotCount, SlotIndex, SlotSet, Stamp,
+    HashPoint, KeyspaceId, Ordinal, SlotCount, SlotIndex, SlotSet,
     limits::TRANSFER_HANDLES_MAX,
     message::transfer::{Cursor, EntryBlock, Known},
-    version::{EntryKind, Hlc, Version},
+    version::{Hlc, Rank},
 };
 
 use super::config::COMPARED_ENTRIES_MAX;
@@ -25,13 +25,6 @@ pub(super) struct Scene<'a> {
     pub(super) store: &'a Store,
     pub(super) routing: &'a Routing,
     pub(super) planted: DataPlanted,
-}
-
-/// The order in which entries of one key replace one another, as the store has it.
-pub(super) type Rank = (Version, Hlc, EntryKind);
-
-pub(super) fn rank(stamp: &Stamp) -> Rank {
-    (stamp.version, stamp.touched, stamp.kind)
 }
 
 /// What became of the entries of a block.
@@ -97,7 +90,7 @@ impl Scene<'_> {
         let (mut ranks, mut from) = (BTreeMap::new(), Cursor::default());
         loop {
             let (known, next) = self.store.list(slots, from, TRANSFER_HANDLES_MAX);
-            ranks.extend(known.iter().map(|known| (known.key, rank(&known.stamp))));
+            ranks.extend(known.iter().map(|known| (known.key, known.stamp.rank())));
             match next {
                 Some(next) => from = next,
                 None => return ranks,

@@ -457,6 +457,7 @@ fn upkeep_status() -> UpkeepStatus {
         takes: Some(takes),
         gives: None,
         pace: std::num::NonZeroU64::new(64 << 20),
+        limit: std::num::NonZeroU64::new(48 << 20),
         is_paused: true,
         under_replicated_slots: 4000,
         dirty_slots: 5,

@@ -210,14 +210,15 @@ fn handoff_status() -> impl Strategy<Value = HandoffStatus> {
 
 fn upkeep_status() -> impl Strategy<Value = UpkeepStatus> {
     let handoffs = (option::of(handoff_status()), option::of(handoff_status()));
-    let numbers = any::<(Option<NonZeroU64>, bool, [u32; 3], [u64; 6])>();
-    (handoffs, numbers).prop_map(|((takes, gives), (pace, is_paused, slots, counts))| {
+    let numbers = any::<([Option<NonZeroU64>; 2], bool, [u32; 3], [u64; 6])>();
+    (handoffs, numbers).prop_map(|((takes, gives), ([pace, limit], is_paused, slots, counts))| {
         let [under_replicated_slots, dirty_slots, offered_slots] = slots;
         let [unoffered_slots, repaired_bytes, entries, bytes, dropped, delivered] = counts;
         UpkeepStatus {
             takes,
             gives,
             pace,
+            limit,
             is_paused,
             under_replicated_slots,
             dirty_slots,

@@ -1,6 +1,6 @@
 use quoit_client::{Boot, Hlc, Ordinal};
 
-use super::*;
+use super::{super::value::VALUE_BYTES, *};
 
 const KEY: usize = 3;
 const TTL: Duration = Duration::from_secs(10);
@@ -19,7 +19,7 @@ fn version(number: u64) -> Version {
 
 impl Book {
     fn new() -> Self {
-        Self(Ledger::new(1, 5))
+        Self(Ledger::new(1, 5, VALUE_BYTES))
     }
 
     fn done(&mut self, deed: Deed, second: u64) -> Vec<u8> {
@@ -56,7 +56,7 @@ fn a_key_that_was_never_written_is_absent() {
     let book = Book::new();
     book.check(None, None);
     let stamp = Stamp { caller: 1, key: 3, number: 1 };
-    book.check(Some(&stamp.to_value()), Some(Wrong::NeverWritten));
+    book.check(Some(&stamp.to_value(&VALUE_BYTES)), Some(Wrong::NeverWritten));
 }
 
 #[test]
@@ -107,9 +107,9 @@ fn a_value_ends_with_its_time_to_live() {
 fn what_was_never_written_to_a_key_is_wrong() {
     let mut book = Book::new();
     let value = book.done(Deed::Set, 1);
-    let of_another_key = Stamp { caller: 1, key: 4, number: 1 }.to_value();
-    let of_another_caller = Stamp { caller: 2, key: 3, number: 1 }.to_value();
-    let of_the_future = Stamp { caller: 1, key: 3, number: 2 }.to_value();
+    let of_another_key = Stamp { caller: 1, key: 4, number: 1 }.to_value(&VALUE_BYTES);
+    let of_another_caller = Stamp { caller: 2, key: 3, number: 1 }.to_value(&VALUE_BYTES);
+    let of_the_future = Stamp { caller: 1, key: 3, number: 2 }.to_value(&VALUE_BYTES);
     let cut = &value[..value.len() - 1];
     for found in [&of_another_key[..], &of_another_caller, &of_the_future, cut, b""] {
         book.check(Some(found), Some(Wrong::NeverWritten));

@@ -144,16 +144,47 @@ fn what_is_older_than_the_client_has_seen_is_not_good_enough() {
 }
 
 #[test]
+fn what_the_client_has_written_may_still_be_kept_for_the_owners() {
+    let mut stage = three();
+    let asked_owners = |stage: &mut Stage| {
+        stage.get_at_least(One, 5);
+        stage.reply(1, Absent);
+        stage.reply(2, Absent);
+        stage.reply(3, Absent)
+    };
+    assert_eq!(asked_owners(&mut stage), "get 4, get 5");
+    assert_eq!(stage.reply(4, value(5)), "=> 5");
+    assert_eq!(stage.reply(5, Absent), "");
+    asked_owners(&mut stage);
+    stage.reply(4, Absent);
+    assert_eq!(stage.reply(5, Absent), "=> miss", "the owners have answered");
+}
+
+#[test]
+fn who_kept_it_in_a_partition_is_asked_before_it_is_found_to_be_up() {
+    let mut stage = Stage::new(&Layout::of(&[1, 2]).members(4).down(&[3]));
+    stage.get_at_least(One, 5);
+    stage.reply(1, Absent);
+    assert_eq!(stage.reply(2, Absent), "get 4, get 3");
+    stage.reply(4, Absent);
+    assert_eq!(stage.reply(3, value(5)), "=> 5");
+}
+
+#[test]
 fn if_nobody_has_it_the_newest_is_marked_stale() {
     let mut stage = three();
     stage.get_at_least(One, 5);
     stage.reply(1, value(3));
     stage.reply(2, value(4));
-    assert_eq!(stage.reply(3, Unreachable), "=> 4 stale");
+    assert_eq!(stage.reply(3, Unreachable), "get 4, get 5");
+    assert_eq!(stage.reply(4, Absent), "");
+    assert_eq!(stage.reply(5, Unreachable), "=> 4 stale");
     stage.get_at_least(One, 5);
     stage.reply(1, value(3));
     assert_eq!(stage.at(49), "");
-    assert_eq!(stage.at(50), "=> 3 stale", "silence is waited out, but not for ever");
+    assert_eq!(stage.at(50), "get 4, get 5", "silence is waited out, but not for ever");
+    stage.reply(4, Absent);
+    assert_eq!(stage.reply(5, Absent), "=> 3 stale");
     let mut stage = three();
     stage.get_at_least(Quorum, 5);
     stage.reply(1, value(3));

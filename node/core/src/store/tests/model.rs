@@ -139,7 +139,9 @@ fn act(single: &mut Single, now: u64, number: usize, op: &Op) -> Answer {
         Op::Get { key } => return Answer::Entry(shard.get(slots, wall, hash(key), &[key]).map(shown)),
         Op::Peek { key } => return Answer::Entry(shard.peek(slots, wall, hash(key), &[key]).map(shown)),
         Op::Expire { entries_max } => return Answer::Removed(shard.expire(slots, wall, entries_max)),
-        Op::Retain { slot: lost } => return Answer::Removed(shard.retain(slots, |slot| slot.index() != lost)),
+        Op::Retain { slot: lost } => {
+            return Answer::Removed(shard.retain(slots, |_, entry| slots.slot_of(entry.key()).index() != lost));
+        }
         Op::Purge { slot: chosen, back } => {
             let until = Hlc::new(now - back);
             slots.raise_floor(slot(chosen), until);

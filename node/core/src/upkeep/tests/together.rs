@@ -459,3 +459,30 @@ fn who_missed_views_compares_everything() {
     stage.install(2);
     assert!(stage.run_until(Duration::from_secs(2), Stage::is_converged));
 }
+
+/// A moment says nothing of who gave it, so two nodes may give two changes of an expiry the same one.
+#[test]
+fn owners_that_took_different_touches_of_one_moment_come_to_agree() {
+    let mut stage = Stage::new(1, 3, &[1, 2, 3], 3, brisk());
+    let now_ms = stage.wall().as_millis();
+    let touch = |expires_at_ms| Stamp { touched: version(2, 1).hlc, ..Stamp::value(version(1, 1), expires_at_ms) };
+    let cases: [(&[u8], _, _); 4] = [
+        (b"longer", touch(now_ms + 500_000), touch(now_ms + 900_000)),
+        (b"never", touch(now_ms + 500_000), touch(0)),
+        (b"alive", touch(now_ms + 1_000), touch(now_ms + 900_000)),
+        (b"both over", touch(now_ms + 1_000), touch(now_ms + 2_000)),
+    ];
+    for (key, less, more) in cases {
+        stage.write(&[1, 2], key, less, b"value");
+        stage.write(&[3], key, more, b"value");
+        // In whatever order they meet.
+        stage.write(&[2], key, more, b"value");
+    }
+    assert!(!stage.is_converged(), "owners can tell that they differ");
+    assert!(stage.run_until(Duration::from_secs(30), Stage::is_converged));
+    for (key, _, more) in &cases[..3] {
+        assert!([1, 2, 3].iter().all(|index| stage.read(*index, key) == Some(*more)), "the longer one stays");
+    }
+    let is_over = |stage: &Stage| [1, 2, 3].iter().all(|index| stage.read(*index, b"both over").is_none());
+    assert!(stage.run_until(MINUTE, is_over), "what is left of the other is collected");
+}
