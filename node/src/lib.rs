@@ -7,6 +7,7 @@ mod clock;
 pub mod config;
 mod data;
 mod driver;
+mod fairness;
 mod gateway;
 mod leave;
 mod meta;

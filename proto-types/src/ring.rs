@@ -5,11 +5,12 @@
 //! is possible. Evaluating at slot points makes the slot the one unit of transfer, digest and repair: no range is ever
 //! split. Rule of thumb for balance: slots ≥ 2 · nodes · vnodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     hash::{HashPoint, SlotCount, SlotIndex},
     id::{NodeId, Ordinal},
+    identity::Label,
     view::Zone,
 };
 
@@ -24,6 +25,146 @@ pub struct RingMember {
     pub zone: Zone,
     /// How many tokens it has.
     pub vnodes: u32,
+}
+
+/// The circle with everybody's tokens on it, in order: what owners are read off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circle {
+    /// Whose tokens these are, with a number for each zone; a member without a zone has one of its own.
+    members: Vec<(Ordinal, usize)>,
+    tokens: Vec<Token>,
+    /// How many of the members have tokens, and in how many zones.
+    placed: usize,
+    zones: usize,
+}
+
+/// One token of a circle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Token {
+    point: HashPoint,
+    /// Whose, as an index.
+    member: usize,
+}
+
+impl Circle {
+    /// Places `members`, in whatever order.
+    pub fn of(members: &[RingMember]) -> Self {
+        let mut tokens: Vec<(HashPoint, NodeId, usize)> = Vec::new();
+        for (index, member) in members.iter().enumerate() {
+            let points = (0..member.vnodes).map(|i| HashPoint::of_vnode(member.node_id, i));
+            tokens.extend(points.map(|point| (point, member.node_id, index)));
+        }
+        tokens.sort_unstable();
+        let mut named: BTreeMap<&Label, usize> = BTreeMap::new();
+        let mut zones = 0;
+        let mut next = || {
+            zones += 1;
+            zones - 1
+        };
+        let numbered = members.iter().map(|member| match &member.zone {
+            Some(zone) => (member.ordinal, *named.entry(zone).or_insert_with(&mut next)),
+            None => (member.ordinal, next()),
+        });
+        let numbered: Vec<_> = numbered.collect();
+        let placed = |index: &usize| members[*index].vnodes > 0;
+        let distinct: BTreeSet<usize> = (0..members.len()).filter(placed).map(|index| numbered[index].1).collect();
+        Self {
+            placed: (0..members.len()).filter(placed).count(),
+            zones: distinct.len(),
+            members: numbered,
+            tokens: tokens.into_iter().map(|(point, _, member)| Token { point, member }).collect(),
+        }
+    }
+
+    /// How many tokens there are.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether nobody has a token.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// The tokens clockwise from `point`, each with its member, once around.
+    pub fn walk(&self, point: HashPoint) -> impl Iterator<Item = (HashPoint, Ordinal)> {
+        let start = self.first_at(point);
+        let clockwise = self.tokens[start..].iter().chain(&self.tokens[..start]);
+        clockwise.map(|token| (token.point, self.members[token.member].0))
+    }
+
+    /// Calls `visit` with every arc between two neighbouring tokens, as a part of the whole circle, and its owners.
+    pub fn for_each_arc(&self, replication: u8, mut visit: impl FnMut(f64, &[Ordinal])) {
+        let (mut owners, mut walk) = (Vec::new(), Walk::default());
+        for (index, token) in self.tokens.iter().enumerate() {
+            let before = self.tokens[index.checked_sub(1).unwrap_or(self.tokens.len() - 1)];
+            let length = token.point.value().wrapping_sub(before.point.value());
+            // A token alone has the whole circle, which does not fit into its 64 bits.
+            let part = if self.tokens.len() == 1 { 1.0 } else { length as f64 / 2.0_f64.powi(64) };
+            owners.clear();
+            self.owners_from(index, self.stride(replication), &mut walk, &mut owners);
+            visit(part, &owners);
+        }
+    }
+
+    /// Appends the first `count` owners clockwise from the token at index `start`.
+    fn owners_from(&self, start: usize, count: usize, walk: &mut Walk, owners: &mut Vec<Ordinal>) {
+        let clockwise = self.tokens[start..].iter().chain(&self.tokens[..start]).map(|token| token.member);
+        walk.find(clockwise, |member| self.members[member].1, (count, self.zones));
+        owners.extend(walk.found().map(|member| self.members[member].0));
+    }
+
+    /// How many owners a slot has, if it is to have `replication`.
+    fn stride(&self, replication: u8) -> usize {
+        self.placed.min(usize::from(replication))
+    }
+
+    /// The index of the first token at or after `point`; it may be one past the last, which stands for the first.
+    fn first_at(&self, point: HashPoint) -> usize {
+        self.tokens.partition_point(|token| token.point < point)
+    }
+}
+
+/// A walk along a circle of tokens that finds owners: THE rule of who they are. Keeps its room between walks.
+#[derive(Clone, Debug, Default)]
+pub struct Walk {
+    chosen: Vec<usize>,
+    passed_over: Vec<usize>,
+}
+
+impl Walk {
+    /// Finds the first `count` distinct members of `clockwise`, whose tokens these are: the first of each of `zones` zones,
+    /// then the first of those passed over. `zone` tells a member's. Returns how many tokens it looked at.
+    pub fn find(
+        &mut self,
+        clockwise: impl Iterator<Item = usize>,
+        zone: impl Fn(usize) -> usize,
+        (count, zones): (usize, usize),
+    ) -> usize {
+        self.chosen.clear();
+        self.passed_over.clear();
+        let mut seen = 0;
+        for member in clockwise {
+            if self.chosen.len() + self.passed_over.len() == count {
+                break;
+            }
+            seen += 1;
+            if self.chosen.contains(&member) || self.passed_over.contains(&member) {
+                continue;
+            }
+            if self.chosen.iter().all(|other| zone(*other) != zone(member)) {
+                self.chosen.push(member);
+            } else if self.passed_over.len() < count - zones.min(count) {
+                self.passed_over.push(member);
+            }
+        }
+        seen
+    }
+
+    /// The members that were found, the primary first.
+    pub fn found(&self) -> impl Iterator<Item = usize> + Clone {
+        self.chosen.iter().chain(&self.passed_over).copied()
+    }
 }
 
 /// The owners of every slot.
@@ -42,22 +183,26 @@ impl Ring {
     /// The answer depends on the members alone, not on their order. With fewer than `replication` members that have
     /// vnodes, every such member owns every slot; with none, no slot has an owner.
     pub fn build(members: &[RingMember], slots: SlotCount, replication: u8) -> Self {
-        let mut tokens: Vec<(HashPoint, NodeId, usize)> = Vec::new();
-        for (index, member) in members.iter().enumerate() {
-            let points = (0..member.vnodes).map(|i| HashPoint::of_vnode(member.node_id, i));
-            tokens.extend(points.map(|point| (point, member.node_id, index)));
-        }
-        tokens.sort_unstable();
-        let placed: Vec<&RingMember> = members.iter().filter(|m| m.vnodes > 0).collect();
-        let stride = placed.len().min(usize::from(replication));
-        let zones = distinct_zones(&placed).min(stride);
-        let mut owners = Vec::with_capacity(slots.count() as usize * stride);
+        Self::of(&Circle::of(members), slots, replication)
+    }
+
+    /// Reads the owners of every slot off `circle`.
+    pub fn of(circle: &Circle, slots: SlotCount, replication: u8) -> Self {
+        let stride = circle.stride(replication);
+        let mut owners: Vec<Ordinal> = Vec::with_capacity(slots.count() as usize * stride);
+        let (mut walk, mut start, mut before) = (Walk::default(), 0, None);
         for slot in slots.slots() {
             let point = slots.first_point(slot);
-            let start = tokens.partition_point(|token| token.0 < point);
-            let clockwise = tokens[start..].iter().chain(&tokens[..start]);
-            let walk = clockwise.map(|&(_, _, index)| &members[index]);
-            owners.extend(first_owners(walk, stride, zones));
+            while circle.tokens.get(start).is_some_and(|token| token.point < point) {
+                start += 1;
+            }
+            if before == Some(start) {
+                // No token stands between the two slots.
+                owners.extend_from_within(owners.len() - stride..);
+            } else {
+                circle.owners_from(start, stride, &mut walk, &mut owners);
+            }
+            before = Some(start);
         }
         Self { slots, stride, owners }
     }
@@ -65,6 +210,11 @@ impl Ring {
     /// How many slots the ring has.
     pub fn slots(&self) -> SlotCount {
         self.slots
+    }
+
+    /// How many owners each slot has.
+    pub fn owners_each(&self) -> usize {
+        self.stride
     }
 
     /// The owners of `slot`, the primary first.
@@ -87,31 +237,4 @@ impl Ring {
     pub fn primary_slots(&self, node: Ordinal) -> usize {
         self.owners.iter().step_by(self.stride.max(1)).filter(|owner| **owner == node).count()
     }
-}
-
-/// How many failure domains there are; a member without a zone is one by itself.
-fn distinct_zones(members: &[&RingMember]) -> usize {
-    let named: BTreeSet<_> = members.iter().filter_map(|member| member.zone.as_ref()).collect();
-    named.len() + members.iter().filter(|member| member.zone.is_none()).count()
-}
-
-/// The first `count` distinct nodes of `walk`: the first of each of `zones` zones, then the first of those passed over.
-fn first_owners<'a>(walk: impl Iterator<Item = &'a RingMember>, count: usize, zones: usize) -> Vec<Ordinal> {
-    let mut chosen: Vec<&RingMember> = Vec::with_capacity(count);
-    let mut passed_over: Vec<&RingMember> = Vec::new();
-    for member in walk {
-        if chosen.len() + passed_over.len() == count {
-            break;
-        }
-        let known = |other: &&RingMember| other.ordinal == member.ordinal;
-        if chosen.iter().any(known) || passed_over.iter().any(known) {
-            continue;
-        }
-        if member.zone.is_none() || chosen.iter().all(|other| other.zone != member.zone) {
-            chosen.push(member);
-        } else if passed_over.len() < count - zones {
-            passed_over.push(member);
-        }
-    }
-    chosen.into_iter().chain(passed_over).map(|member| member.ordinal).collect()
 }

@@ -12,6 +12,7 @@ pub mod election;
 pub mod genesis;
 mod membership;
 pub mod meta;
+pub mod placement;
 pub mod planted;
 pub mod replication;
 pub mod routing;

@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use quoit_client::Address;
 
 use super::{
-    completions, config, context, demo, dev, drain, explain, force_out, handoff, keys, load, node, output::Format,
-    recover, replication, safe_to_stop, status, transfer, view,
+    completions, config, context, demo, dev, drain, explain, fairness, force_out, handoff, keys, load, node,
+    output::Format, recover, replication, safe_to_stop, status, transfer, view,
 };
 use crate::config::{Sources, Span};
 
@@ -22,7 +22,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The commands as `quoit --help` groups them.
-const GROUPS: [(&str, &[&str]); 5] = [
+const GROUPS: [(&str, &[&str]); 6] = [
     ("Try it", &["demo", "dev"]),
     ("Keys", &["set", "get", "del", "ttl", "touch", "explain", "load"]),
     (
@@ -40,6 +40,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "recover",
         ],
     ),
+    ("Planning", &["fairness"]),
     ("Nodes", &["node", "config"]),
     ("This command line", &["context", "completions", "man", "help"]),
 ];
@@ -182,6 +183,8 @@ pub(crate) enum Command {
     Touch(keys::TouchArgs),
     /// Show where a key is and why
     Explain(explain::ExplainArgs),
+    /// Show how evenly rings of vnodes spread keys, over many rings or in the running cluster
+    Fairness(Box<fairness::FairnessArgs>),
     /// Write many keys from CSV, TSV or JSON lines
     Load(load::LoadArgs),
     /// Show the whole thing at work in this process, then end

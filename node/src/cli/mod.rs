@@ -28,6 +28,7 @@ mod dev;
 mod drain;
 mod error;
 mod explain;
+mod fairness;
 mod follow;
 mod force_out;
 mod handoff;
@@ -80,6 +81,7 @@ fn dispatch(command: Option<Command>, global: &GlobalArgs, output: &Output) -> R
         Command::Ttl(args) => block_on(global, interruptible(keys::ttl(args, global, output))),
         Command::Touch(args) => block_on(global, interruptible(keys::touch(args, global, output))),
         Command::Explain(args) => block_on(global, interruptible(explain::run(args, global, output))),
+        Command::Fairness(args) => block_on(global, interruptible(fairness::run(*args, global, output))),
         Command::Status(args) => block_on(global, interruptible(status::run(args, global, output))),
         Command::View(command) => block_on(global, interruptible(view::run(command, global, output))),
         Command::Handoff(args) => block_on(global, interruptible(handoff::run(args, global, output))),

@@ -42,13 +42,22 @@ impl Progress {
         Self { what, total, started: Instant::now(), surface }
     }
 
-    /// Shows that `done` of something are done with so many `errors`, and that the work stands at `position`.
+    /// Shows that `done` records are done with so many `errors`, and that the work stands at `position`.
     pub(crate) fn update(&mut self, position: u64, done: u64, errors: u64) {
+        self.show(position, |elapsed| told(done, errors, elapsed));
+    }
+
+    /// Shows that `done` of something that cannot fail are done.
+    pub(crate) fn advance(&mut self, done: u64, unit: &str) {
+        self.show(done, |elapsed| format!("{} {unit}, {}/s", HumanCount(done), HumanCount(rate(done, elapsed))));
+    }
+
+    fn show(&mut self, position: u64, told: impl Fn(Duration) -> String) {
         match &mut self.surface {
             Surface::Nothing => {}
             Surface::Bar(bar) => {
                 bar.set_position(position);
-                bar.set_message(told(done, errors, self.started.elapsed()));
+                bar.set_message(told(self.started.elapsed()));
             }
             Surface::Lines { output, last } => {
                 if last.elapsed() < LINE_INTERVAL {
@@ -56,7 +65,7 @@ impl Progress {
                 }
                 *last = Instant::now();
                 let elapsed = self.started.elapsed();
-                let told = told(done, errors, elapsed);
+                let told = told(elapsed);
                 match self.total.map(|total| remaining(position, total, elapsed)) {
                     Some((percent, left)) => output.note(format!("{}: {percent} %, {told}, {left} left", self.what)),
                     None => output.note(format!("{}: {told}", self.what)),

@@ -1,0 +1,3 @@
+//! Who should own how much, and where tokens go to make it so.
+
+pub mod fair;
