@@ -176,8 +176,15 @@ impl Routing {
 
     /// The members that keep entries of `slot` for owners out of reach: those who are up and no owners, in an order that
     /// differs from slot to slot and changes little with the members (rendezvous hashing, Thaler and Ravishankar, 1998).
+    ///
+    /// This process is one of them though the view may say that it is down: it knows better, and after a partition it may for
+    /// some moments be the only one that can keep what it cannot bring to all owners yet.
     pub fn substitutes(&self, slot: SlotIndex) -> Vec<Ordinal> {
-        self.strangers(slot, is_up)
+        self.strangers(slot, |member| self.is_fit(member))
+    }
+
+    fn is_fit(&self, member: &Member) -> bool {
+        is_up(member) || self.me == Some(member.ordinal)
     }
 
     /// The members that may have kept entries of `slot` for owners out of reach: its [`substitutes`](Self::substitutes), then
@@ -185,7 +192,7 @@ impl Routing {
     /// before a majority has found it to be up.
     pub fn hint_holders(&self, slot: SlotIndex) -> Vec<Ordinal> {
         let mut holders = self.substitutes(slot);
-        holders.extend(self.strangers(slot, |member| !is_up(member)));
+        holders.extend(self.strangers(slot, |member| !self.is_fit(member)));
         holders
     }
 
