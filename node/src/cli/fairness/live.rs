@@ -25,8 +25,8 @@ const KEYS_JUDGED: f64 = 1000.0;
 struct Row {
     name: String,
     vnodes: u32,
-    primary: f64,
-    copies: f64,
+    primary: u32,
+    copies: u32,
     /// As it says; nothing if it does not answer.
     entries: Option<u64>,
     bytes: Option<u64>,
@@ -97,15 +97,15 @@ impl Live {
             })
             .collect();
         let held = fair::copies_held(&weights, usize::from(view.fields().copies));
-        #[expect(clippy::cast_precision_loss, reason = "there are 2^20 slots at most")]
-        let real = |slots: usize| slots as f64;
+        // There are 2^20 slots at most.
+        let count = |slots: usize| u32::try_from(slots).unwrap_or(u32::MAX);
         let rows = owners.into_iter().zip(held).map(|((member, (primary, copies)), fair)| {
             let status = survey.status(member);
             Row {
                 name: member.name.to_string(),
                 vnodes: member.placed().1,
-                primary: real(primary),
-                copies: real(copies),
+                primary: count(primary),
+                copies: count(copies),
                 entries: status.map(|status| status.entries),
                 bytes: status.map(|status| status.bytes),
                 fair,
@@ -128,11 +128,16 @@ impl Live {
     }
 
     fn primary(&self) -> (Evenness, ChiSquare) {
-        self.evenness(|row| Some(row.primary), |row| f64::from(row.vnodes))
+        self.evenness(|row| Some(f64::from(row.primary)), |row| f64::from(row.vnodes))
     }
 
     fn slots(&self) -> (Evenness, ChiSquare) {
-        self.evenness(|row| Some(row.copies), |row| row.fair)
+        self.evenness(|row| Some(f64::from(row.copies)), |row| row.fair)
+    }
+
+    /// Whether anybody said how many keys it holds.
+    fn is_told(&self) -> bool {
+        self.rows.iter().any(|row| row.entries.is_some())
     }
 
     fn keys(&self) -> (Evenness, ChiSquare) {
@@ -159,8 +164,8 @@ impl Live {
     }
 
     fn parts(&self) -> Vec<[Option<f64>; 3]> {
-        let primary = self.relative(|row| Some(row.primary), |row| f64::from(row.vnodes));
-        let copies = self.relative(|row| Some(row.copies), |row| row.fair);
+        let primary = self.relative(|row| Some(f64::from(row.primary)), |row| f64::from(row.vnodes));
+        let copies = self.relative(|row| Some(f64::from(row.copies)), |row| row.fair);
         let keys = self.relative(Row::keys, |row| row.fair);
         primary.into_iter().zip(copies).zip(keys).map(|((primary, copies), keys)| [primary, copies, keys]).collect()
     }
@@ -194,11 +199,12 @@ impl Live {
                 chi.p
             )
         };
-        let mut lines = vec![
-            line("slots, as primary", self.primary()),
-            line("slots, all copies", self.slots()),
-            line("keys", self.keys()),
-        ];
+        let mut lines = vec![line("slots, as primary", self.primary()), line("slots, all copies", self.slots())];
+        lines.push(if self.is_told() {
+            line("keys", self.keys())
+        } else {
+            "keys: no node says how many it holds".into()
+        });
         if self.changing {
             lines.push("a ring change is under way: some keys are counted on two nodes".into());
         }
@@ -251,7 +257,7 @@ impl Live {
             "nodes": nodes.collect::<Vec<_>>(),
             "primary": side(self.primary()),
             "slots": side(self.slots()),
-            "keys": side(self.keys()),
+            "keys": self.is_told().then(|| side(self.keys())),
             "max": max,
             "above_max": max.map(|max| self.above(max)),
         })

@@ -155,7 +155,11 @@ fn percent(chance: f64) -> String {
     if percent > 0.0 && percent < 9.95 { format!("{percent:.1}") } else { format!("{percent:.0}") }
 }
 
+/// A value in a cell; nothing for null.
 pub(super) fn plain(value: &Value) -> String {
+    if value.is_null() {
+        return String::new();
+    }
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
