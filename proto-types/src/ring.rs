@@ -93,6 +93,33 @@ impl Circle {
         clockwise.map(|token| (token.point, self.members[token.member].0))
     }
 
+    /// The walk clockwise from `point` that finds the owners of what lies there: every token that it meets, the last owner's
+    /// the last.
+    pub fn steps(&self, point: HashPoint, replication: u8) -> Vec<Step> {
+        let start = self.first_at(point);
+        let clockwise = || self.tokens[start..].iter().chain(&self.tokens[..start]);
+        let mut walk = Walk::default();
+        let zone = |member: usize| self.members[member].1;
+        let seen = walk.find(clockwise().map(|token| token.member), zone, (self.stride(replication), self.zones));
+        let found: Vec<usize> = walk.found().collect();
+        let mut met: BTreeSet<usize> = BTreeSet::new();
+        let step = |token: &Token| {
+            let place = found.iter().position(|member| *member == token.member);
+            let before = met.iter().copied().find(|other| {
+                zone(*other) == zone(token.member) && walk.chosen.contains(other) && *other != token.member
+            });
+            let meaning = match (met.insert(token.member), place, before) {
+                (false, ..) => Meeting::Again,
+                (true, place, Some(before)) => Meeting::SameZone { owner: self.members[before].0, place },
+                (true, Some(place), None) => Meeting::Owner { place },
+                // Nobody is passed over but for a zone.
+                (true, None, None) => Meeting::Again,
+            };
+            Step { point: token.point, member: self.members[token.member].0, meaning }
+        };
+        clockwise().take(seen).map(step).collect()
+    }
+
     /// Calls `visit` with every arc between two neighbouring tokens, as a part of the whole circle, and its owners.
     pub fn for_each_arc(&self, replication: u8, mut visit: impl FnMut(f64, &[Ordinal])) {
         let (mut owners, mut walk) = (Vec::new(), Walk::default());
@@ -123,6 +150,36 @@ impl Circle {
     fn first_at(&self, point: HashPoint) -> usize {
         self.tokens.partition_point(|token| token.point < point)
     }
+}
+
+/// One token that a walk for owners meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Where it stands.
+    pub point: HashPoint,
+    /// Whose it is.
+    pub member: Ordinal,
+    /// What that means for the owners.
+    pub meaning: Meeting,
+}
+
+/// What a token means to a walk for owners. Places count from 0, which is the primary's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meeting {
+    /// Its member becomes an owner.
+    Owner {
+        /// Its place among them.
+        place: usize,
+    },
+    /// Its member has been met before.
+    Again,
+    /// Its member is passed over, as its zone has an owner.
+    SameZone {
+        /// That owner.
+        owner: Ordinal,
+        /// The place it gets after all, as there are fewer zones than copies.
+        place: Option<usize>,
+    },
 }
 
 /// A walk along a circle of tokens that finds owners: THE rule of who they are. Keeps its room between walks.

@@ -13,7 +13,7 @@ use crate::{
     identity::{Identity, Label, Role},
     limits,
     message::session::VersionRange,
-    ring::{Ring, RingMember},
+    ring::{Circle, Ring, RingMember},
 };
 
 pub use address::{Address, AddressError};
@@ -268,6 +268,11 @@ impl View {
         self.build(&self.0.ring, Member::placed, self.0.copies)
     }
 
+    /// The tokens that the ring in force is read off.
+    pub fn circle(&self) -> Circle {
+        Circle::of(&self.placed(&self.0.ring, Member::placed))
+    }
+
     /// The ring to be, while a ring change is under way.
     pub fn target_ring(&self) -> Option<Ring> {
         self.0.target.as_ref().map(|target| self.ring_towards(target))
@@ -305,13 +310,17 @@ impl View {
 
     /// The ring of `owners`, each `placed` as that says, with `copies` owners for each slot.
     fn build(&self, owners: &[Owner], placed: fn(&Member) -> (&Zone, u32), copies: u8) -> Ring {
+        Ring::build(&self.placed(owners, placed), self.0.config.slots, copies)
+    }
+
+    /// What a ring needs to know of `owners`, each `placed` as that says.
+    fn placed(&self, owners: &[Owner], placed: fn(&Member) -> (&Zone, u32)) -> Vec<RingMember> {
         let owners = owners.iter().filter_map(|owner| self.member(owner.ordinal));
         let member = |member: &Member| {
             let (zone, vnodes) = placed(member);
             RingMember { ordinal: member.ordinal, node_id: member.node_id, zone: zone.clone(), vnodes }
         };
-        let members: Vec<_> = owners.map(member).collect();
-        Ring::build(&members, self.0.config.slots, copies)
+        owners.map(member).collect()
     }
 
     /// `owners` in the order in which to ask them, where one is enough: those that are up and quick, those that are up, the

@@ -8,7 +8,7 @@ use quoit_client::Address;
 
 use super::{
     completions, config, context, demo, dev, drain, explain, fairness, force_out, handoff, keys, load, node,
-    output::Format, recover, replication, safe_to_stop, status, transfer, view,
+    output::Format, plan, recover, replication, safe_to_stop, status, transfer, view,
 };
 use crate::config::{Sources, Span};
 
@@ -40,7 +40,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "recover",
         ],
     ),
-    ("Planning", &["fairness"]),
+    ("Planning", &["fairness", "plan", "apply"]),
     ("Nodes", &["node", "config"]),
     ("This command line", &["context", "completions", "man", "help"]),
 ];
@@ -185,6 +185,11 @@ pub(crate) enum Command {
     Explain(explain::ExplainArgs),
     /// Show how evenly rings of vnodes spread keys, over many rings or in the running cluster
     Fairness(Box<fairness::FairnessArgs>),
+    /// Show what a change of the running cluster would move, and what speaks against it
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
+    /// Carry out a plan, if the cluster is still the one that was planned for
+    Apply(plan::ApplyArgs),
     /// Write many keys from CSV, TSV or JSON lines
     Load(load::LoadArgs),
     /// Show the whole thing at work in this process, then end

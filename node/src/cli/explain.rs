@@ -3,7 +3,8 @@
 use std::{ffi::OsString, fmt::Write as _, os::unix::ffi::OsStrExt};
 
 use clap::Args;
-use quoit_client::{Client, Epoch, Label, Placement, Role, View};
+use quoit_client::{Client, Epoch, Label, Ordinal, Placement, Role, View};
+use quoit_proto_types::ring::{Meeting, Step};
 use serde_json::{Value, json};
 
 use super::{
@@ -15,6 +16,9 @@ use super::{
     output::{Format, Output},
 };
 use crate::config;
+
+/// Tokens that people are shown of a walk; where a few nodes hold all slots, the last owner may come late.
+const STEPS_SHOWN: usize = 16;
 
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
@@ -106,7 +110,64 @@ impl Placed {
             "epoch": self.placement.epoch.value(),
             "fence": self.placement.fence.value(),
             "since": since_ms.map(moment),
+            "walk": self.steps().iter().map(|step| self.step_document(step)).collect::<Vec<_>>(),
         })
+    }
+
+    /// The walk on the ring in force that led to the owners.
+    fn steps(&self) -> Vec<Step> {
+        let fields = self.view.fields();
+        self.view.circle().steps(fields.config.slots.first_point(self.placement.slot), fields.copies)
+    }
+
+    fn name(&self, ordinal: Ordinal) -> &str {
+        self.view.member(ordinal).map_or("gone", |member| member.name.as_str())
+    }
+
+    fn zone(&self, ordinal: Ordinal) -> Option<&Label> {
+        self.view.member(ordinal).and_then(|member| member.placed().0.as_ref())
+    }
+
+    fn step_document(&self, step: &Step) -> Value {
+        let (owner, passed_over) = match step.meaning {
+            Meeting::Owner { place } => (Some(place), None),
+            Meeting::Again => (None, Some("met before")),
+            Meeting::SameZone { place, .. } => (place, Some("same zone")),
+        };
+        json!({
+            "token": step.point.to_string(),
+            "node": self.name(step.member),
+            "zone": self.zone(step.member),
+            "owner": owner,
+            "passed_over": passed_over,
+        })
+    }
+
+    /// The walk, a token a line.
+    fn walk(&self) -> String {
+        let steps = self.steps();
+        let fields = self.view.fields();
+        let mut text =
+            format!("walk   {}, where the slot begins", fields.config.slots.first_point(self.placement.slot));
+        let width = steps.iter().map(|step| self.name(step.member).len()).max().unwrap_or(0);
+        let part = |place: usize| if place == 0 { "the primary".into() } else { format!("replica {place}") };
+        for step in steps.iter().take(STEPS_SHOWN) {
+            let meaning = match step.meaning {
+                Meeting::Owner { place } => part(place),
+                Meeting::Again => "passed over: met before".into(),
+                Meeting::SameZone { owner, place } => {
+                    let zone = self.zone(step.member).map_or("?", Label::as_str);
+                    let after_all = place.map(|place| format!("; {} after all, as no zone is left", part(place)));
+                    format!("passed over: zone {zone} has {}{}", self.name(owner), after_all.unwrap_or_default())
+                }
+            };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "\n       {} {:width$}  {meaning}", step.point, self.name(step.member));
+        }
+        if let Some(more) = steps.len().checked_sub(STEPS_SHOWN).filter(|more| *more > 0) {
+            let _ = write!(text, "\n       and {more} tokens more");
+        }
+        text
     }
 
     /// One fact a line.
@@ -129,6 +190,8 @@ impl Placed {
         let (copies, wanted) = (placement.owners.len(), config::Copies(self.view.fields().config.replication));
         // Writing to a string cannot fail.
         let _ = writeln!(text, "copies {copies}, {wanted} wanted");
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", self.walk());
         let (epoch, fence) = (placement.epoch.value(), placement.fence.value());
         // Writing to a string cannot fail.
         let _ = write!(text, "view   epoch {epoch}, fence {fence}\nsince  epoch {fence}");
@@ -189,6 +252,26 @@ mod tests {
         assert!(text.ends_with("since  epoch 4, 2023-11-14T22:13:20Z (1m ago)"), "{text}");
         assert!(text.contains("owner  n1 at 10.0.0.1:7750, primary, up") && !text.contains("target"), "{text}");
         assert!(text.contains("copies 1, 2 wanted"), "{text}");
+    }
+
+    #[test]
+    fn the_walk_is_told_with_who_was_passed_over() {
+        let zoned = placed(stage::view(|fields| {
+            (fields.copies, fields.config.replication) = (3, 3);
+            fields.members.iter_mut().for_each(|member| member.vnodes = 1);
+            (fields.members[0].zone, fields.members[1].zone) = (Some(stage::label("a")), Some(stage::label("a")));
+        }));
+        let text = zoned.text(None, 0);
+        let walk: Vec<_> = text.lines().skip_while(|line| !line.starts_with("walk ")).skip(1).take(3).collect();
+        // One token each: everybody is met once, and one of zone a must wait for n3.
+        assert!(walk[0].ends_with("the primary"), "{text}");
+        let waits = walk.iter().filter(|line| line.ends_with("replica 2 after all, as no zone is left")).count();
+        assert!(waits == 1 && text.contains("passed over: zone a has n"), "{text}");
+        let document = zoned.document(None);
+        let steps = document["walk"].as_array().unwrap();
+        let mut places: Vec<_> = steps.iter().map(|step| step["owner"].as_u64().unwrap()).collect();
+        places.sort_unstable();
+        assert_eq!(places, [0, 1, 2], "{document}");
     }
 
     #[test]

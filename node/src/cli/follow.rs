@@ -128,23 +128,35 @@ pub(crate) async fn carry_out(
     admin::administering(global, async |client| {
         let mut latest = Latest::of(client);
         latest.refresh(client).await;
-        let before = latest.view().clone();
-        let answer = admin::command(client, command).await?;
-        let CommandAnswer::Accepted { epoch: accepted } = answer else { return Err(refusal(command, &answer)) };
-        let limit = global.change_timeout();
-        let followed = latest.follow(client, (limit, Some(command)), output, |view| judge(&before, view)).await;
-        let epoch = latest.view().epoch().value();
-        match followed {
-            Ok(text) => Ok(say(output, &text, &json!({ "done": what, "epoch": epoch }))?),
-            Err(text) => Err(CliError::new(Exit::Unreachable, format!("not done after {}: {text}", brief(limit)))
-                .why(format!(
-                    "the coordinator accepted it at epoch {}; it goes on without this command",
-                    accepted.value()
-                ))
-                .advice("quoit status --watch, which shows how it goes on; or wait for longer: --timeout 5m")),
-        }
+        carry_out_from(client, &mut latest, command, (what, global), output, judge).await
     })
     .await
+}
+
+/// The same, from a view on that is known already.
+///
+/// # Errors
+/// As above.
+pub(crate) async fn carry_out_from(
+    client: &Client,
+    latest: &mut Latest,
+    command: &Command,
+    (what, global): (&str, &GlobalArgs),
+    output: &Output,
+    judge: impl Fn(&View, &View) -> Progress,
+) -> Result<(), CliError> {
+    let before = latest.view().clone();
+    let answer = admin::command(client, command).await?;
+    let CommandAnswer::Accepted { epoch: accepted } = answer else { return Err(refusal(command, &answer)) };
+    let limit = global.change_timeout();
+    let followed = latest.follow(client, (limit, Some(command)), output, |view| judge(&before, view)).await;
+    let epoch = latest.view().epoch().value();
+    match followed {
+        Ok(text) => Ok(say(output, &text, &json!({ "done": what, "epoch": epoch }))?),
+        Err(text) => Err(CliError::new(Exit::Unreachable, format!("not done after {}: {text}", brief(limit)))
+            .why(format!("the coordinator accepted it at epoch {}; it goes on without this command", accepted.value()))
+            .advice("quoit status --watch, which shows how it goes on; or wait for longer: --timeout 5m")),
+    }
 }
 
 /// Whether `view` does not show yet what was ordered, and ordering it again would change nothing else.
@@ -168,7 +180,7 @@ pub(crate) fn say(output: &Output, text: &str, document: &Value) -> std::io::Res
 }
 
 /// Why the coordinator did not accept it, and what to do instead.
-fn refusal(command: &Command, answer: &CommandAnswer) -> CliError {
+pub(crate) fn refusal(command: &Command, answer: &CommandAnswer) -> CliError {
     let refused = |what: String| CliError::new(Exit::Cluster, what);
     match answer {
         CommandAnswer::NoCoordinator => refused("no node knows a coordinator, so nothing can be decided".into())

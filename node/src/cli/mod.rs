@@ -38,6 +38,7 @@ mod local_cluster;
 mod logging;
 mod node;
 mod output;
+mod plan;
 mod progress;
 mod recover;
 mod replication;
@@ -82,6 +83,8 @@ fn dispatch(command: Option<Command>, global: &GlobalArgs, output: &Output) -> R
         Command::Touch(args) => block_on(global, interruptible(keys::touch(args, global, output))),
         Command::Explain(args) => block_on(global, interruptible(explain::run(args, global, output))),
         Command::Fairness(args) => block_on(global, interruptible(fairness::run(*args, global, output))),
+        Command::Plan(command) => block_on(global, interruptible(plan::run(command, global, output))),
+        Command::Apply(args) => block_on(global, interruptible(plan::apply(args, global, output))),
         Command::Status(args) => block_on(global, interruptible(status::run(args, global, output))),
         Command::View(command) => block_on(global, interruptible(view::run(command, global, output))),
         Command::Handoff(args) => block_on(global, interruptible(handoff::run(args, global, output))),

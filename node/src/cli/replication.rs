@@ -84,7 +84,7 @@ pub(crate) fn document(view: &View) -> serde_json::Value {
 }
 
 /// Whether `view` has as many copies as are wanted, as far as there are nodes for them.
-fn copied(wanted: u8, view: &View) -> Progress {
+pub(crate) fn copied(wanted: u8, view: &View) -> Progress {
     let (fields, epoch) = (view.fields(), view.epoch().value());
     let copies = Copies::of(view).in_force;
     let is_there = next_copies(fields.copies, wanted, view.owners_in_force()) == fields.copies;
@@ -102,7 +102,7 @@ fn copied(wanted: u8, view: &View) -> Progress {
 }
 
 /// Whether the member `name` has so much weight in `view`, and the ring has followed.
-fn weighed(name: &Label, vnodes: u32, view: &View) -> Progress {
+pub(crate) fn weighed(name: &Label, vnodes: u32, view: &View) -> Progress {
     let (fields, epoch) = (view.fields(), view.epoch().value());
     let Some(member) = view.member_named(name) else {
         return Progress::Done(format!("{name} is no member any more, since epoch {epoch} at the latest"));

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, option, prelude::*};
-use quoit_proto_types::{HashPoint, Ordinal, Ring, SlotCount, SlotIndex, ring::RingMember};
+use quoit_proto_types::{
+    HashPoint, Ordinal, Ring, SlotCount, SlotIndex,
+    ring::{Circle, Meeting, RingMember},
+};
 
 use crate::{samples, strategies};
 
@@ -58,6 +61,33 @@ fn side_by_side<'a>(one: &'a Ring, other: &'a Ring) -> impl Iterator<Item = (Slo
 }
 
 proptest! {
+    #[test]
+    fn the_walk_tells_how_each_owner_was_found(members in members(zones()), replication in 1_u8..6, from in any::<u64>()) {
+        let from = HashPoint::new(from);
+        let steps = Circle::of(&members).steps(from, replication);
+        let mut owners = BTreeMap::new();
+        let mut met = BTreeSet::new();
+        let zone = |ordinal: Ordinal| members.iter().find(|member| member.ordinal == ordinal).unwrap().zone.clone();
+        for step in &steps {
+            let is_new = met.insert(step.member);
+            prop_assert_eq!(is_new, step.meaning != Meeting::Again);
+            match step.meaning {
+                Meeting::Owner { place } => owners.extend([(place, step.member)]),
+                Meeting::SameZone { owner, place } => {
+                    prop_assert!(owner != step.member && met.contains(&owner));
+                    prop_assert!(zone(owner).is_some() && zone(owner) == zone(step.member));
+                    owners.extend(place.map(|place| (place, step.member)));
+                }
+                Meeting::Again => {}
+            }
+        }
+        let distances = steps.iter().map(|step| step.point.value().wrapping_sub(from.value()));
+        prop_assert!(distances.is_sorted());
+        prop_assert!(owners.keys().copied().eq(0..owners.len()));
+        let owners: Vec<_> = owners.into_values().collect();
+        prop_assert_eq!(owners, naive_owners(&members, from, replication));
+    }
+
     #![proptest_config(strategies::cases(96))]
 
     #[test]

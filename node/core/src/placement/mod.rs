@@ -1,3 +1,4 @@
 //! Who should own how much, and where tokens go to make it so.
 
 pub mod fair;
+pub mod moves;
