@@ -61,6 +61,8 @@ fn side_by_side<'a>(one: &'a Ring, other: &'a Ring) -> impl Iterator<Item = (Slo
 }
 
 proptest! {
+    #![proptest_config(strategies::cases(96))]
+
     #[test]
     fn the_walk_tells_how_each_owner_was_found(members in members(zones()), replication in 1_u8..6, from in any::<u64>()) {
         let from = HashPoint::new(from);
@@ -87,8 +89,6 @@ proptest! {
         let owners: Vec<_> = owners.into_values().collect();
         prop_assert_eq!(owners, naive_owners(&members, from, replication));
     }
-
-    #![proptest_config(strategies::cases(96))]
 
     #[test]
     fn owners_are_those_of_the_definition(

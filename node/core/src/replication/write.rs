@@ -103,7 +103,7 @@ impl Write {
             return Progress::Anew;
         }
         attempt.involve_substitutes(cx.routing);
-        self.leave_more_hints(attempt, cx);
+        self.leave_more_hints(attempt, Peer::may_answer, cx);
         if !attempt.answered && !attempt.may_reach(self.level, cx.planted) {
             self.give_up(attempt, cx);
             return Progress::Over;
@@ -140,14 +140,20 @@ impl Write {
             let (to, fence, request) = (peer.ordinal, attempt.fence, self.put(peer.stands_for));
             cx.outputs.push_back(Output::Tell { to, fence, request });
         }
+        // Of those that are silent still nobody will hear any more.
+        self.leave_more_hints(attempt, Peer::is_answered, cx);
     }
 
-    /// Where there are fewer substitutes than owners out of reach, and no owner has it, one substitute keeps it for the other
+    /// Where there are fewer substitutes than owners out of reach, and no owner `has` it, one substitute keeps it for the other
     /// owners as well. That counts for no level. Else the second owner would get it with the next repair only, and nobody
     /// would know until then that a single one has it.
-    fn leave_more_hints<T: Copy>(&self, attempt: &mut Attempt<T>, cx: &mut Context<'_, T>) {
-        let may_have = |peer: &Peer| peer.is_owner() && peer.may_answer();
-        if !attempt.exhausted || attempt.peers.iter().any(may_have) {
+    fn leave_more_hints<T: Copy>(
+        &self,
+        attempt: &mut Attempt<T>,
+        has: impl Fn(&Peer) -> bool,
+        cx: &mut Context<'_, T>,
+    ) {
+        if !attempt.exhausted || attempt.peers.iter().any(|peer| peer.is_owner() && has(peer)) {
             return;
         }
         let keeper = attempt.peers.iter().find(|peer| peer.is_answered()).map(|peer| peer.ordinal);

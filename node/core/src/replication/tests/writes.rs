@@ -56,6 +56,18 @@ fn an_owner_that_is_down_gets_a_hint_at_once() {
     assert_eq!(stage.reply(1, stored()), "=> done 7");
 }
 
+/// At the beginning of a partition, before connections break (found by `processes churn`: one owner was brought the entry
+/// later, the other was not, and nobody knew).
+#[test]
+fn one_substitute_keeps_it_for_all_owners_that_stay_silent() {
+    let mut stage = Stage::new(&Layout::of(&[1, 2]).members(3).me(3));
+    assert_eq!(stage.set(Any), "put 1 7=7, put 2 7=7");
+    assert_eq!(stage.reply(1, Unreachable), "put 3 for 1 7=7");
+    assert_eq!(stage.reply(3, stored()), "=> done 7");
+    assert_eq!(stage.at(999), "");
+    assert_eq!(stage.at(1001), "tell put 3 for 2 7=7");
+}
+
 /// After a partition a node goes by the view of the others, which says that it is down, and has not reached all of them yet
 /// (found by `processes churn`: what one owner alone had was lost when that one was restarted as planned).
 #[test]
