@@ -92,25 +92,7 @@ impl Cache for floor::Client {
 
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
-        let kind = match &error {
-            RequestError::KeyInvalid { .. } => "invalid key",
-            RequestError::ValueTooLarge { .. } => "value too large",
-            RequestError::Busy { .. } => "busy",
-            RequestError::Unavailable { .. } => "unreachable",
-            RequestError::Timeout { .. } => "timeout",
-            RequestError::ConnectionLost { .. } => "connection lost",
-            RequestError::Refused { .. } => "refused",
-            RequestError::NoOwner { .. } => "no owner",
-            RequestError::Protocol { .. } => "out of protocol",
-            RequestError::Closed => "closed",
-            RequestError::NoSuchMember { .. } | _ => "other",
-        };
-        let mut why = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            why = format!("{why}: {error}");
-            cause = error.source();
-        }
+        let (kind, why) = (error.kind(), error.with_causes());
         Self { kind, why }
     }
 }

@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod cache;
 pub mod compare;
+pub mod exit;
 pub mod floor;
 pub mod hit_rate;
 pub mod identities;

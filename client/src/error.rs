@@ -445,6 +445,38 @@ impl RequestError {
         }
     }
 
+    /// What sort of error it is, in a word or two, for those who count them.
+    ///
+    /// ```
+    /// assert_eq!(quoit_client::RequestError::Closed.kind(), "closed");
+    /// ```
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::KeyInvalid { .. } => "invalid key",
+            Self::ValueTooLarge { .. } => "value too large",
+            Self::Busy { .. } => "busy",
+            Self::Unavailable { .. } => "unreachable",
+            Self::Timeout { .. } => "timeout",
+            Self::ConnectionLost { .. } => "connection lost",
+            Self::Refused { .. } => "refused",
+            Self::NoOwner { .. } => "no owner",
+            Self::NoSuchMember { .. } => "no such member",
+            Self::Protocol { .. } => "out of protocol",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// The error with what caused it, on one line.
+    ///
+    /// ```
+    /// let error = quoit_client::RequestError::Closed;
+    /// assert_eq!(error.with_causes(), error.to_string());
+    /// ```
+    pub fn with_causes(&self) -> String {
+        let causes = std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+
     /// Whether it is certain that the request changed nothing.
     ///
     /// ```

@@ -5,15 +5,12 @@
 //! cargo run --release -p quoit-benches --bin compare -- --quick --only single,memory
 //! ```
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use quoit_benches::{
-    bench::Interrupted,
     compare::Compare,
+    exit,
     server::{self, ServeArgs},
 };
 
@@ -52,12 +49,5 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => server::serve(args).map(|()| ExitCode::SUCCESS),
         None => cli.compare.run(),
     };
-    done.unwrap_or_else(|error| {
-        if error.is::<Interrupted>() {
-            return ExitCode::from(130);
-        }
-        // Nothing is left to do about a standard error that cannot be written.
-        let _ = writeln!(io::stderr(), "error  {error:#}");
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(|error| exit::failed(&error))
 }

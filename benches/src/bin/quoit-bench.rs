@@ -6,17 +6,14 @@
 //! cargo run --release -p quoit-benches --bin quoit-bench -- --nodes a:7750,b:7750 --certs certs/client --op mix
 //! ```
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use quoit_benches::{
-    bench::{Bench, Interrupted},
+    bench::Bench,
+    exit,
     server::{self, ServeArgs},
 };
-use quoit_client::{AddressError, ConnectError};
 
 /// The allocator of the `quoit` command.
 #[global_allocator]
@@ -53,26 +50,5 @@ fn main() -> ExitCode {
         Some(Command::Serve(args)) => server::serve(args).map(|()| ExitCode::SUCCESS),
         None => cli.bench.run(),
     };
-    done.unwrap_or_else(|error| failed(&error))
-}
-
-fn failed(error: &anyhow::Error) -> ExitCode {
-    if error.is::<Interrupted>() {
-        return ExitCode::from(130);
-    }
-    // Nothing is left to do about a standard error that cannot be written.
-    let _ = writeln!(io::stderr(), "error  {error:#}");
-    match error.downcast_ref::<ConnectError>() {
-        Some(ConnectError::Credentials(_)) => ExitCode::from(4),
-        Some(ConnectError::Unreachable { attempts }) => {
-            for (seed, why) in attempts {
-                let _ = writeln!(io::stderr(), "  why  {seed}: {why}");
-            }
-            let refused = attempts.iter().any(|(_, why)| why.is_about_identity());
-            ExitCode::from(if refused { 4 } else { 3 })
-        }
-        Some(_) => ExitCode::from(3),
-        None if error.is::<AddressError>() => ExitCode::from(2),
-        None => ExitCode::FAILURE,
-    }
+    done.unwrap_or_else(|error| exit::failed(&error))
 }

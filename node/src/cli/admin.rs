@@ -198,13 +198,7 @@ fn answered_otherwise(node: &Label) -> CliError {
 
 /// An error with what caused it, in one line.
 pub(crate) fn with_causes(error: &RequestError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    printable(&text)
+    printable(&error.with_causes())
 }
 
 #[cfg(test)]

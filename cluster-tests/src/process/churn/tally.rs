@@ -141,14 +141,14 @@ impl Tally {
     /// A request failed.
     pub(super) fn failed(&mut self, what: &str, at: Duration, error: &RequestError) {
         let kind = format!("{what}: {}", kind(error));
-        let words = format!("at {:.3} s: {}", at.as_secs_f64(), chain(error));
+        let words = format!("at {:.3} s: {}", at.as_secs_f64(), error.with_causes());
         self.tell(&format!("client error, {kind}"), words, ERRORS_TOLD_MAX);
         *self.errors.entry(kind).or_default() += 1;
     }
 
     /// A read at rest failed.
     pub(super) fn failed_at_rest(&mut self, error: &RequestError) {
-        self.tell("client error at rest", chain(error), TOLD_MAX);
+        self.tell("client error at rest", error.with_causes(), TOLD_MAX);
         *self.errors_at_rest.entry(kind(error)).or_default() += 1;
     }
 
@@ -245,11 +245,6 @@ fn kind(error: &RequestError) -> String {
         RequestError::NoOwner { .. } => "no owner".into(),
         other => other.to_string(),
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

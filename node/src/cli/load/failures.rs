@@ -19,8 +19,8 @@ pub(super) struct Failure {
 
 impl Failures {
     pub(super) fn add(&mut self, error: &RequestError, line: u64) {
-        let new = || Failure { count: 0, line, example: told(error) };
-        self.0.entry(kind(error)).or_insert_with(new).count += 1;
+        let new = || Failure { count: 0, line, example: error.with_causes() };
+        self.0.entry(error.kind()).or_insert_with(new).count += 1;
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -30,31 +30,4 @@ impl Failures {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &Failure)> {
         self.0.iter().map(|(kind, failure)| (*kind, failure))
     }
-}
-
-fn kind(error: &RequestError) -> &'static str {
-    match error {
-        RequestError::KeyInvalid { .. } => "invalid key",
-        RequestError::ValueTooLarge { .. } => "value too large",
-        RequestError::Busy { .. } => "busy",
-        RequestError::Unavailable { .. } => "unreachable",
-        RequestError::Timeout { .. } => "timeout",
-        RequestError::ConnectionLost { .. } => "connection lost",
-        RequestError::Refused { .. } => "refused",
-        RequestError::NoOwner { .. } => "no owner",
-        RequestError::Protocol { .. } => "out of protocol",
-        RequestError::Closed => "closed",
-        RequestError::NoSuchMember { .. } | _ => "other",
-    }
-}
-
-/// The error with its causes, on one line.
-fn told(error: &RequestError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
