@@ -7,4 +7,7 @@ pub mod invariants;
 pub mod measure;
 pub mod process;
 pub mod scenarios;
+mod scratch;
 pub mod sim;
+
+pub use scratch::scratch;

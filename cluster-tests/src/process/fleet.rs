@@ -20,6 +20,7 @@ use super::{
     links::{Links, Place, free_addresses},
     wait_for,
 };
+use crate::scratch;
 
 const CLIENT: &str = "client";
 const ADMIN: &str = "admin";
@@ -123,7 +124,7 @@ impl Fleet {
     /// # Errors
     /// A folder that cannot be written, or no free addresses.
     pub async fn prepare(plan: &FleetPlan) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("quoit-processes-").tempdir()?;
+        let folder = scratch("quoit-processes-")?;
         for part in ["logs", "data", "home"] {
             fs::create_dir(folder.path().join(part))?;
         }

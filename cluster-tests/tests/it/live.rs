@@ -27,7 +27,7 @@ pub(crate) struct Certs {
 
 impl Certs {
     pub(crate) fn new(cluster: &str) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        let folder = quoit_cluster_tests::scratch("quoit-test-")?;
         let dir = CertsDir::create(folder.path())?;
         let made = dir.init(Some(&cluster.parse()?), None, SystemTime::now(), Overwrite::Keep)?;
         Ok(Self { authority: made.authority, cluster: cluster.into(), folder })

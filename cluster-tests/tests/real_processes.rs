@@ -1,5 +1,8 @@
 //! Real processes: a cluster forms, loses its coordinator, is restarted node by node, goes on after a pause and after cuts,
 //! takes a node in, lets one go, and refuses one.
+//!
+//! A binary of its own, and one test after another: who counts what an election costs must not share the processors with the
+//! simulator, nor with another cluster that is being killed.
 
 use std::time::Duration;
 
@@ -11,15 +14,19 @@ use quoit_cluster_tests::process::{
     scenarios::{self, Stage},
     to_table, wait_for,
 };
+use tokio::sync::Mutex;
 
-use crate::live::PATIENCE;
-
+/// Longer than anything takes that works at all, so that only a failure waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// A port on which nothing ever listens.
 const NOWHERE: &str = "127.0.0.1:9";
 /// How long a pause lasts once another presides.
 const PAUSE: Duration = Duration::from_secs(3);
 /// How long a cut lasts once its effect is there.
 const CUT: Duration = Duration::from_secs(1);
+
+/// Held by the test that runs.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 fn stage() -> Stage {
     // The program of this crate, which cargo builds before its tests, is a node when it is called so.
@@ -49,30 +56,35 @@ async fn start() -> Result<(Fleet, Observer, Settled)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn founders_started_in_a_random_order_form_one_cluster() {
+    let _alone = ALONE.lock().await;
     let report = Box::pin(scenarios::genesis(&stage(), 1)).await;
     assert!(report.is_good(), "{}", to_table(&[report]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_coordinator_is_replaced_and_no_request_to_others_fails() {
+    let _alone = ALONE.lock().await;
     let report = Box::pin(scenarios::failover(&stage(), 1)).await;
     assert!(report.is_good(), "{}", to_table(&[report]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_restarted_in_turn_come_back_and_no_request_to_others_fails() {
+    let _alone = ALONE.lock().await;
     let report = Box::pin(scenarios::restart(&stage())).await;
     assert!(report.is_good(), "{}", to_table(&[report]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_that_was_stopped_for_a_while_follows_its_successor() {
+    let _alone = ALONE.lock().await;
     let report = Box::pin(scenarios::pause(&stage(), PAUSE)).await;
     assert!(report.is_good(), "{}", to_table(&[report]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_that_is_cut_off_one_way_is_replaced_once() {
+    let _alone = ALONE.lock().await;
     // A network namespace would have to be entered before any thread runs; the command falls back to forwarders as well.
     let stage = Stage { links: LinkKind::Forwarders, ..stage() };
     let report = Box::pin(scenarios::one_way(&stage, CUT)).await;
@@ -81,6 +93,7 @@ async fn a_coordinator_that_is_cut_off_one_way_is_replaced_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_joins_through_any_member_and_ends_once_it_is_drained() -> Result<()> {
+    let _alone = ALONE.lock().await;
     let (mut fleet, mut observer, before) = start().await?;
     let coordinator = fleet.index(&before.coordinator)?;
     let follower = (0..3).find(|index| *index != coordinator).context("there are three")?;
@@ -107,17 +120,19 @@ async fn a_node_joins_through_any_member_and_ends_once_it_is_drained() -> Result
 /// More than the source may grow by. `processes -- slow-reader` does the same with a gibibyte.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_reads_slowly_costs_the_one_that_gives_little_memory() {
+    let _alone = ALONE.lock().await;
     let report = Box::pin(scenarios::slow_reader(&stage(), 96)).await;
     assert!(report.is_good(), "{}", to_table(&[report]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_cannot_be_reached_where_it_says_is_told_so() -> Result<()> {
+    let _alone = ALONE.lock().await;
     let (mut fleet, mut observer, before) = start().await?;
     let joiner = fleet.add_joiner("n4", 0)?;
     fleet.advertise(joiner, NOWHERE.parse()?);
     fleet.launch(joiner)?;
-    wait_for("the joiner to be told", PATIENCE.max(Duration::from_secs(30)), async || {
+    wait_for("the joiner to be told", PATIENCE, async || {
         fleet.check_running()?;
         let said = fleet.log_tail(joiner);
         let is_clear = said.contains(NOWHERE) && said.contains("cannot reach") && said.contains("--advertise");
@@ -132,6 +147,7 @@ async fn a_node_that_cannot_be_reached_where_it_says_is_told_so() -> Result<()> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_write_is_lost_as_nodes_join_leave_die_and_return() {
+    let _alone = ALONE.lock().await;
     let report = churned(&[Step::Join, Step::Drain, Step::Kill]).await;
     assert!(report.is_good(), "{}", to_table(&[report]));
     assert!(figure(&report, "acknowledged") > 2000, "{}", to_table(&[report]));
@@ -139,6 +155,7 @@ async fn no_acknowledged_write_is_lost_as_nodes_join_leave_die_and_return() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_lost_stale_resurrected_or_wrong_is_found() {
+    let _alone = ALONE.lock().await;
     let report = churned(&[Step::Join, Step::Meddle]).await;
     let told = to_table(std::slice::from_ref(&report));
     assert!(!report.is_good(), "{told}");
