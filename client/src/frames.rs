@@ -4,6 +4,9 @@
 use quinn::{ReadExactError, RecvStream};
 use quoit_proto_types::frame::{FrameError, FrameHeader, HEADER_BYTES};
 
+/// How much of a body is read at once.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// Why no frame could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadFrameError {
@@ -39,8 +42,13 @@ pub async fn read_frame(
     if bytes > body_bytes_max {
         return Err(ReadFrameError::TooLong { bytes, limit: body_bytes_max });
     }
-    let mut body = vec![0; bytes];
-    stream.read_exact(&mut body).await?;
+    let mut body = Vec::with_capacity(bytes);
+    // Piece by piece: the zeros of a large buffer would be pages that the system has to make first.
+    while body.len() < bytes {
+        let filled = body.len();
+        body.resize(bytes.min(filled + PIECE_BYTES), 0);
+        stream.read_exact(&mut body[filled..]).await?;
+    }
     body.drain(..header.trace.bytes());
     Ok((header, body))
 }

@@ -144,13 +144,13 @@ pub fn transfer(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     if let Ok((request, entries)) = TransferRequest::decode(&body) {
         assert!(data.ends_with(entries.as_bytes()));
-        let again = Bytes::from(bytes(&request, |request, out| request.encode(&entries, out)));
+        let again = Bytes::from([bytes(&request, TransferRequest::encode), entries.as_bytes().to_vec()].concat());
         assert_eq!(TransferRequest::decode(&again), Ok((request, entries.clone())));
         entries_survive(&entries);
     }
     if let Ok((reply, entries)) = TransferReply::decode(&body) {
         assert!(data.ends_with(entries.as_bytes()));
-        let again = Bytes::from(bytes(&reply, |reply, out| reply.encode(&entries, out)));
+        let again = Bytes::from([bytes(&reply, TransferReply::encode), entries.as_bytes().to_vec()].concat());
         assert_eq!(TransferReply::decode(&again), Ok((reply, entries.clone())));
         entries_survive(&entries);
     }

@@ -43,7 +43,7 @@ pub enum DecodeError {
 /// # Panics
 /// Never for the messages of this crate: their serialisation has no failing case and `BytesMut` grows.
 pub fn encode<M: Serialize>(message: &M, out: &mut BytesMut) {
-    postcard::serialize_with_flavor(message, Sink(out)).expect("derived serialisation into memory");
+    postcard::serialize_with_flavor(message, Sink::new(out)).expect("derived serialisation into memory");
 }
 
 /// Decodes the message at the front of `bytes` and returns what follows it. Borrows instead of copying.
@@ -71,23 +71,55 @@ pub fn decode_exact<M: DeserializeOwned>(bytes: &[u8], what: &'static str, limit
     }
 }
 
-/// Lets postcard append to a `BytesMut`, whole slices at once.
-struct Sink<'a>(&'a mut BytesMut);
+/// Lets postcard append to a `BytesMut`. Small fields gather before they are appended: each time room is looked for, which
+/// costs more than a few bytes do.
+struct Sink<'a> {
+    out: &'a mut BytesMut,
+    small: [u8; SMALL_BYTES],
+    gathered: usize,
+}
+
+/// What most headers fit into.
+const SMALL_BYTES: usize = 64;
+
+impl<'a> Sink<'a> {
+    fn new(out: &'a mut BytesMut) -> Self {
+        Self { out, small: [0; SMALL_BYTES], gathered: 0 }
+    }
+
+    fn flush(&mut self) {
+        self.out.put_slice(&self.small[..self.gathered]);
+        self.gathered = 0;
+    }
+}
 
 impl Flavor for Sink<'_> {
     type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.put_u8(byte);
+        if self.gathered == SMALL_BYTES {
+            self.flush();
+        }
+        self.small[self.gathered] = byte;
+        self.gathered += 1;
         Ok(())
     }
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.put_slice(bytes);
+        if self.gathered + bytes.len() > SMALL_BYTES {
+            self.flush();
+        }
+        if bytes.len() > SMALL_BYTES {
+            self.out.put_slice(bytes);
+        } else {
+            self.small[self.gathered..self.gathered + bytes.len()].copy_from_slice(bytes);
+            self.gathered += bytes.len();
+        }
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<()> {
+    fn finalize(mut self) -> postcard::Result<()> {
+        self.flush();
         Ok(())
     }
 }

@@ -75,6 +75,16 @@ impl SlotIndex {
     pub const fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// The same, as it is encoded.
+    pub(crate) const fn place(self) -> u32 {
+        self.0
+    }
+
+    /// The slot at a position that the caller knows to be in the table.
+    pub(crate) const fn at(index: u32) -> Self {
+        Self(index)
+    }
 }
 
 impl fmt::Display for SlotIndex {

@@ -11,7 +11,7 @@ pub struct SlotSet {
     words: Vec<u64>,
 }
 
-const WORD_BITS: usize = 64;
+const WORD_BITS: usize = u64::BITS as usize;
 
 impl SlotSet {
     /// None of `slots`.
@@ -79,7 +79,10 @@ impl SlotSet {
 
     /// Those it has, in order.
     pub fn iter(&self) -> impl Iterator<Item = SlotIndex> + '_ {
-        self.slots.slots().filter(|slot| self.contains(*slot))
+        (0..)
+            .step_by(WORD_BITS)
+            .zip(&self.words)
+            .flat_map(|(first, word)| bits(*word).map(move |bit| SlotIndex::at(first + bit)))
     }
 
     /// Takes out and returns its first `count`, or as many as there are.
@@ -94,20 +97,26 @@ impl SlotSet {
     /// Each run of neighbours: the slots passed over since the last one, and how many follow one another.
     fn runs(&self) -> Vec<(u32, u32)> {
         let mut runs: Vec<(u32, u32)> = Vec::new();
-        let (mut passed, mut inside) = (0, false);
-        for slot in self.slots.slots() {
-            match (self.contains(slot), inside, runs.last_mut()) {
-                (true, true, Some((_, length))) => *length += 1,
-                (true, _, _) => {
-                    runs.push((passed, 1));
-                    passed = 0;
-                }
-                (false, _, _) => passed += 1,
+        let mut end = 0;
+        for slot in self.iter() {
+            match runs.last_mut() {
+                Some((_, length)) if slot.place() == end => *length += 1,
+                Some(_) | None => runs.push((slot.place() - end, 1)),
             }
-            inside = self.contains(slot);
+            end = slot.place() + 1;
         }
         runs
     }
+}
+
+/// The places of a word's bits that are set, in order.
+fn bits(mut word: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let lowest = (word != 0).then_some(word.trailing_zeros());
+        // Without its lowest bit.
+        word &= word.wrapping_sub(1);
+        lowest
+    })
 }
 
 impl Serialize for SlotSet {
@@ -120,16 +129,17 @@ impl<'de> Deserialize<'de> for SlotSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (slots, runs) = <(SlotCount, Vec<(u32, u32)>)>::deserialize(deserializer)?;
         let mut set = Self::none(slots);
-        let mut all = slots.slots();
+        let mut end = 0_u32;
         for (passed, length) in runs {
             if length == 0 || passed.checked_add(length).is_none_or(|moved| moved > slots.count()) {
                 return Err(D::Error::custom("a run of no slots, or of more than there are"));
             }
-            all.by_ref().take(passed as usize).for_each(drop);
-            for _ in 0..length {
-                let slot = all.next().ok_or_else(|| D::Error::custom("slots beyond the last"))?;
-                set.insert(slot);
+            let first = end + passed;
+            end = first + length;
+            if end > slots.count() {
+                return Err(D::Error::custom("slots beyond the last"));
             }
+            (first..end).map(SlotIndex::at).for_each(|slot| set.insert(slot));
         }
         Ok(set)
     }

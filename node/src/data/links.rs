@@ -15,6 +15,7 @@ use quoit_core::{
 use quoit_proto_types::{
     Instance, Ordinal, RequestId,
     frame::{FrameHeader, FrameType},
+    message::transfer::{EntryBlock, TransferRequest},
 };
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -112,7 +113,7 @@ impl Links {
         link.ask(header_of(routing), hint, request, reply_to)
     }
 
-    /// Sends a `Transfer` whose body is `body`, at low priority, and returns the header and the body of its answer. It may take
+    /// Sends `request` with `block` behind it, at low priority, and returns the header and the body of its answer. It may take
     /// as long as the connection lives. Cancel-safe.
     ///
     /// # Errors
@@ -121,13 +122,14 @@ impl Links {
         &self,
         routing: &Routing,
         to: Ordinal,
-        body: Bytes,
+        request: &TransferRequest,
+        block: EntryBlock,
     ) -> Result<(FrameHeader, Bytes), Gone> {
         let link = find(&self.0.latest.load(), routing, to).cloned().ok_or(Gone)?;
         let mut head = BytesMut::new();
         let header = FrameHeader { kind: FrameType::Transfer, ..header_of(routing) };
-        header.encode_with(&mut head, body.len(), |_| {});
-        link.streams.exchange(Urgency::Background, head.freeze(), body).await
+        header.encode_with(&mut head, block.as_bytes().len(), |out| request.encode(out));
+        link.streams.exchange(Urgency::Background, head.freeze(), block.into_bytes()).await
     }
 }
 

@@ -144,7 +144,7 @@ impl DataPlane {
     fn begin(&self, peer: &Peer) -> Batch {
         self.batches.fetch_add(1, Ordering::Relaxed);
         let routing = self.routing.load_full();
-        let place = routing.as_ref().map(|routing| peer.place(routing)).unwrap_or_default();
+        let place = routing.as_deref().map(|routing| peer.place(routing)).unwrap_or_default();
         Batch { now: self.clock.now(), wall: self.clock.wall(), routing, place }
     }
 
@@ -270,12 +270,14 @@ impl DataPlane {
             return Err(StreamError::Gone);
         };
         let body = request.body().await?;
-        let place = self.begin(peer).place;
+        // No batch of requests: nobody is kept waiting.
+        let place = self.routing.load().as_deref().map(|routing| peer.place(routing)).unwrap_or_default();
         if !place.was_member {
             return Err(StreamError::Gone);
         }
-        let frame = transfer::answer(&self.upkeep, place.member, header, &body).await.ok_or(StreamError::Gone)?;
-        request.reply(frame).await
+        let answer = transfer::answer(&self.upkeep, place.member, header, &body).await;
+        let (frame, entries) = answer.ok_or(StreamError::Gone)?;
+        request.reply_with(frame, entries).await
     }
 
     /// Carries out what this process asks of itself.

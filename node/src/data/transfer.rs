@@ -32,10 +32,7 @@ pub(super) async fn ask(
     request: TransferRequest,
     block: EntryBlock,
 ) -> Option<(TransferReply, EntryBlock)> {
-    let mut body = BytesMut::new();
-    request.encode(&block, &mut body);
-    drop((request, block));
-    let answering = plane.links.transfer(&routing, to, body.freeze());
+    let answering = plane.links.transfer(&routing, to, &request, block);
     let (header, body) = timeout(EXCHANGE_TIMEOUT, answering).await.ok()?.ok()?;
     if header.kind == FrameType::TransferReply { TransferReply::decode(&body).ok() } else { None }
 }
@@ -58,19 +55,19 @@ pub(super) async fn put(
     matches!(replied, Ok(Ok(ReplicaReply::Stored { .. })))
 }
 
-/// Answers the question in `body`, which `from` asked with `header`, if it is still a member: what it returns is the frame of the answer. Nothing if it
-/// was not understood, or took too long.
+/// Answers the question in `body`, which `from` asked with `header`, if it is still a member: what it returns is the frame of the answer, and the
+/// entries that belong behind it. Nothing if it was not understood, or took too long.
 pub(crate) async fn answer(
     upkeep: &UpkeepHandle,
     from: Option<Ordinal>,
     header: FrameHeader,
     body: &Bytes,
-) -> Option<BytesMut> {
+) -> Option<(BytesMut, Bytes)> {
     let (request, block) = TransferRequest::decode(body).ok()?;
     let answering = upkeep.answer(from, header.fence, request, block);
     let (reply, entries) = timeout(EXCHANGE_TIMEOUT, answering).await.ok()?;
     let mut frame = BytesMut::new();
     let answered = FrameHeader::new(FrameType::TransferReply, header.request, header.fence, header.epoch);
-    answered.encode_with(&mut frame, 0, |out| reply.encode(&entries, out));
-    Some(frame)
+    answered.encode_with(&mut frame, entries.as_bytes().len(), |out| reply.encode(out));
+    Some((frame, entries.into_bytes()))
 }

@@ -290,11 +290,13 @@ impl UpkeepTask {
         });
     }
 
-    /// Has the machine do what may take long: the worker's other tasks go elsewhere meanwhile, where there are other workers.
+    /// Has the machine do what may take long: the worker's other tasks go elsewhere meanwhile, where there are other workers, and
+    /// requests that would have to wait. To send them away costs a change of threads, a good part of what a page does.
     fn at_length<R>(&mut self, work: impl FnOnce(&mut Upkeep, &Store, Timestamp, Wall) -> R) -> R {
         let (now, wall) = (self.clock.now(), self.clock.wall());
+        let has_others =
+            self.machine.has_company() && matches!(Handle::current().runtime_flavor(), RuntimeFlavor::MultiThread);
         let (machine, store) = (&mut self.machine, &self.store);
-        let has_others = matches!(Handle::current().runtime_flavor(), RuntimeFlavor::MultiThread);
         let work = || work(machine, store, now, wall);
         let done = if has_others { block_in_place(work) } else { work() };
         self.machine.worked(self.clock.now().checked_duration_since(now).unwrap_or_default());

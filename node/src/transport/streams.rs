@@ -304,12 +304,20 @@ impl LargeRequest<'_> {
     }
 
     /// Answers, and tells the client to send no more of a body that was not read to its end.
-    pub(crate) async fn reply(self, mut replies: BytesMut) -> Result<(), StreamError> {
+    pub(crate) async fn reply(self, replies: BytesMut) -> Result<(), StreamError> {
+        self.reply_with(replies, Bytes::new()).await
+    }
+
+    /// The same, of a body the `rest` of which stays where it is.
+    pub(crate) async fn reply_with(self, replies: BytesMut, rest: Bytes) -> Result<(), StreamError> {
         if self.missing > 0 {
             // Fails if everything has arrived already, which is as well.
             let _ = self.stream.recv.stop(u32::from(ErrorCode::ValueTooLarge.number()).into());
         }
-        self.stream.write(&mut replies).await?;
+        let mut parts = [replies.freeze(), rest];
+        timeout(WRITE_TIMEOUT, self.stream.send.write_all_chunks(&mut parts))
+            .await
+            .map_err(|_| StreamError::StalledReader)??;
         // Fails only if the client is gone.
         let _ = self.stream.send.finish();
         let delivered = timeout(WRITE_TIMEOUT, self.stream.send.stopped()).await;

@@ -146,10 +146,9 @@ pub enum TransferReply {
 }
 
 impl TransferRequest {
-    /// Appends the message, then `entries`.
-    pub fn encode(&self, entries: &EntryBlock, out: &mut BytesMut) {
+    /// Appends the message, behind which its entries go.
+    pub fn encode(&self, out: &mut BytesMut) {
         codec::encode(self, out);
-        out.extend_from_slice(entries.as_bytes());
     }
 
     /// Reads a message and the entries behind it.
@@ -162,10 +161,9 @@ impl TransferRequest {
 }
 
 impl TransferReply {
-    /// Appends the message, then `entries`.
-    pub fn encode(&self, entries: &EntryBlock, out: &mut BytesMut) {
+    /// Appends the message, behind which its entries go.
+    pub fn encode(&self, out: &mut BytesMut) {
         codec::encode(self, out);
-        out.extend_from_slice(entries.as_bytes());
     }
 
     /// Reads a message and the entries behind it.
@@ -207,6 +205,11 @@ pub struct BlockEntry<'a> {
 pub struct EntryBlockWriter(BytesMut);
 
 impl EntryBlockWriter {
+    /// With room for so many bytes: what grows is copied as it does.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(BytesMut::with_capacity(bytes))
+    }
+
     /// Appends `entry`.
     pub fn push(&mut self, entry: &BlockEntry<'_>) {
         codec::encode(entry, &mut self.0);
@@ -227,6 +230,11 @@ impl EntryBlock {
     /// The encoded entries.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The encoded entries, in the memory that they are in.
+    pub fn into_bytes(self) -> Bytes {
+        self.0
     }
 
     /// Whether it has none.

@@ -36,7 +36,7 @@ impl Store {
     /// Entries of `slots`, tombstones too, from where a walk has come to: some `bytes_max` bytes of them and at most one
     /// entry more, and where to go on, or nothing if that was all. A page may have few entries, or none, and not be the last.
     pub fn pull(&self, now: Wall, slots: &SlotSet, from: Cursor, bytes_max: usize) -> (EntryBlock, Option<Cursor>) {
-        let mut block = EntryBlockWriter::default();
+        let mut block = EntryBlockWriter::with_capacity(bytes_max + LAST_ENTRY_BYTES);
         let next = self.walk(slots, from, Some(now), |_, entry| {
             push(&mut block, entry);
             if block.bytes() >= bytes_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -169,6 +169,9 @@ fn push(block: &mut EntryBlockWriter, entry: &Entry) {
 
 /// Entries that are copied while their shard is locked: short ones take some microseconds together.
 const BATCH_ENTRIES: usize = 32;
+
+/// Room for the entry by which a page exceeds its length; few are larger.
+const LAST_ENTRY_BYTES: usize = 32 * 1024;
 
 /// A page ends at the next shard once this many entries have been looked at for it: some ten milliseconds.
 const LOOKED_AT_MAX: usize = 100_000;

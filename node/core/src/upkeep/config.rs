@@ -57,7 +57,7 @@ pub(super) const BATCH_SLOTS: usize = 512;
 
 /// Questions of the handoff that wait for an answer of one node: enough to hide the way there and back, and a bound on the
 /// pages that it has to walk for others at once.
-pub(super) const PULLS_PER_PEER: usize = 4;
+pub(super) const PULLS_PER_PEER: usize = 8;
 
 /// Bytes of entries that may be on their way here at once, over all nodes.
 pub(super) const FLIGHT_BYTES_MAX: usize = 8 << 20;

@@ -77,6 +77,11 @@ impl Governor {
         (self.protects && self.pace.is_some()).then_some(WORK_SHARE)
     }
 
+    /// Whether requests are served that could be kept waiting.
+    pub(super) fn protects(&self) -> bool {
+        self.protects
+    }
+
     /// Entries are moved.
     pub(super) fn moves(&mut self) {
         self.moves = true;

@@ -252,6 +252,11 @@ impl Upkeep {
         }
     }
 
+    /// Whether requests are served that could be kept waiting by what this machine does.
+    pub fn has_company(&self) -> bool {
+        self.governor.protects()
+    }
+
     /// Takes in how long the driver was busy with what this machine does.
     pub fn worked(&mut self, lasted: Duration) {
         self.work.spend(usize::try_from(lasted.as_micros()).unwrap_or(usize::MAX));

@@ -100,8 +100,9 @@ pub(crate) fn transfer_requests() -> Vec<(&'static str, Vec<u8>)> {
         | TransferRequest::Seal { .. }
         | TransferRequest::Purge { .. } => EntryBlock::default(),
     };
-    let encode =
-        |request: TransferRequest| (request_name(&request), encoded(|out| request.encode(&entries(&request), out)));
+    let encode = |request: TransferRequest| {
+        (request_name(&request), [encoded(|out| request.encode(out)), entries(&request).as_bytes().to_vec()].concat())
+    };
     requests().into_iter().map(encode).collect()
 }
 
@@ -116,6 +117,8 @@ pub(crate) fn transfer_replies() -> Vec<(&'static str, Vec<u8>)> {
         | TransferReply::Sealed(_)
         | TransferReply::NotNow => EntryBlock::default(),
     };
-    let encode = |reply: TransferReply| (reply_name(&reply), encoded(|out| reply.encode(&entries(&reply), out)));
+    let encode = |reply: TransferReply| {
+        (reply_name(&reply), [encoded(|out| reply.encode(out)), entries(&reply).as_bytes().to_vec()].concat())
+    };
     replies().into_iter().map(encode).collect()
 }
