@@ -21,6 +21,7 @@ use crate::{
     server,
 };
 
+mod bulk;
 mod contest;
 mod failover;
 mod findings;
@@ -84,6 +85,8 @@ enum Part {
     Memory,
     /// A node that joins
     Handoff,
+    /// Large values that move to a node that joins
+    Bulk,
     /// A node that is killed
     Failover,
     /// The workloads of a small Go project
@@ -208,6 +211,7 @@ impl Bed {
             Part::Cluster => self.three(progress).await,
             Part::Memory => self.memory(progress).await,
             Part::Handoff => self.handoff(progress).await,
+            Part::Bulk => self.bulk(progress).await,
             Part::Failover => self.failover(progress).await,
             Part::Go => self.workloads(progress).await,
             Part::Growth => self.growth(progress).await,

@@ -19,7 +19,7 @@ use crate::{
     nodes::Nodes,
     peers::{Peer, PeerNodes},
     progress::Progress,
-    workload::{Mode, Workload},
+    workload::{Mode, Workload, WorkloadPlan},
 };
 
 impl Bed {
@@ -33,7 +33,7 @@ impl Bed {
         ));
         section.header = vec!["who", "entries moved", "seconds", "k entries/s"];
         let done = progress.step("handoff of quoit");
-        let (moved, transfer, whole) = self.handoff_of_quoit().await?;
+        let (moved, transfer, whole) = self.handoff_of_quoit(3, plan(Mode::Set, self.entries)).await?;
         drop(done);
         let rate = section.moved("quoit, transfer", moved, transfer);
         section.moved("quoit, with start and admission", moved, whole);
@@ -51,11 +51,14 @@ impl Bed {
         Ok(section)
     }
 
-    /// Entries moved, how long the transfer took, and how long it was since the node was started.
-    async fn handoff_of_quoit(&self) -> Result<(u64, Duration, Duration)> {
-        let mut nodes = self.nodes(3, 1, MEMORY.max(self.entries as usize * 512))?;
+    /// One more node joins so many, which hold the entries of `plan`: entries moved, how long the transfer took, and how long it
+    /// was since the node was started.
+    pub(super) async fn handoff_of_quoit(&self, count: usize, plan: WorkloadPlan) -> Result<(u64, Duration, Duration)> {
+        let value_bytes = plan.value_sizes.max();
+        let workload = Arc::new(Workload::new(plan.clone())?);
+        // Nothing is to be evicted.
+        let mut nodes = self.nodes(count, 1, MEMORY.max(plan.keys as usize * (value_bytes + 400)))?;
         let quoits = self.quoits(&nodes, 1).await?;
-        let workload = Arc::new(Workload::new(plan(Mode::Set, self.entries))?);
         load::preload(&quoits, &workload, &Arc::default()).await?;
         let admin = nodes.connect(&self.identities.administrator(), REQUEST_TIMEOUT).await?;
         let started = Instant::now();
@@ -64,7 +67,7 @@ impl Bed {
         let transfer = loop {
             ensure!(started.elapsed() < PATIENCE, "the handoff does not end");
             tokio::time::sleep(POLL).await;
-            let Ok(status) = status(&admin, 3).await else { continue };
+            let Ok(status) = status(&admin, count).await else { continue };
             let takes = status.upkeep.as_ref().and_then(|upkeep| upkeep.takes.as_ref());
             if let Some(takes) = takes {
                 seen = true;
@@ -78,9 +81,9 @@ impl Bed {
             }
         };
         let whole = started.elapsed();
-        let moved = status(&admin, 3).await?.entries;
+        let moved = status(&admin, count).await?.entries;
         let counts = load::audit(&quoits, &workload, &Arc::default()).await?;
-        ensure!(counts.verified == u64::from(self.entries), "entries are missing after the handoff: {counts:?}");
+        ensure!(counts.verified == u64::from(plan.keys), "entries are missing after the handoff: {counts:?}");
         Ok((moved, transfer, whole))
     }
 
