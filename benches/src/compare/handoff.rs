@@ -56,8 +56,8 @@ impl Bed {
     pub(super) async fn handoff_of_quoit(&self, count: usize, plan: WorkloadPlan) -> Result<(u64, Duration, Duration)> {
         let value_bytes = plan.value_sizes.max();
         let workload = Arc::new(Workload::new(plan.clone())?);
-        // Nothing is to be evicted.
-        let mut nodes = self.nodes(count, 1, MEMORY.max(plan.keys as usize * (value_bytes + 400)))?;
+        // Nothing is to be evicted, whatever the allocator rounds up to.
+        let mut nodes = self.nodes(count, 1, MEMORY.max(plan.keys as usize * (2 * value_bytes + 400)))?;
         let quoits = self.quoits(&nodes, 1).await?;
         load::preload(&quoits, &workload, &Arc::default()).await?;
         let admin = nodes.connect(&self.identities.administrator(), REQUEST_TIMEOUT).await?;
