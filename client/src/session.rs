@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    hash::{BuildHasherDefault, Hasher},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,6 +10,7 @@ use std::{
 };
 
 use quoit_proto_types::{Hlc, Version};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Keys whose versions a session remembers at most: less than a megabyte, and more than what is read again right after it was
 /// written in any program that does not mean to write everything first.
@@ -33,8 +34,9 @@ pub(crate) enum Remember {
 pub(crate) struct Session {
     /// The latest moment in an answer. Relaxed: whoever waited for an answer sees what it left here.
     moment: AtomicU64,
-    /// Keys are known by a hash with a secret of this session, so that nobody outside can make two of them one.
-    hasher: RandomState,
+    /// Keys are known by a hash with a secret of this session, so that nobody outside can make two of them one. If two are one
+    /// by chance, the older of them is asked of more nodes than it need be.
+    seed: u64,
     /// None of them if nothing is to be remembered.
     parts: Vec<Mutex<Seen>>,
 }
@@ -51,7 +53,7 @@ impl Session {
             Remember::Nothing => 0,
         };
         let parts = (0..parts).map(|_| Mutex::default()).collect();
-        Self { moment: AtomicU64::new(Hlc::MIN.value()), hasher: RandomState::new(), parts }
+        Self { moment: AtomicU64::new(Hlc::MIN.value()), seed: rand::random(), parts }
     }
 
     /// Another one of the same kind that has seen nothing.
@@ -61,7 +63,7 @@ impl Session {
 
     /// How the session knows `key`.
     pub(crate) fn key(&self, key: &[u8]) -> SessionKey {
-        SessionKey(if self.parts.is_empty() { 0 } else { self.hasher.hash_one(key) })
+        SessionKey(if self.parts.is_empty() { 0 } else { xxh3_64_with_seed(key, self.seed) })
     }
 
     /// The latest moment that the session has seen: what it writes is later.

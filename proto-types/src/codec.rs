@@ -79,12 +79,23 @@ struct Sink<'a> {
     gathered: usize,
 }
 
-/// What most headers fit into.
-const SMALL_BYTES: usize = 64;
+/// What most headers fit into, but for the key at their end.
+const SMALL_BYTES: usize = 32;
+/// What is copied byte by byte: numbers come as slices too.
+const VARINT_BYTES_MAX: usize = 10;
 
 impl<'a> Sink<'a> {
     fn new(out: &'a mut BytesMut) -> Self {
         Self { out, small: [0; SMALL_BYTES], gathered: 0 }
+    }
+
+    #[inline]
+    fn put(&mut self, byte: u8) {
+        if self.gathered == SMALL_BYTES {
+            self.flush();
+        }
+        self.small[self.gathered] = byte;
+        self.gathered += 1;
     }
 
     fn flush(&mut self) {
@@ -96,24 +107,19 @@ impl<'a> Sink<'a> {
 impl Flavor for Sink<'_> {
     type Output = ();
 
+    #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        if self.gathered == SMALL_BYTES {
-            self.flush();
-        }
-        self.small[self.gathered] = byte;
-        self.gathered += 1;
+        self.put(byte);
         Ok(())
     }
 
+    #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        if self.gathered + bytes.len() > SMALL_BYTES {
-            self.flush();
-        }
-        if bytes.len() > SMALL_BYTES {
-            self.out.put_slice(bytes);
+        if bytes.len() <= VARINT_BYTES_MAX {
+            bytes.iter().for_each(|byte| self.put(*byte));
         } else {
-            self.small[self.gathered..self.gathered + bytes.len()].copy_from_slice(bytes);
-            self.gathered += bytes.len();
+            self.flush();
+            self.out.put_slice(bytes);
         }
         Ok(())
     }
