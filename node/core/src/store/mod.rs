@@ -37,6 +37,7 @@ mod entry;
 mod eviction;
 mod expiry;
 mod footprint;
+mod header;
 mod merge;
 mod queue;
 mod shard;

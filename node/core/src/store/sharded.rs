@@ -256,7 +256,8 @@ impl Store {
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
-        table_hash(xxh3_64_with_seed(key, self.seed), HashPoint::of_key(KeyspaceId::DEFAULT, key))
+        // 0 is no hash: a queue has other use for it.
+        table_hash(xxh3_64_with_seed(key, self.seed), HashPoint::of_key(KeyspaceId::DEFAULT, key)).max(1)
     }
 
     /// The number of the shard of a table hash.
