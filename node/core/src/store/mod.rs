@@ -5,11 +5,11 @@
 //! seed, picks the shard and holds its lock; the clock is the caller's.
 //!
 //! ```text
-//!             set                hit                 limit / 2 reached
-//!    (new) ────────► probation ────────► protected ────────┐
-//!                        ▲  │                              │
-//!                        │  └──► evicted, oldest first     │
-//!                        └─────────────────────────────────┘
+//!             set             hit, or evicted lately     9/10 of the limit reached
+//!    (new) ────────► probation ────────────────────► protected ────────┐
+//!                        ▲  │                                          │
+//!                        │  └──► evicted, oldest first                 │
+//!                        └─────────────────────────────────────────────┘
 //!    (deleted, expired) ────────► graves ──► floor of the slot raised, oldest first
 //! ```
 //!
@@ -40,10 +40,12 @@ mod footprint;
 mod header;
 mod merge;
 mod queue;
+mod remembered;
 mod shard;
 mod sharded;
 mod slots;
 mod stats;
+mod trials;
 mod walk;
 
 pub use entry::{Entry, Record, RecordBuilder};

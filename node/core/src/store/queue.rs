@@ -127,7 +127,7 @@ fn cache_with_slots(slots: usize) -> Cache {
 
 /// Hands on a key that is a hash already.
 #[derive(Debug, Default)]
-struct PassThrough(u64);
+pub(super) struct PassThrough(u64);
 
 impl Hasher for PassThrough {
     fn write_u64(&mut self, hash: u64) {
