@@ -11,7 +11,7 @@ use super::entry::Entry;
 use super::footprint;
 use super::queue::Queue;
 use super::remembered::Remembered;
-use super::trials::{SCALE, Stance, Trials};
+use super::trials::{Stance, Trials};
 
 /// How a shard chooses what to evict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(super) enum Segment {
 pub(super) const GRAVES_SHARE: usize = 8;
 
 /// Values from which on there are trials: with fewer, a sample of them says nothing.
-const TRIED_VALUES_MIN: usize = 16 * SCALE as usize;
+const TRIED_VALUES_MIN: usize = 1024;
 
 /// A shard's entries in the order in which they would be evicted.
 #[derive(Debug)]

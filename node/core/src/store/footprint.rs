@@ -5,7 +5,7 @@
 
 /// Bytes an entry costs beside its record: its slot in the slab, its share of the lookup table, which holds 9-byte buckets and
 /// is between a quarter and half full once entries come and go (20 to 41, counted in full for moments at which two tables are
-/// resident), and of the slots kept idle.
+/// resident), of the slots kept idle, and of what eviction remembers (3).
 pub(super) const ENTRY: usize = SLAB_SLOT + 41;
 
 /// Bytes of a slot of clru's slab.

@@ -235,7 +235,7 @@ fn a_scan_does_not_push_out_what_is_read_often() {
 #[test]
 fn what_is_protected_gives_way_to_newer_favourites() {
     let mut single = Single::new(EvictionPolicy::SegmentedLru, 1000);
-    for key in (0..1000).chain(1000..1400) {
+    for key in 0..1400 {
         single.set(START, key, Expiry::Never);
         assert!(single.get(START, key));
     }

@@ -151,7 +151,7 @@ impl Trial {
 }
 
 /// One key in so many takes part.
-pub(super) const SCALE: u64 = 64;
+const SCALE: u64 = 64;
 /// Bits that are the same for no slot, and no table goes by.
 const SAMPLED_BY: u32 = 20;
 /// With fewer entries a trial says little.
