@@ -84,30 +84,36 @@ impl Header {
     /// Writes `stamp`, for which the header was made, to the front of `bytes`.
     pub(super) fn write(self, stamp: &Stamp, bytes: &mut [u8]) {
         let Version { hlc, ordinal, boot } = stamp.version;
-        let width = self.width();
-        let mut at = 0;
-        let mut put = |field: &[u8]| {
-            bytes[at..at + field.len()].copy_from_slice(field);
-            at += field.len();
-        };
-        put(&[self.flags, self.key_low]);
-        put(&hlc.value().to_le_bytes());
-        put(&ordinal.value().to_le_bytes()[..width]);
-        put(&boot.value().to_le_bytes()[..width]);
+        let (width, [ordinal, boot]) = (self.width(), [ordinal.value(), boot.value()].map(u32::to_le_bytes));
+        (bytes[0], bytes[1]) = (self.flags, self.key_low);
+        bytes[2..IDS].copy_from_slice(&hlc.value().to_le_bytes());
+        for (at, id) in [(IDS, ordinal), (IDS + width, boot)] {
+            match width {
+                1 => bytes[at] = id[0],
+                2 => bytes[at..at + 2].copy_from_slice(&id[..2]),
+                _ => bytes[at..at + 4].copy_from_slice(&id),
+            }
+        }
+        let from = IDS + 2 * width;
         if self.has(Self::TOUCHED) {
-            put(&stamp.touched.value().to_le_bytes());
+            bytes[from..from + 8].copy_from_slice(&stamp.touched.value().to_le_bytes());
         }
         if self.has(Self::EXPIRES) {
-            put(&expiry_of(stamp).to_le_bytes()[..EXPIRY]);
+            let end = self.len();
+            bytes[end - EXPIRY..end].copy_from_slice(&expiry_of(stamp).to_le_bytes()[..EXPIRY]);
         }
     }
 
     /// The write that is told of at the front of `bytes`.
     pub(super) fn version(self, bytes: &[u8]) -> Version {
         let width = self.width();
-        let id = |from| u32::from_le_bytes(padded(&bytes[from..from + width]));
-        let hlc = Hlc::new(u64::from_le_bytes(padded(&bytes[2..IDS])));
-        Version { hlc, ordinal: Ordinal::new(id(IDS)), boot: Boot::new(id(IDS + width)) }
+        let id = |at: usize| match width {
+            1 => u32::from(bytes[at]),
+            2 => u32::from(u16::from_le_bytes([bytes[at], bytes[at + 1]])),
+            _ => u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]),
+        };
+        let (ordinal, boot) = (Ordinal::new(id(IDS)), Boot::new(id(IDS + width)));
+        Version { hlc: Hlc::new(word::<8>(bytes, 2)), ordinal, boot }
     }
 
     /// The expiry that is told of at the front of `bytes`; 0 for never.
@@ -115,14 +121,13 @@ impl Header {
         if !self.has(Self::EXPIRES) {
             return 0;
         }
-        let end = self.len();
-        u64::from_le_bytes(padded(&bytes[end - EXPIRY..end]))
+        word::<EXPIRY>(bytes, self.len() - EXPIRY)
     }
 
     /// The stamp at the front of `bytes`.
     pub(super) fn stamp(self, bytes: &[u8]) -> Stamp {
         let from = IDS + 2 * self.width();
-        let touched = if self.has(Self::TOUCHED) { u64::from_le_bytes(padded(&bytes[from..from + 8])) } else { 0 };
+        let touched = if self.has(Self::TOUCHED) { word::<8>(bytes, from) } else { 0 };
         let kind = if self.is_tombstone() { EntryKind::Tombstone } else { EntryKind::Value };
         let (version, expires_at_ms) = (self.version(bytes), self.expires_at_ms(bytes));
         Stamp { version, touched: Hlc::new(touched), kind, expires_at_ms }
@@ -142,11 +147,11 @@ fn expiry_of(stamp: &Stamp) -> u64 {
     if stamp.expires_at_ms <= Hlc::MILLIS_MAX { stamp.expires_at_ms } else { 0 }
 }
 
-/// Little-endian bytes, with zeros behind them.
-fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut all = [0; N];
-    all[..bytes.len()].copy_from_slice(bytes);
-    all
+/// The number in `N` bytes from `at` on: of a length that is known, or the copy of a few bytes would be a call.
+fn word<const N: usize>(bytes: &[u8], at: usize) -> u64 {
+    let mut all = [0; 8];
+    all[..N].copy_from_slice(&bytes[at..at + N]);
+    u64::from_le_bytes(all)
 }
 
 /// Where ordinal and boot are.
