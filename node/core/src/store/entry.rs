@@ -1,23 +1,27 @@
-//! A key and its value in one allocation of exactly their size, and the stamp they were written with.
+//! A key and its value in one allocation of exactly their size, with the stamp they were written with before them.
 
 use std::cmp::Ordering;
+use std::mem;
 
 use bytes::Bytes;
 use quoit_proto_types::limits::KEY_BYTES_MAX;
-use quoit_proto_types::version::{EntryKind, Hlc, Stamp, Version};
+use quoit_proto_types::version::{EntryKind, Stamp, Version};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::expiry::{Deadline, Expiry};
 use super::footprint;
+use super::header::Header;
 use crate::time::Wall;
 
 /// Longest value that [`Entry::to_bytes`] copies; a longer one is shared.
 const COPIED_VALUE_BYTES_MAX: usize = 4096;
 
-/// A key and a value, in memory of exactly their size that nothing else shares.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A key and a value, in memory of exactly their size and a stamp's that nothing else shares.
+#[derive(Clone, Debug, Default)]
 pub struct Record {
-    bytes: Bytes,
+    /// Room for a header, and then key and value.
+    bytes: Vec<u8>,
+    header_len: usize,
     key_len: usize,
 }
 
@@ -28,8 +32,8 @@ impl Record {
     /// If the key is longer than [`KEY_BYTES_MAX`], which decoding rules out.
     pub fn new(key: &[u8], value: &[u8]) -> Self {
         let mut builder = Self::builder(key, value.len());
-        builder.bytes.extend_from_slice(value);
-        Self { bytes: builder.bytes.into(), key_len: key.len() }
+        builder.record.bytes.extend_from_slice(value);
+        builder.record
     }
 
     /// Starts a record whose value arrives in pieces, `value_len` bytes in all, so that each byte is copied once.
@@ -40,32 +44,46 @@ impl Record {
     /// If the key is longer than [`KEY_BYTES_MAX`], which decoding rules out.
     pub fn builder(key: &[u8], value_len: usize) -> RecordBuilder {
         assert!(key.len() <= KEY_BYTES_MAX, "keys are checked where they are decoded");
-        let mut bytes = Vec::with_capacity(key.len() + value_len);
+        // What every stamp fits into is much for a short value and nothing for a long one, which is not to be copied again.
+        let header_len = if value_len > COPIED_VALUE_BYTES_MAX { Header::LONGEST } else { Header::COMMON };
+        let mut bytes = Vec::with_capacity(header_len + key.len() + value_len);
+        bytes.resize(header_len, 0);
         bytes.extend_from_slice(key);
-        RecordBuilder { bytes, key_len: key.len(), missing: value_len }
+        RecordBuilder { record: Self { bytes, header_len, key_len: key.len() }, missing: value_len }
     }
 
     /// Bytes of resident memory that storing a key and a value of `record_bytes` together costs at most.
     pub fn footprint_max(record_bytes: usize) -> usize {
-        footprint::ENTRY + footprint::allocation(record_bytes) + footprint::SHARED_HEADER + footprint::DEADLINE
+        footprint::ENTRY
+            + footprint::allocation(Header::LONGEST + record_bytes)
+            + footprint::SHARED
+            + footprint::DEADLINE
     }
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        &self.bytes[..self.key_len]
+        &self.bytes[self.header_len..self.header_len + self.key_len]
     }
 
     /// The value.
     pub fn value(&self) -> &[u8] {
-        &self.bytes[self.key_len..]
+        &self.bytes[self.header_len + self.key_len..]
     }
 }
+
+/// Of the same key and the same value.
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        (self.key(), self.value()) == (other.key(), other.value())
+    }
+}
+
+impl Eq for Record {}
 
 /// A record whose value is still arriving.
 #[derive(Debug)]
 pub struct RecordBuilder {
-    bytes: Vec<u8>,
-    key_len: usize,
+    record: Record,
     missing: usize,
 }
 
@@ -73,7 +91,7 @@ impl RecordBuilder {
     /// Appends from the front of `piece` what the value still misses, and returns how many bytes that was.
     pub fn extend(&mut self, piece: &[u8]) -> usize {
         let taken = piece.len().min(self.missing);
-        self.bytes.extend_from_slice(&piece[..taken]);
+        self.record.bytes.extend_from_slice(&piece[..taken]);
         self.missing -= taken;
         taken
     }
@@ -89,64 +107,89 @@ impl RecordBuilder {
     ///
     /// The builder itself, unchanged, while bytes of the value are missing.
     pub fn finish(self) -> Result<Record, Self> {
-        if self.missing > 0 {
-            return Err(self);
-        }
-        Ok(Record { bytes: self.bytes.into(), key_len: self.key_len })
+        if self.missing > 0 { Err(self) } else { Ok(self.record) }
     }
 }
 
-/// A stored record with its stamp, in 64 bytes: there is one for every key.
+/// A stored record with its stamp, in 16 bytes and one allocation: there is one for every key.
 ///
 /// A tombstone has a key and no value. One that comes from an expiry keeps the moment of it, because it may only be
 /// collected some time after that.
-#[derive(Debug, Default)]
-pub struct Entry {
-    bytes: Bytes,
-    version: Version,
-    touched: Hlc,
-    packed: Packed,
+#[derive(Debug)]
+pub struct Entry(Blob);
+
+/// Header, key and value.
+#[derive(Debug)]
+enum Blob {
+    Own(Box<[u8]>),
+    /// Of a long value, which whoever reads it may keep.
+    Shared(Box<Bytes>),
 }
 
 impl Entry {
     /// An entry as it is to be stored: a tombstone has no value, and an expiry beyond the clock's last moment is none.
     pub(super) fn new(record: Record, stamp: Stamp) -> Self {
-        let packed = Packed::new(&stamp, record.key_len);
-        let entry = Self { bytes: record.bytes, version: stamp.version, touched: stamp.touched, packed };
-        if packed.kind() == EntryKind::Tombstone { entry.into_tombstone() } else { entry }
+        if stamp.kind == EntryKind::Tombstone && !record.value().is_empty() {
+            return Self::new(Record::new(record.key(), b""), stamp);
+        }
+        let shortest = Header::shortest(&stamp, record.key_len);
+        let (header, mut bytes) = if shortest.len() == record.header_len {
+            (shortest, record.bytes)
+        } else if record.header_len == Header::LONGEST {
+            (Header::longest(&stamp, record.key_len), record.bytes)
+        } else {
+            let mut bytes = Vec::with_capacity(shortest.len() + record.bytes.len() - record.header_len);
+            bytes.resize(shortest.len(), 0);
+            bytes.extend_from_slice(&record.bytes[record.header_len..]);
+            (shortest, bytes)
+        };
+        header.write(&stamp, &mut bytes);
+        let value_len = bytes.len() - header.len() - header.key_len();
+        Self(if value_len > COPIED_VALUE_BYTES_MAX {
+            Blob::Shared(Box::new(bytes.into()))
+        } else {
+            Blob::Own(bytes.into_boxed_slice())
+        })
     }
 
     /// The same version without its value.
     pub(super) fn into_tombstone(self) -> Self {
-        let packed = self.packed.buried();
-        let bytes = if self.value().is_empty() { self.bytes } else { Record::new(self.key(), b"").bytes };
-        Self { bytes, packed, ..self }
+        if self.is_tombstone() {
+            return self;
+        }
+        Self::new(Record::new(self.key(), b""), Stamp { kind: EntryKind::Tombstone, ..self.stamp() })
+    }
+
+    /// Leaves nothing behind, which is not to be used as an entry any more.
+    pub(super) fn take(&mut self) -> Self {
+        Self(mem::replace(&mut self.0, Blob::Own(Box::default())))
     }
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        &self.bytes[..self.packed.key_len()]
+        let header = self.header();
+        &self.bytes()[header.len()..header.len() + header.key_len()]
     }
 
     /// The value, to copy from while the shard is held. That of a tombstone is empty.
     pub fn value(&self) -> &[u8] {
-        &self.bytes[self.packed.key_len()..]
+        let header = self.header();
+        &self.bytes()[header.len() + header.key_len()..]
     }
 
-    /// The value, to keep. A long value is shared with the store, which costs no copy and keeps its record (the value and
-    /// its key, nothing else) alive; a short one is copied.
+    /// The value, to keep. A long value is shared with the store, which costs no copy and keeps its record (the value, its
+    /// key and its stamp, nothing else) alive; a short one is copied.
     pub fn to_bytes(&self) -> Bytes {
-        if self.value().len() > COPIED_VALUE_BYTES_MAX {
-            self.bytes.slice(self.packed.key_len()..)
-        } else {
-            Bytes::copy_from_slice(self.value())
+        let header = self.header();
+        match &self.0 {
+            Blob::Own(_) => Bytes::copy_from_slice(self.value()),
+            Blob::Shared(bytes) => bytes.slice(header.len() + header.key_len()..),
         }
     }
 
     /// What is known of it.
     pub fn stamp(&self) -> Stamp {
-        let Self { version, touched, packed, .. } = *self;
-        Stamp { version, touched, kind: packed.kind(), expires_at_ms: packed.expires_at_ms() }
+        self.header().stamp(self.bytes())
     }
 
     /// Whether it reads as present at `now`: neither a tombstone nor expired.
@@ -166,78 +209,55 @@ impl Entry {
         match self.stamp().rank().cmp(&held.stamp().rank()) {
             Ordering::Greater => true,
             Ordering::Less => false,
-            Ordering::Equal if self.bytes == held.bytes => false,
+            Ordering::Equal if self.value() == held.value() => false,
             Ordering::Equal => xxh3_128(self.value()) > xxh3_128(held.value()),
         }
     }
 
     pub(super) fn version(&self) -> Version {
-        self.version
+        self.header().version(self.bytes())
     }
 
     pub(super) fn is_tombstone(&self) -> bool {
-        self.packed.kind() == EntryKind::Tombstone
+        self.header().is_tombstone()
     }
 
     /// When its value expires. A tombstone has none left.
     pub(super) fn deadline(&self) -> Deadline {
-        if self.is_tombstone() { Deadline::NEVER } else { Deadline::at_millis(self.packed.expires_at_ms()) }
+        let header = self.header();
+        if header.is_tombstone() { Deadline::NEVER } else { Deadline::at_millis(header.expires_at_ms(self.bytes())) }
     }
 
     /// Bytes of its key and value.
     pub(super) fn record_bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes().len() - self.header().len()
     }
 
     /// Bytes of resident memory the entry costs, its deadline included.
     pub(super) fn footprint(&self) -> usize {
-        let shared = if self.value().len() > COPIED_VALUE_BYTES_MAX { footprint::SHARED_HEADER } else { 0 };
+        let shared = match self.0 {
+            Blob::Own(_) => 0,
+            Blob::Shared(_) => footprint::SHARED,
+        };
         let deadline = if self.deadline() == Deadline::NEVER { 0 } else { footprint::DEADLINE };
-        footprint::ENTRY + footprint::allocation(self.bytes.len()) + shared + deadline
+        footprint::ENTRY + footprint::allocation(self.bytes().len()) + shared + deadline
     }
-}
 
-/// What is left of a stamp beside its moments, in one word: 48 bits of expiry, as many as a [`Hlc`] has for milliseconds,
-/// 12 for the length of the key, one for the kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Packed(u64);
+    fn header(&self) -> Header {
+        Header::of(self.bytes())
+    }
 
-impl Packed {
-    const KEY_FROM: u32 = 48;
-    const KEY_BITS: u32 = 12;
-    const TOMBSTONE: u64 = 1 << 60;
-
-    fn new(stamp: &Stamp, key_len: usize) -> Self {
-        let expires = if stamp.expires_at_ms <= Hlc::MILLIS_MAX { stamp.expires_at_ms } else { 0 };
-        let word = Self(expires | (key_len as u64) << Self::KEY_FROM);
-        match stamp.kind {
-            EntryKind::Value => word,
-            EntryKind::Tombstone => word.buried(),
+    fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Blob::Own(bytes) => bytes,
+            Blob::Shared(bytes) => bytes,
         }
     }
-
-    fn buried(self) -> Self {
-        Self(self.0 | Self::TOMBSTONE)
-    }
-
-    fn key_len(self) -> usize {
-        (self.0 >> Self::KEY_FROM) as usize & ((1 << Self::KEY_BITS) - 1)
-    }
-
-    fn kind(self) -> EntryKind {
-        if self.0 & Self::TOMBSTONE == 0 { EntryKind::Value } else { EntryKind::Tombstone }
-    }
-
-    fn expires_at_ms(self) -> u64 {
-        self.0 & Hlc::MILLIS_MAX
-    }
 }
-
-const _: () = assert!(KEY_BYTES_MAX < 1 << Packed::KEY_BITS, "the length of every key fits");
 
 #[cfg(test)]
 mod tests {
-    use quoit_proto_types::Ordinal;
+    use quoit_proto_types::version::Hlc;
 
     use super::*;
 
@@ -275,36 +295,33 @@ mod tests {
     }
 
     #[test]
-    fn only_entries_with_a_deadline_pay_for_one() {
+    fn an_entry_pays_for_its_stamp_and_its_deadline() {
         let entry = |expires_at_ms| value(b"0123456789abcdef", &[0; 100], expires_at_ms);
-        let (never, ttl) = (entry(0).footprint(), entry(1000).footprint());
-        assert_eq!(never, footprint::ENTRY + 128);
-        assert_eq!(ttl, never + footprint::DEADLINE);
-        assert_eq!(entry(1000).into_tombstone().footprint(), footprint::ENTRY + 16);
+        assert_eq!(entry(0).footprint(), footprint::ENTRY + 128);
+        // Six bytes more do not fit that size class.
+        assert_eq!(entry(1000).footprint(), footprint::ENTRY + 160 + footprint::DEADLINE);
+        assert_eq!(entry(1000).into_tombstone().footprint(), footprint::ENTRY + 48);
     }
 
     #[test]
     fn an_entry_is_small() {
-        assert_eq!(size_of::<Entry>(), 64);
-        // With its hash and two links, as clru keeps it.
-        assert_eq!(size_of::<Option<(usize, usize, (u64, Entry))>>(), 88);
+        assert_eq!(size_of::<Entry>(), 16);
     }
 
     #[test]
-    fn a_stamp_comes_back_as_it_was_given() {
-        let version = Version { hlc: Hlc::new(u64::MAX), ordinal: Ordinal::new(7), boot: Default::default() };
-        for kind in [EntryKind::Value, EntryKind::Tombstone] {
-            for expires_at_ms in [0, 1, Hlc::MILLIS_MAX] {
-                let stamp = Stamp { version, touched: Hlc::new(u64::MAX - 1), kind, expires_at_ms };
-                let entry = Entry::new(Record::new(&[7; KEY_BYTES_MAX], b"value"), stamp);
-                assert_eq!((entry.stamp(), entry.key()), (stamp, &[7; KEY_BYTES_MAX][..]));
-                assert_eq!(entry.value().is_empty(), kind == EntryKind::Tombstone);
+    fn key_value_and_stamp_come_back_whatever_their_lengths() {
+        let version = Version { hlc: Hlc::new(7), ..Version::default() };
+        for value in [&[][..], &[1; 100], &[2; COPIED_VALUE_BYTES_MAX], &[3; COPIED_VALUE_BYTES_MAX + 1]] {
+            for expires_at_ms in [0, 1000] {
+                let stamp = Stamp { touched: Hlc::new(expires_at_ms), ..Stamp::value(version, expires_at_ms) };
+                let entry = Entry::new(Record::new(&[7; KEY_BYTES_MAX], value), stamp);
+                assert_eq!((entry.stamp(), entry.key(), entry.value()), (stamp, &[7; KEY_BYTES_MAX][..], value));
+                assert_eq!(entry.record_bytes(), KEY_BYTES_MAX + value.len());
+                let buried = Stamp { kind: EntryKind::Tombstone, ..stamp };
+                let tombstone = entry.into_tombstone();
+                assert_eq!((tombstone.stamp(), tombstone.key()), (buried, &[7; KEY_BYTES_MAX][..]));
+                assert!(tombstone.value().is_empty() && tombstone.to_bytes().is_empty());
             }
         }
-    }
-
-    #[test]
-    fn an_expiry_after_the_last_moment_of_the_clock_is_none() {
-        assert_eq!(value(b"k", b"", Hlc::MILLIS_MAX + 1).stamp().expires_at_ms, 0);
     }
 }

@@ -3,16 +3,20 @@
 //! The model is jemalloc's: a request is rounded up to a size class, four to each doubling. The constants come from
 //! measuring resident memory with the `store_memory` program of the benches; change one and run that again.
 
-/// Bytes an entry costs beside its record: its slot in the slab (88), its share of the lookup table, which holds 9-byte
-/// buckets and is between a quarter and half full once entries come and go (20 to 41, counted in full for moments at which two
-/// tables are resident), and of the slots kept idle.
-pub(super) const ENTRY: usize = 88 + 41;
+/// Bytes an entry costs beside its record: its slot in the slab, its share of the lookup table, which holds 9-byte buckets and
+/// is between a quarter and half full once entries come and go (20 to 41, counted in full for moments at which two tables are
+/// resident), of the slots kept idle, and of what eviction remembers (3).
+pub(super) const ENTRY: usize = SLAB_SLOT + 41;
+
+/// Bytes of a slot of clru's slab.
+pub(super) const SLAB_SLOT: usize = 40;
 
 /// Bytes a deadline costs: 16 in a B-tree node of 192 bytes that holds 6 to 11 of them, and the inner nodes.
 pub(super) const DEADLINE: usize = 36;
 
-/// Bytes of the reference count `Bytes` allocates when a record is first shared.
-pub(super) const SHARED_HEADER: usize = 32;
+/// Bytes of what makes a long value one that is shared: its `Bytes`, and the reference count that is allocated when it first
+/// is.
+pub(super) const SHARED: usize = 32 + 32;
 
 const QUANTUM: usize = 16;
 const QUANTUM_CLASSES_END: usize = 128;

@@ -2,15 +2,16 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 
 use clru::{CLruCache, CLruCacheConfig};
 
 use super::entry::Entry;
+use super::footprint;
 
 /// Entries by table hash, from most to least recently used, and what they weigh.
 ///
-/// clru's slab doubles when it is full and never shrinks. At 88 bytes a slot, idle slots could cost as much as small
+/// clru's slab doubles when it is full and never shrinks. At 40 bytes a slot, idle slots could cost as much as small
 /// entries do, so the slab is sized here, by the shard's `room`, the bytes missing to its limit: a full one is rebuilt with
 /// slots for the entries that still fit, or with `step` more when nothing does, and one with two steps more idle slots than
 /// that is rebuilt smaller. So a shard at its limit has few idle slots, and each rebuild is paid for by as many insertions
@@ -38,12 +39,12 @@ impl Queue {
     }
 
     pub(super) fn peek(&self, hash: u64) -> Option<&Entry> {
-        self.cache.peek(&hash)
+        self.cache.peek(&key_of(hash))
     }
 
     /// Moves an entry to the front and returns it for reading.
     pub(super) fn refresh(&mut self, hash: u64) -> Option<&Entry> {
-        self.cache.get(&hash)
+        self.cache.get(&key_of(hash))
     }
 
     /// Inserts an entry at the front. Its hash must be absent.
@@ -52,12 +53,12 @@ impl Queue {
             self.rebuild(room);
         }
         self.bytes += entry.footprint();
-        let replaced = self.cache.put(hash, entry);
+        let replaced = self.cache.put(key_of(hash), entry);
         assert!(replaced.is_none(), "an entry is removed before its hash is inserted again");
     }
 
     pub(super) fn remove(&mut self, hash: u64) -> Option<Entry> {
-        let entry = self.cache.pop(&hash)?;
+        let entry = self.cache.pop(&key_of(hash))?;
         self.bytes -= entry.footprint();
         Some(entry)
     }
@@ -65,12 +66,12 @@ impl Queue {
     pub(super) fn pop_back(&mut self) -> Option<(u64, Entry)> {
         let (hash, entry) = self.cache.pop_back()?;
         self.bytes -= entry.footprint();
-        Some((hash, entry))
+        Some((hash.get(), entry))
     }
 
     /// Every entry, the newest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        self.cache.iter().map(|(hash, entry)| (*hash, entry))
+        self.cache.iter().map(|(hash, entry)| (hash.get(), entry))
     }
 
     /// Gives idle slots back if they are too many for the room there is.
@@ -86,7 +87,7 @@ impl Queue {
         self.slots = self.len() + self.growth(room);
         let mut old = mem::replace(&mut self.cache, cache_with_slots(self.slots));
         for (hash, entry) in old.iter_mut().rev() {
-            self.cache.put(*hash, mem::take(entry));
+            self.cache.put(*hash, entry.take());
         }
     }
 
@@ -108,7 +109,16 @@ impl Queue {
 /// Fewest slots a queue grows by.
 const SLOTS_MIN: usize = 16;
 
-type Cache = CLruCache<u64, Entry, BuildHasherDefault<PassThrough>>;
+/// A slot of clru's slab: two links, the hash and the entry, in the 40 bytes that the zero an empty slot has for a hash saves
+/// from being 48.
+const _: () = assert!(size_of::<Option<(usize, usize, (NonZeroU64, Entry))>>() == footprint::SLAB_SLOT);
+
+/// No hash is 0; should one be, then two keys have equal hashes, which is provided for.
+fn key_of(hash: u64) -> NonZeroU64 {
+    NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
+}
+
+type Cache = CLruCache<NonZeroU64, Entry, BuildHasherDefault<PassThrough>>;
 
 fn cache_with_slots(slots: usize) -> Cache {
     let unbounded = CLruCacheConfig::new(NonZeroUsize::MAX);
@@ -117,7 +127,7 @@ fn cache_with_slots(slots: usize) -> Cache {
 
 /// Hands on a key that is a hash already.
 #[derive(Debug, Default)]
-struct PassThrough(u64);
+pub(super) struct PassThrough(u64);
 
 impl Hasher for PassThrough {
     fn write_u64(&mut self, hash: u64) {
@@ -125,7 +135,7 @@ impl Hasher for PassThrough {
     }
 
     fn write(&mut self, _: &[u8]) {
-        unreachable!("the keys of a queue are `u64`");
+        unreachable!("the keys of a queue are 64 bits");
     }
 
     fn finish(&self) -> u64 {

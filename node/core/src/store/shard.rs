@@ -73,7 +73,9 @@ impl Shard {
         let found = self.segments.find(hash);
         let value = found.filter(|(_, entry)| !entry.is_tombstone() && entry.key() == key);
         // The one place that every read of a value comes through: it is looked for once, and once more to be moved.
-        match value.map(|(segment, entry)| (segment, entry.deadline().is_reached(now))) {
+        let value = value.map(|(segment, entry)| (segment, entry.deadline().is_reached(now)));
+        self.segments.note_read(hash, matches!(value, Some((_, false))));
+        match value {
             Some((segment, false)) => {
                 self.counters.hits += 1;
                 self.segments.hit(segment, hash)

@@ -256,7 +256,8 @@ impl Store {
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
-        table_hash(xxh3_64_with_seed(key, self.seed), HashPoint::of_key(KeyspaceId::DEFAULT, key))
+        // 0 is no hash: a queue has other use for it.
+        table_hash(xxh3_64_with_seed(key, self.seed), HashPoint::of_key(KeyspaceId::DEFAULT, key)).max(1)
     }
 
     /// The number of the shard of a table hash.
@@ -287,15 +288,20 @@ impl Store {
     }
 }
 
-/// The largest power of two of shards, up to a bound, that leaves each room for several of the largest records.
+/// The largest power of two of shards, up to a bound, that leaves each room for several of the largest records, and for enough
+/// small ones for the eviction to learn from.
 fn shard_count(memory_limit_bytes: usize, value_bytes_max: usize) -> usize {
-    let shard_bytes_min = SHARD_RECORDS_MIN * Record::footprint_max(KEY_BYTES_MAX + value_bytes_max);
+    let records = SHARD_RECORDS_MIN * Record::footprint_max(KEY_BYTES_MAX + value_bytes_max);
+    let shard_bytes_min = records.max(SHARD_BYTES_MIN);
     let shards = (memory_limit_bytes / shard_bytes_min).clamp(1, SHARDS_MAX);
     1 << shards.ilog2()
 }
 
 /// With fewer, one large value would evict much of what its shard holds.
 const SHARD_RECORDS_MIN: usize = 8;
+
+/// Some thousand small entries.
+const SHARD_BYTES_MIN: usize = 1 << 20;
 
 /// More shards than threads need, because a shard's memory bounds its longest pause, the rebuild of its slab: 64 GiB still
 /// make shards of 64 MiB.

@@ -103,6 +103,7 @@ fn shards_are_few_enough_to_hold_several_of_the_largest_values() {
         (1024 * MIB, MIB, 64),
         (1024 * MIB, 16 * MIB, 4),
         (64 * 1024 * MIB, MIB, 1024),
+        (64 * MIB, 1024, 64),
         (0, 0, 1),
     ] {
         assert_eq!(shard_count(memory, value), shards, "{memory} bytes of memory, values to {value} bytes");

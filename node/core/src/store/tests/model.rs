@@ -116,7 +116,7 @@ enum Answer {
 
 /// Keys differ where their hashes do not: a quarter of the keys shares its hash with another.
 fn hash(key: u8) -> u64 {
-    u64::from(key % 224)
+    u64::from(key % 224) + 1
 }
 
 fn slot(index: usize) -> SlotIndex {
@@ -231,6 +231,8 @@ impl Item {
 struct Model {
     policy: EvictionPolicy,
     lists: [Vec<Item>; 3],
+    /// Its values, and what it was made for.
+    remembered: (Remembered, usize),
     stats: ShardStats,
     floors: Vec<Hlc>,
     seals: Vec<Hlc>,
@@ -240,8 +242,8 @@ struct Model {
 impl Model {
     fn new(policy: EvictionPolicy) -> Self {
         let none = vec![Hlc::MIN; SLOTS.count() as usize];
-        let (lists, stats) = (Default::default(), ShardStats::default());
-        Self { policy, lists, stats, floors: none.clone(), seals: none, shadowing: true }
+        let (lists, remembered, stats) = (Default::default(), Default::default(), ShardStats::default());
+        Self { policy, lists, remembered, stats, floors: none.clone(), seals: none, shadowing: true }
     }
 
     fn act(&mut self, now: u64, number: usize, op: &Op) -> Answer {
@@ -285,7 +287,7 @@ impl Model {
             Op::Unseal { slot } => self.seals[slot] = Hlc::MIN,
             Op::Reset { slot } => (self.floors[slot], self.seals[slot]) = (Hlc::MIN, Hlc::MIN),
             Op::Shadowing(shadowing) => self.shadowing = shadowing,
-            Op::Clear => self.lists = Default::default(),
+            Op::Clear => (self.lists, self.remembered) = Default::default(),
         }
         Answer::Nothing
     }
@@ -337,13 +339,14 @@ impl Model {
         }
         if !item.is_dead() || self.shadowing {
             self.make_room(now, item.footprint());
-            self.insert(list, item);
+            let is_back = list == 0 && self.policy == EvictionPolicy::SegmentedLru && self.remembered.0.take(item.hash);
+            self.insert(if is_back { 1 } else { list }, item);
         }
     }
 
     fn insert(&mut self, list: usize, item: Item) {
         self.lists[list].insert(0, item);
-        while self.lists[1].iter().map(Item::footprint).sum::<usize>() > LIMIT / 2 {
+        while self.lists[1].iter().map(Item::footprint).sum::<usize>() > LIMIT / 10 * 9 {
             let demoted = self.lists[1].pop().unwrap();
             self.lists[0].insert(0, demoted);
         }
@@ -390,13 +393,25 @@ impl Model {
             if self.expire_one(now) {
                 continue;
             }
-            if self.lists[0].pop().or_else(|| self.lists[1].pop()).is_some() {
+            if let Some(evicted) = self.lists[0].pop() {
+                self.remember(evicted.hash);
+                self.stats.evictions += 1;
+            } else if self.lists[1].pop().is_some() {
                 self.stats.evictions += 1;
             } else {
                 let lost = self.lists[2].pop().unwrap();
                 self.lose(&lost);
             }
         }
+    }
+
+    fn remember(&mut self, hash: u64) {
+        let values = self.lists[0].len() + self.lists[1].len();
+        let made_for = self.remembered.1;
+        if self.policy == EvictionPolicy::SegmentedLru && !(made_for / 2..=made_for * 2).contains(&values) {
+            self.remembered = (Remembered::for_entries(values), values);
+        }
+        self.remembered.0.note(hash);
     }
 
     fn expire_one(&mut self, now: u64) -> bool {
