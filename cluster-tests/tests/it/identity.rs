@@ -183,8 +183,17 @@ async fn a_node_other_than_the_one_dialled_is_refused() -> Result<()> {
     let mut settings = quoit_node::config::Settings::new(files);
     settings.listen = cluster.seeds[1].parse()?;
     settings.seeds = vec![cluster.seeds[1].parse()?];
-    let impostor = quoit_node::NodeHandle::start(settings.try_into()?).await?;
     let mut tick = interval(Duration::from_millis(10));
+    // The socket goes with the last task of the node before.
+    let network = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match quoit_node::Network::udp(cluster.seeds[1].parse()?) {
+                Ok(network) => break anyhow::Ok(network),
+                Err(_) => tick.tick().await,
+            };
+        }
+    });
+    let impostor = quoit_node::NodeHandle::start_on(settings.try_into()?, network.await??).await?;
     let refusal = loop {
         tick.tick().await;
         // The other owner answers.

@@ -1,8 +1,12 @@
 //! Real nodes in this process, over loopback QUIC, with certificates in a temporary folder.
 
 use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -80,7 +84,7 @@ impl LiveCluster {
 
     /// Certificates and addresses for `count` nodes, none of which runs.
     pub(crate) fn bind(count: usize) -> Result<Self> {
-        let loopback = "127.0.0.1:0".parse()?;
+        let loopback = SocketAddr::new(own_loopback(), 0);
         let networks = (0..count).map(|_| Network::udp(loopback)).collect::<Result<Vec<_>, _>>()?;
         let address = |network: &Network| anyhow::Ok(network.socket.local_addr()?.to_string());
         let seeds = networks.iter().map(address).collect::<Result<_>>()?;
@@ -119,6 +123,13 @@ impl LiveCluster {
             node.shutdown().await;
         }
     }
+}
+
+/// A loopback address for each cluster where there are many, so that nobody else is given the port of a node that has stopped.
+fn own_loopback() -> IpAddr {
+    static CLUSTERS: AtomicU8 = AtomicU8::new(0);
+    let last = if cfg!(target_os = "linux") { 2 + CLUSTERS.fetch_add(1, Ordering::Relaxed) % 250 } else { 1 };
+    Ipv4Addr::new(127, 0, 0, last).into()
 }
 
 pub(crate) async fn formed(node: &mut NodeHandle) -> Result<Arc<View>> {

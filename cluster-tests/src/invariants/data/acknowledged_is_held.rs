@@ -10,7 +10,9 @@ pub(super) fn check(writes: &Writes, done: &Done<'_>, rank: Rank, sides: &[Side<
     let routing = done.routing;
     // Whoever has ended, or goes by another ring by now, may have held it when it said so.
     let same = |side: &Side<'_>| side.routing().is_none_or(|other| other.fence() == routing.fence());
-    if !writes.is_undisturbed(done.token) || !sides.iter().all(same) {
+    // Who has no room for everything may have let go of it since, as a full cache does.
+    let full = |side: &Side<'_>| !side.data.has_room();
+    if !writes.is_undisturbed(done.token) || !sides.iter().all(same) || sides.iter().any(full) {
         return Ok(());
     }
     let owners = routing.owners(slot_of(routing, &write.key));
