@@ -3,7 +3,7 @@
 use quoit_proto_types::{
     Ballot, Boot, ClusterId, Epoch, Fence, Identity, Instance, Label, Member, Ordinal, Role, Term, View,
     message::session::VERSIONS,
-    view::{Change, Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
+    view::{AssignedTokens, Change, Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
 };
 
 /// When the views here were proposed.
@@ -25,6 +25,7 @@ pub(crate) fn view(change: impl FnOnce(&mut ViewFields)) -> View {
         copies: ViewConfig::default().replication,
         ring: [1, 2, 3].map(owner).to_vec(),
         target: None,
+        tokens: AssignedTokens::default(),
         fence: Fence::new(4),
         next_ordinal: Ordinal::new(9),
         proposed_at_ms: PROPOSED_AT_MS,

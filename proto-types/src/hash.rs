@@ -71,19 +71,19 @@ impl fmt::Debug for HashPoint {
 pub struct SlotIndex(u32);
 
 impl SlotIndex {
-    /// The position of this slot in a table of all slots.
-    pub const fn index(self) -> usize {
-        self.0 as usize
+    /// Slot number `index`, which may be beyond the last one: [`SlotCount::contains`] tells.
+    pub const fn new(index: u32) -> Self {
+        Self(index)
     }
 
-    /// The same, as it is encoded.
-    pub(crate) const fn place(self) -> u32 {
+    /// Its number.
+    pub const fn value(self) -> u32 {
         self.0
     }
 
-    /// The slot at a position that the caller knows to be in the table.
-    pub(crate) const fn at(index: u32) -> Self {
-        Self(index)
+    /// The position of this slot in a table of all slots.
+    pub const fn index(self) -> usize {
+        self.0 as usize
     }
 }
 
@@ -115,6 +115,11 @@ impl SlotCount {
     /// The number of slots.
     pub const fn count(self) -> u32 {
         1 << self.0
+    }
+
+    /// Whether `slot` is one of them.
+    pub const fn contains(self, slot: SlotIndex) -> bool {
+        slot.0 < self.count()
     }
 
     /// The slot that holds `point`: its top bits.

@@ -26,6 +26,7 @@ pub mod limits;
 pub mod message;
 pub mod ring;
 pub mod slot_set;
+pub mod tokens;
 pub mod version;
 pub mod view;
 
@@ -37,5 +38,6 @@ pub use identity::{Identity, IdentityError, Label, Role};
 pub use level::{ReadLevel, WriteLevel};
 pub use ring::Ring;
 pub use slot_set::SlotSet;
+pub use tokens::Tokens;
 pub use version::{EntryKind, Hlc, Stamp, Version};
 pub use view::{Member, View};

@@ -25,8 +25,8 @@ pub const LANE_BODY_BYTES_MAX: usize = LANE_VALUE_BYTES_MAX + REQUEST_HEADER_BYT
 pub const HELLO_BYTES_MAX: usize = 512;
 
 /// Longest encoded view. No valid view is longer: with the longest names, addresses and reasons, and every zone about to
-/// change, the most members are 6 MB.
-pub const VIEW_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// change, the most members are 6 MB; the most tokens, and all others about to take their places, are 1.5 MB more.
+pub const VIEW_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Longest message between nodes: the largest carries a view.
 pub const PEER_MESSAGE_BYTES_MAX: usize = VIEW_BYTES_MAX + 1024;
@@ -45,6 +45,10 @@ pub const VNODES_MAX: u32 = 4096;
 
 /// Most vnodes of all members together: building the ring takes some 40 bytes for each.
 pub const TOKENS_MAX: u32 = 4 * 1024 * 1024;
+
+/// Most vnodes of all members together where a view tells the tokens: of 2,000 nodes with 128 each, or 16,000 with 16. A token
+/// is two bytes of a view, three at most, and there are twice as many while the ring changes.
+pub const TOKENS_ASSIGNED_MAX: u32 = 256 * 1024;
 
 /// Most owners of one slot, unless every node is to own all: [`REPLICATION_ALL`].
 pub const REPLICATION_MAX: u8 = 7;

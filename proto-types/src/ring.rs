@@ -11,6 +11,7 @@ use crate::{
     hash::{HashPoint, SlotCount, SlotIndex},
     id::{NodeId, Ordinal},
     identity::Label,
+    tokens::Tokens,
     view::Zone,
 };
 
@@ -47,12 +48,30 @@ struct Token {
 }
 
 impl Circle {
-    /// Places `members`, in whatever order.
+    /// Places `members`, in whatever order, where their ids hash to.
     pub fn of(members: &[RingMember]) -> Self {
-        let mut tokens: Vec<(HashPoint, NodeId, usize)> = Vec::new();
-        for (index, member) in members.iter().enumerate() {
-            let points = (0..member.vnodes).map(|i| HashPoint::of_vnode(member.node_id, i));
-            tokens.extend(points.map(|point| (point, member.node_id, index)));
+        let points = |member: &RingMember| {
+            let node_id = member.node_id;
+            (0..member.vnodes).map(move |i| HashPoint::of_vnode(node_id, i))
+        };
+        Self::placed(members, members.iter().map(points))
+    }
+
+    /// Places `members`, in whatever order, at the `tokens` that are assigned to each of them in turn.
+    ///
+    /// Of tokens at one slot, the one of the lowest id comes first.
+    pub fn of_tokens(members: &[RingMember], tokens: &[Tokens], slots: SlotCount) -> Self {
+        Self::placed(members, tokens.iter().map(|tokens| tokens.slots().iter().map(|slot| slots.first_point(*slot))))
+    }
+
+    /// Places each of `members` at its `points`.
+    fn placed<P: IntoIterator<Item = HashPoint>>(members: &[RingMember], points: impl Iterator<Item = P>) -> Self {
+        let mut tokens: Vec<(HashPoint, NodeId, Ordinal, usize)> = Vec::new();
+        let mut placed = Vec::new();
+        for ((index, member), points) in members.iter().enumerate().zip(points) {
+            let before = tokens.len();
+            tokens.extend(points.into_iter().map(|point| (point, member.node_id, member.ordinal, index)));
+            placed.extend((tokens.len() > before).then_some(index));
         }
         tokens.sort_unstable();
         let mut named: BTreeMap<&Label, usize> = BTreeMap::new();
@@ -66,13 +85,12 @@ impl Circle {
             None => (member.ordinal, next()),
         });
         let numbered: Vec<_> = numbered.collect();
-        let placed = |index: &usize| members[*index].vnodes > 0;
-        let distinct: BTreeSet<usize> = (0..members.len()).filter(placed).map(|index| numbered[index].1).collect();
+        let distinct: BTreeSet<usize> = placed.iter().map(|index| numbered[*index].1).collect();
         Self {
-            placed: (0..members.len()).filter(placed).count(),
+            placed: placed.len(),
             zones: distinct.len(),
             members: numbered,
-            tokens: tokens.into_iter().map(|(point, _, member)| Token { point, member }).collect(),
+            tokens: tokens.into_iter().map(|(point, _, _, member)| Token { point, member }).collect(),
         }
     }
 

@@ -82,7 +82,7 @@ impl SlotSet {
         (0..)
             .step_by(WORD_BITS)
             .zip(&self.words)
-            .flat_map(|(first, word)| bits(*word).map(move |bit| SlotIndex::at(first + bit)))
+            .flat_map(|(first, word)| bits(*word).map(move |bit| SlotIndex::new(first + bit)))
     }
 
     /// Takes out and returns its first `count`, or as many as there are.
@@ -100,10 +100,10 @@ impl SlotSet {
         let mut end = 0;
         for slot in self.iter() {
             match runs.last_mut() {
-                Some((_, length)) if slot.place() == end => *length += 1,
-                Some(_) | None => runs.push((slot.place() - end, 1)),
+                Some((_, length)) if slot.value() == end => *length += 1,
+                Some(_) | None => runs.push((slot.value() - end, 1)),
             }
-            end = slot.place() + 1;
+            end = slot.value() + 1;
         }
         runs
     }
@@ -139,7 +139,7 @@ impl<'de> Deserialize<'de> for SlotSet {
             if end > slots.count() {
                 return Err(D::Error::custom("slots beyond the last"));
             }
-            (first..end).map(SlotIndex::at).for_each(|slot| set.insert(slot));
+            (first..end).map(SlotIndex::new).for_each(|slot| set.insert(slot));
         }
         Ok(set)
     }

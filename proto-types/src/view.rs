@@ -14,22 +14,25 @@ use crate::{
     limits,
     message::session::VersionRange,
     ring::{Circle, Ring, RingMember},
+    tokens::Tokens,
 };
 
 pub use address::{Address, AddressError};
+pub use assigned::{AssignedTokens, TokensDelta, TokensFrom};
 pub use change::Change;
-pub use config::{OUT_AFTER_S_DEFAULT, REPLICATION_DEFAULT, TimingProfile, UnknownProfile, ViewConfig};
+pub use config::{
+    OUT_AFTER_S_DEFAULT, REPLICATION_DEFAULT, RingAlgorithm, TimingProfile, UnknownAlgorithm, UnknownProfile,
+    ViewConfig,
+};
 pub use delta::{DeltaError, OwnersDelta, TargetDelta, ViewDelta};
 pub use log::ViewRecord;
 
 mod address;
+mod assigned;
 mod change;
 mod config;
 mod delta;
 mod log;
-
-/// The ring algorithm of this version: xxh3-128 tokens, owners looked up at each slot's first point.
-pub const RING_ALGORITHM: u8 = 1;
 
 /// The last epoch: a thousand views a second for as long as the universe is old. What comes after cannot overflow.
 const EPOCH_MAX: Epoch = Epoch::new(1 << 62);
@@ -149,6 +152,8 @@ pub struct ViewFields {
     /// The owners-to-be while a ring change is under way.
     #[serde(deserialize_with = "codec::at_most_if_any::<{ limits::MEMBERS_MAX }, _, _>")]
     pub target: Option<Vec<Owner>>,
+    /// The tokens of both, if the ring is balanced.
+    pub tokens: AssignedTokens,
     /// The epoch of the last change of `ring` or `target`.
     pub fence: Fence,
     /// The ordinal the next new member gets.
@@ -265,23 +270,41 @@ impl View {
 
     /// The ring in force.
     pub fn ring(&self) -> Ring {
-        self.build(&self.0.ring, Member::placed, self.0.copies)
+        Ring::of(&self.circle(), self.0.config.slots, self.0.copies)
     }
 
     /// The tokens that the ring in force is read off.
     pub fn circle(&self) -> Circle {
-        Circle::of(&self.placed(&self.0.ring, Member::placed))
+        self.circle_of(&self.ring_members(), &self.0.tokens.ring)
     }
 
     /// The ring to be, while a ring change is under way.
     pub fn target_ring(&self) -> Option<Ring> {
-        self.0.target.as_ref().map(|target| self.ring_towards(target))
+        self.0.target.as_ref().map(|target| self.ring_towards(target, &self.0.tokens.target))
     }
 
-    /// The ring to be, if `target` were the owners-to-be.
-    pub fn ring_towards(&self, target: &[Owner]) -> Ring {
+    /// The ring to be, if `target` were the owners-to-be. If the ring is balanced, they would have `tokens`, in their order.
+    pub fn ring_towards(&self, target: &[Owner], tokens: &[Tokens]) -> Ring {
+        let circle = self.circle_of(&self.members_towards(target), tokens);
+        Ring::of(&circle, self.0.config.slots, self.copies_towards(target))
+    }
+
+    /// What a ring needs to know of the owners in force, in their order.
+    pub fn ring_members(&self) -> Vec<RingMember> {
+        self.placed(&self.0.ring, Member::placed)
+    }
+
+    /// What a ring needs to know of `target`, in its order, if these were the owners-to-be.
+    pub fn members_towards(&self, target: &[Owner]) -> Vec<RingMember> {
         let placed = if self.replaces_lives(target) { Member::placed } else { Member::to_be_placed };
-        self.build(target, placed, self.copies_towards(target))
+        self.placed(target, placed)
+    }
+
+    fn circle_of(&self, members: &[RingMember], tokens: &[Tokens]) -> Circle {
+        match self.0.config.ring_algorithm {
+            RingAlgorithm::Hashed => Circle::of(members),
+            RingAlgorithm::Balanced => Circle::of_tokens(members, tokens, self.0.config.slots),
+        }
     }
 
     /// Whether a change to `target` would only replace lives: the same members own, some in another life.
@@ -289,9 +312,7 @@ impl View {
     /// Such a change goes by the placement and by the number of copies in force, whatever else is wanted: who restarted takes
     /// the place that it had, for which nobody else must be up. What else is wanted is for a change of its own.
     pub fn replaces_lives(&self, target: &[Owner]) -> bool {
-        let ring = &self.0.ring;
-        let same = |(old, new): (&Owner, &Owner)| old.ordinal == new.ordinal;
-        ring.len() == target.len() && ring.iter().zip(target).all(same) && ring != target
+        self.0.replaces_lives(target)
     }
 
     /// How many owners a slot would have, as far as there are so many, after a change to `target`.
@@ -306,11 +327,6 @@ impl View {
     pub fn owners_in_force(&self) -> usize {
         let owns = |owner: &&Owner| self.member(owner.ordinal).is_some_and(|member| member.placed().1 > 0);
         self.0.ring.iter().filter(owns).count()
-    }
-
-    /// The ring of `owners`, each `placed` as that says, with `copies` owners for each slot.
-    fn build(&self, owners: &[Owner], placed: fn(&Member) -> (&Zone, u32), copies: u8) -> Ring {
-        Ring::build(&self.placed(owners, placed), self.0.config.slots, copies)
     }
 
     /// What a ring needs to know of `owners`, each `placed` as that says.
@@ -401,6 +417,11 @@ impl From<View> for ViewFields {
 }
 
 impl ViewFields {
+    fn replaces_lives(&self, target: &[Owner]) -> bool {
+        let same = |(old, new): (&Owner, &Owner)| old.ordinal == new.ordinal;
+        self.ring.len() == target.len() && self.ring.iter().zip(target).all(same) && self.ring != target
+    }
+
     /// Every rule of a view, each with its name. `known` is a view of which some members may be the same.
     fn check(&self, known: Option<&View>) -> Result<(), &'static str> {
         let ordered = self.members.windows(2).all(|pair| pair[0].ordinal < pair[1].ordinal);
@@ -411,6 +432,7 @@ impl ViewFields {
         let tokens: u64 = self.members.iter().map(|member| u64::from(member.vnodes)).sum();
         let placed = self.members.iter().filter_map(|member| member.placed.as_ref()).map(|placed| placed.vnodes);
         let placed_tokens: u64 = placed.clone().map(u64::from).sum();
+        let tokens_max = self.config.ring_algorithm.tokens_max();
         let copies = |copies| matches!(copies, 1..=limits::REPLICATION_MAX | limits::REPLICATION_ALL);
         let stepping = |copies| matches!(copies, 1..=limits::REPLICATION_ALL);
         let rules = [
@@ -423,9 +445,9 @@ impl ViewFields {
             (names.len() == staying.len(), "two members that stay have one name"),
             (self.members.iter().all(|m| m.ordinal < self.next_ordinal), "an ordinal is not issued"),
             (self.members.iter().all(|m| m.vnodes <= limits::VNODES_MAX), "too many vnodes"),
-            (tokens <= u64::from(limits::TOKENS_MAX), "too many vnodes in all"),
+            (tokens <= u64::from(tokens_max), "too many vnodes in all"),
             (placed.max().is_none_or(|vnodes| vnodes <= limits::VNODES_MAX), "too many vnodes on the ring in force"),
-            (placed_tokens <= u64::from(limits::TOKENS_MAX), "too many vnodes on the ring in force in all"),
+            (placed_tokens <= u64::from(tokens_max), "too many vnodes on the ring in force in all"),
             (self.members.iter().all(|m| self.derives(m, known)), "a node id does not follow from its name"),
             ((1..=limits::VOTERS_MAX).contains(&self.voters.len()), "it has no voters, or too many"),
             (self.voters.is_sorted_by(|a, b| a < b), "voters are not in order"),
@@ -433,13 +455,17 @@ impl ViewFields {
             (is_member(self.coordinator), "the coordinator is not a member"),
             (copies(self.config.replication), "replication is out of range"),
             (stepping(self.copies), "there are no copies"),
-            (self.config.ring_algorithm == RING_ALGORITHM, "the ring algorithm is unknown"),
             (self.fence.value() <= self.epoch.value(), "the fence is ahead of the epoch"),
             (self.changes.len() <= limits::CHANGES_MAX, "it tells too many changes"),
             (self.owners_valid(&self.ring), "the ring is not in order or names no member"),
             (
                 self.target.as_ref().is_none_or(|target| self.owners_valid(target)),
                 "the target is not in order or names no member",
+            ),
+            (self.ring_tokens_valid(), "an owner's tokens are not as many as its vnodes, or beyond the last slot"),
+            (
+                self.target_tokens_valid(),
+                "an owner-to-be's tokens are not as many as its vnodes, or beyond the last slot",
             ),
         ];
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))

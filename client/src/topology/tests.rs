@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use quoit_proto_types::{
     Ballot, Boot, Fence, Identity, Instance, Label, Role,
     message::session::VERSIONS,
-    view::{Intent, Liveness, Owner, ViewConfig, ViewFields},
+    view::{AssignedTokens, Intent, Liveness, Owner, ViewConfig, ViewFields},
 };
 
 use super::*;
@@ -51,6 +51,7 @@ fn fields(id: u128, epoch: u64) -> ViewFields {
         copies: 1,
         ring: [1, 2, 3].map(owner).to_vec(),
         target: None,
+        tokens: AssignedTokens::default(),
         fence: Fence::new(1),
         next_ordinal: Ordinal::new(4),
         proposed_at_ms: 0,

@@ -12,6 +12,7 @@ use quoit_cluster_tests::{
     measure::{compare, cost, failover, mutants, quiet},
     sim::{self, Failure, Mutant, Plan, Summary},
 };
+use quoit_proto_types::view::RingAlgorithm;
 use serde_json::{Value, json};
 
 /// Simulates whole clusters of the real state machines on one thread, under faults that follow from a seed.
@@ -35,6 +36,9 @@ struct Args {
     /// Give the nodes data and clients, who read and write a few keys.
     #[arg(long)]
     data: bool,
+    /// How the ring is laid out: hashed or balanced.
+    #[arg(long, default_value_t)]
+    ring: RingAlgorithm,
     /// Go on after a violation, and list all of them.
     #[arg(long)]
     keep_going: bool,
@@ -124,7 +128,7 @@ fn replay(args: &Args, seed: u64) -> anyhow::Result<bool> {
 }
 
 fn plan(args: &Args, seed: u64, mutant: Mutant) -> Plan {
-    Plan { seed, founders: args.members, data: args.data || mutant.needs_data(), mutant }
+    Plan { seed, founders: args.members, data: args.data || mutant.needs_data(), ring: args.ring, mutant }
 }
 
 fn run_seeds(args: &Args) -> anyhow::Result<bool> {

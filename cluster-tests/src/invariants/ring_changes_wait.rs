@@ -53,7 +53,7 @@ impl RingChangesWait {
             let Some(member) = base.member(owner.ordinal) else { continue };
             if member.vnodes > 0 && !self.synced.contains(&(member.instance, base.fence())) {
                 // With few slots, somebody may get none.
-                let ring = ring.get_or_insert_with(|| base.ring_towards(target));
+                let ring = ring.get_or_insert_with(|| base.ring_towards(target, &base.fields().tokens.target));
                 if !ring.slots().slots().any(|slot| ring.owners(slot).contains(&owner.ordinal)) {
                     continue;
                 }

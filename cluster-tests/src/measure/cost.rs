@@ -7,7 +7,7 @@ use quoit_core::{meta::Meta, time::Timestamp};
 use quoit_proto_types::{
     Ballot, Boot, ClusterId, Epoch, Fence, Identity, Instance, Label, Member, Ordinal, Role, Term, View,
     message::session::VERSIONS,
-    view::{Change, Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
+    view::{AssignedTokens, Change, Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
 };
 use serde_json::{Value, json};
 
@@ -175,6 +175,7 @@ pub(crate) fn ready_view(members: usize, options: &Options) -> View {
         ring: ordinals.iter().map(|ordinal| Owner { ordinal: *ordinal, boot: Boot::new(1) }).collect(),
         members: all,
         target: None,
+        tokens: AssignedTokens::default(),
         fence: Fence::new(1),
         next_ordinal: Ordinal::new(u32::try_from(members + 1).expect("few members")),
         proposed_at_ms: 0,

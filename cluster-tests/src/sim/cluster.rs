@@ -129,9 +129,10 @@ impl From<NetworkEvent> for Event {
 impl Cluster {
     /// The cluster that `plan` draws, before its first start, with its faults scheduled.
     pub fn drawn(plan: Plan, trace: Trace) -> Self {
-        let Plan { seed, founders, data, mutant } = plan;
+        let Plan { seed, founders, data, ring, mutant } = plan;
         let mut rng = StdRng::seed_from_u64(seed);
         let mut options = Options::draw(&mut rng, founders);
+        options.ring = ring;
         options.data = data.then(|| DataOptions::draw(seed, &mut options));
         let mut cluster = Self::new(options, rng, mutant, trace);
         cluster.schedule_starts();
@@ -479,7 +480,8 @@ impl Cluster {
     /// What founders agree on.
     pub(super) fn view_config(&self) -> ViewConfig {
         let out_after_s = u32::try_from(self.options.out_after.as_secs()).unwrap_or(u32::MAX);
-        let config = ViewConfig { timing: self.options.timing, out_after_s, ..ViewConfig::default() };
+        let Options { timing, ring, .. } = self.options;
+        let config = ViewConfig { timing, out_after_s, ring_algorithm: ring, ..ViewConfig::default() };
         match &self.options.data {
             Some(data) => ViewConfig { slots: data.slots, replication: data.copies, ..config },
             None => config,

@@ -39,6 +39,8 @@ pub use queue::EventQueue;
 pub use summary::Summary;
 pub use trace::Trace;
 
+use quoit_proto_types::view::RingAlgorithm;
+
 use crate::invariants::Violation;
 use drive::SLEEP;
 
@@ -51,6 +53,8 @@ pub struct Plan {
     pub founders: Option<usize>,
     /// Whether the processes have data, and clients.
     pub data: bool,
+    /// How the ring is laid out.
+    pub ring: RingAlgorithm,
     /// What is planted.
     pub mutant: Mutant,
 }
@@ -64,6 +68,12 @@ impl Plan {
     /// A run with data.
     pub fn with_data(seed: u64) -> Self {
         Self { seed, data: true, ..Self::default() }
+    }
+
+    /// The same run with its ring laid out so.
+    #[must_use]
+    pub fn on(self, ring: RingAlgorithm) -> Self {
+        Self { ring, ..self }
     }
 
     /// The same run with this planted.
@@ -88,6 +98,9 @@ impl Failure {
         let mut command = format!("cargo run -p quoit-cluster-tests --bin sim -- --replay {}", self.plan.seed);
         if self.plan.data {
             command.push_str(" --data");
+        }
+        if self.plan.ring != RingAlgorithm::default() {
+            command.push_str(&format!(" --ring {}", self.plan.ring));
         }
         if let Some(founders) = self.plan.founders {
             command.push_str(&format!(" --members {founders}"));

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use quoit_proto_types::view::TimingProfile;
+use quoit_proto_types::view::{RingAlgorithm, TimingProfile};
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
 use super::{DataOptions, DiskOptions, NetworkOptions, Plague};
@@ -18,6 +18,8 @@ pub struct Options {
     pub witnesses: usize,
     /// The waits of the machines.
     pub timing: TimingProfile,
+    /// How the ring is laid out.
+    pub ring: RingAlgorithm,
     /// After how long a member that is down loses its place.
     pub out_after: Duration,
     /// Everybody starts the first time within this time.
@@ -63,6 +65,7 @@ impl Options {
             others: 0,
             witnesses: 0,
             timing: TimingProfile::Lan,
+            ring: RingAlgorithm::default(),
             out_after: Duration::from_secs(600),
             started_within: Duration::from_millis(50),
             faults_until: Duration::ZERO,
@@ -93,6 +96,7 @@ impl Options {
             others: [0, 0, 1, 2, 3][rng.random_range(0..5)],
             witnesses: if founders > 1 && rng.random_bool(0.15) { 1 } else { 0 },
             timing: profile[rng.random_range(0..4)],
+            ring: RingAlgorithm::default(),
             out_after: Duration::from_secs([5, 20, 600][rng.random_range(0..3)]),
             started_within: Duration::from_millis([0, 50, 2_000][rng.random_range(0..3)]),
             faults_until,

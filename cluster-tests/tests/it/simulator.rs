@@ -9,6 +9,7 @@ use quoit_cluster_tests::{
     sim::{self, Mutant, Plan, Summary},
 };
 use quoit_core::planted::Bug;
+use quoit_proto_types::view::RingAlgorithm;
 
 #[test]
 fn whatever_happens_the_invariants_hold() {
@@ -30,6 +31,16 @@ fn whatever_happens_the_data_is_as_promised() {
     }
     assert!(total.writes.acknowledged > 10_000 && total.writes.excused * 4 < total.writes.acknowledged, "{total:?}");
     println!("{total:?}");
+}
+
+#[test]
+fn it_is_as_promised_on_a_balanced_ring_as_well() {
+    for seed in 0..100 {
+        let (control, data) = (Plan::of(1_000 + seed), Plan::with_data(1_000 + seed));
+        for plan in [control, data].map(|plan| plan.on(RingAlgorithm::Balanced)) {
+            sim::run(plan).unwrap_or_else(|failure| panic!("{failure}"));
+        }
+    }
 }
 
 #[test]

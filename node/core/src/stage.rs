@@ -3,7 +3,7 @@
 use quoit_proto_types::{
     Ballot, Boot, ClusterId, Epoch, Fence, Identity, Instance, Label, Member, Ordinal, Role,
     message::session::VERSIONS,
-    view::{Intent, Liveness, ViewConfig, ViewFields, ViewHash},
+    view::{AssignedTokens, Intent, Liveness, ViewConfig, ViewFields, ViewHash},
 };
 
 /// The fields of view `epoch` of the members n1 to `n{members}`, of whom the first presides and votes alone. Nobody owns.
@@ -22,6 +22,7 @@ pub(crate) fn fields(epoch: u64, members: u32) -> ViewFields {
         members: (1..=members).map(member).collect(),
         ring: Vec::new(),
         target: None,
+        tokens: AssignedTokens::default(),
         fence: Fence::new(1),
         next_ordinal: Ordinal::new(members + 1),
         proposed_at_ms: 0,

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use quoit_core::store::EvictionPolicy;
 use quoit_proto_types::{
     Label, SlotCount,
-    view::{Address, TimingProfile},
+    view::{Address, RingAlgorithm, TimingProfile},
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,13 @@ pub(crate) struct Layer {
     /// 2^14 do for tens of nodes; more cost memory on each node and client.
     #[arg(long, env = "QUOIT_SLOTS_LOG2", value_name = "N", value_parser = slot_count)]
     pub(crate) slots_log2: Option<SlotCount>,
+
+    /// How the ring is laid out, the same on all founders [default: hashed]
+    ///
+    /// Hashed, each node's points follow from its name, and shares differ as chance has it. Balanced, the coordinator picks
+    /// them so that shares are even, and 16 vnodes do as well as 1000. It stays for the life of the cluster.
+    #[arg(long, env = "QUOIT_RING", value_name = "LAYOUT", value_enum)]
+    pub(crate) ring: Option<RingLayout>,
 
     /// Memory for keys and values, overhead included [default: 512MiB]
     ///
@@ -243,6 +250,34 @@ impl From<Timing> for TimingProfile {
     }
 }
 
+/// A ring algorithm by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RingLayout {
+    /// Points follow from names; with 128 a node has a tenth too much or too little
+    Hashed,
+    /// The coordinator picks points, and shares are even
+    Balanced,
+}
+
+impl From<RingAlgorithm> for RingLayout {
+    fn from(algorithm: RingAlgorithm) -> Self {
+        match algorithm {
+            RingAlgorithm::Hashed => Self::Hashed,
+            RingAlgorithm::Balanced => Self::Balanced,
+        }
+    }
+}
+
+impl From<RingLayout> for RingAlgorithm {
+    fn from(layout: RingLayout) -> Self {
+        match layout {
+            RingLayout::Hashed => Self::Hashed,
+            RingLayout::Balanced => Self::Balanced,
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -274,6 +309,7 @@ impl Layer {
             replication: Some(Copies(settings.replication)),
             vnodes: Some(settings.vnodes),
             slots_log2: Some(settings.slots),
+            ring: Some(settings.ring.into()),
             memory: Some(Size(settings.memory_bytes)),
             max_value: Some(Size(settings.value_bytes_max)),
             eviction: Some(match settings.eviction {
@@ -308,6 +344,7 @@ impl Layer {
             replication: self.replication.map_or(default.replication, |copies| copies.0),
             vnodes: self.vnodes.unwrap_or(default.vnodes),
             slots: self.slots_log2.unwrap_or(default.slots),
+            ring: self.ring.map_or(default.ring, Into::into),
             memory_bytes: self.memory.map_or(default.memory_bytes, |size| size.0),
             value_bytes_max: self.max_value.map_or(default.value_bytes_max, |size| size.0),
             eviction: self.eviction.map_or(default.eviction, |policy| match policy {

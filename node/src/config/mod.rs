@@ -6,7 +6,7 @@ use quoit_client::CertificateFiles;
 use quoit_core::{store::EvictionPolicy, upkeep::UpkeepConfig};
 use quoit_proto_types::{
     Label, SlotCount, limits,
-    view::{Address, OUT_AFTER_S_DEFAULT, REPLICATION_DEFAULT, TimingProfile, VNODES_DEFAULT},
+    view::{Address, OUT_AFTER_S_DEFAULT, REPLICATION_DEFAULT, RingAlgorithm, TimingProfile, VNODES_DEFAULT},
 };
 
 mod file;
@@ -103,6 +103,8 @@ pub struct Settings {
     pub vnodes: u32,
     /// Slots of the cluster, which all founders must agree on. Default 2^14.
     pub slots: SlotCount,
+    /// How the ring is laid out, which all founders must agree on. Default hashed.
+    pub ring: RingAlgorithm,
     /// Resident memory the entries may take, in bytes. Default 512 MiB.
     pub memory_bytes: usize,
     /// Longest value, in bytes. Default 1 MiB, at most 16 MiB. Larger values make shards fewer and locks busier.
@@ -146,6 +148,7 @@ impl Settings {
             replication: REPLICATION_DEFAULT,
             vnodes: VNODES_DEFAULT,
             slots: SlotCount::DEFAULT,
+            ring: RingAlgorithm::default(),
             memory_bytes: MEMORY_BYTES_DEFAULT,
             value_bytes_max: limits::VALUE_BYTES_DEFAULT,
             eviction: EvictionPolicy::default(),

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 pub(crate) use self::{
     evenness::{ChiSquare, Evenness},
     figure::Figure,
-    layout::{Layout, Placement},
+    layout::{Laid, Layout, Placement},
     sample::Sample,
 };
 
@@ -85,29 +85,37 @@ impl Cell {
     }
 }
 
-/// Computes all cells, on all cores. `done` is called after each ring.
-pub(crate) fn compute(question: &Question, done: impl Fn() + Sync) -> Vec<Cell> {
+/// The cells of `question`: placement, nodes and vnodes of each.
+pub(crate) fn cells(question: &Question) -> Vec<(Placement, u32, u32)> {
     let mut cells = Vec::new();
     for placement in &question.placements {
         for nodes in &question.nodes {
-            cells.extend(question.vnodes.iter().map(|vnodes| (*placement, *nodes, *vnodes)));
+            let suits = |vnodes: &&u32| placement.suits(question, *nodes, **vnodes);
+            cells.extend(question.vnodes.iter().filter(suits).map(|vnodes| (*placement, *nodes, *vnodes)));
         }
     }
-    let rings = question.rings;
-    let sampled: Vec<Sample> = (0..cells.len() * rings as usize)
+    cells
+}
+
+/// Computes all cells, on all cores. `done` is called after each ring.
+pub(crate) fn compute(question: &Question, done: impl Fn() + Sync) -> Vec<Cell> {
+    let cells = cells(question);
+    let rings = |(placement, nodes, vnodes): &(Placement, u32, u32)| {
+        let (placement, nodes, vnodes) = (*placement, *nodes, *vnodes);
+        (0..u64::from(placement.rings(question.rings))).map(move |ring| Layout { placement, nodes, vnodes, ring })
+    };
+    let layouts: Vec<Layout> = cells.iter().flat_map(rings).collect();
+    let sampled: Vec<Sample> = layouts
         .into_par_iter()
-        .map(|index| {
-            let (placement, nodes, vnodes) = cells[index / rings as usize];
-            let ring = u64::try_from(index % rings as usize).expect("fewer rings than 2^32");
-            let layout = Layout { placement, nodes, vnodes, ring };
+        .map(|layout| {
             let sample = Sample::of(question, layout);
             done();
             sample
         })
         .collect();
     let mut sampled = sampled.into_iter();
-    let with_samples = |(placement, nodes, vnodes)| {
-        let samples = sampled.by_ref().take(rings as usize).collect();
+    let with_samples = |(placement, nodes, vnodes): (Placement, u32, u32)| {
+        let samples = sampled.by_ref().take(placement.rings(question.rings) as usize).collect();
         Cell { placement, nodes, vnodes, samples }
     };
     cells.into_iter().map(with_samples).collect()

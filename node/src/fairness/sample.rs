@@ -11,7 +11,7 @@ use super::{
     Question,
     evenness::{ChiSquare, Evenness},
     figure::real,
-    layout::Layout,
+    layout::{Laid, Layout},
     losses::OwnerSets,
 };
 
@@ -64,10 +64,11 @@ pub(crate) struct Sample {
 impl Sample {
     /// Those of `layout`.
     pub(super) fn of(question: &Question, layout: Layout) -> Self {
-        let members = layout.members(question, layout.nodes);
-        let circle = Circle::of(&members);
+        let laid = Laid::of(question, layout);
+        let members = laid.members();
+        let circle = laid.circle(question);
         let ring = Ring::of(&circle, question.slots, question.copies);
-        let fair = Fair::of(question, &members);
+        let fair = Fair::of(question, members);
         let arcs = Loads::of_arcs(&circle, question.copies, members.len());
         let slots = Loads::of_slots(&ring, members.len(), |_| 1.0);
         let keys = Loads::of_slots(&ring, members.len(), |slot| f64::from(question.keys.of_slot[slot]));
@@ -83,8 +84,8 @@ impl Sample {
             keys: keys.evenness(&fair),
             chi_slots: ChiSquare::of(&slots.primary, &fair.primary),
             chi_keys: ChiSquare::of(&keys.primary, &fair.primary),
-            join: joined(question, layout, &ring),
-            leave: left(question, layout, &ring, &slots),
+            join: joined(question, layout, &laid, &ring),
+            leave: left(question, &laid, &ring, &slots),
             owner_sets: real(sets.len()),
             lost: question.losses.iter().map(chance).collect(),
             peers_mean,
@@ -163,19 +164,17 @@ impl Loads {
 }
 
 /// What one more node takes, as a part of all copies that there are then.
-fn joined(question: &Question, layout: Layout, before: &Ring) -> Moved {
+fn joined(question: &Question, layout: Layout, laid: &Laid, before: &Ring) -> Moved {
     let members = layout.members(question, layout.nodes + 1);
-    let after = Ring::build(&members, question.slots, question.copies);
+    let after = laid.after(question, members.clone()).ring(question);
     let held = Fair::of(question, &members).copies;
     let ideal = held.last().copied().unwrap_or_default() / held.iter().sum::<f64>();
     Moved { share: fetched(before, &after), ideal }
 }
 
 /// What others fetch when the first node leaves, as a part of all copies that there are then.
-fn left(question: &Question, layout: Layout, before: &Ring, slots: &Loads) -> Moved {
-    let mut members = layout.members(question, layout.nodes);
-    members.remove(0);
-    let after = Ring::build(&members, question.slots, question.copies);
+fn left(question: &Question, laid: &Laid, before: &Ring, slots: &Loads) -> Moved {
+    let after = laid.after(question, laid.members()[1..].to_vec()).ring(question);
     let whole = before.owners_each() == after.owners_each();
     // Where there are too few nodes for all copies, nobody takes those of one who leaves.
     let ideal = if whole { slots.copies[0] / slots.copies.iter().sum::<f64>() } else { 0.0 };

@@ -67,6 +67,18 @@ fn who_joins_takes_its_share_and_who_leaves_gives_what_it_had() {
 }
 
 #[test]
+fn a_balanced_ring_is_even_with_few_vnodes_and_moves_no_more_than_a_tenth_too_much() {
+    let balanced = Question { placements: vec![Placement::Balanced], rings: 2, ..question(10, &[16, 2000]) };
+    let cells = compute(&balanced, || {});
+    assert_eq!(cells.len(), 1, "2000 vnodes of each are more than there are slots");
+    for sample in &cells[0].samples {
+        assert!(sample.slot.copies.max < 1.05 && sample.slot.primary.max < 1.25, "{sample:?}");
+        assert!(sample.join.share <= 1.1 * sample.join.ideal, "{sample:?}");
+        assert!(sample.leave.share <= 1.1 * sample.leave.ideal, "{sample:?}");
+    }
+}
+
+#[test]
 fn the_same_question_has_the_same_answer() {
     let question = Question { weights: vec![1.0, 2.0], zones: 2, ..question(4, &[8, 32]) };
     let samples = |question: &Question| compute(question, || {}).into_iter().flat_map(|cell| cell.samples);

@@ -142,7 +142,7 @@ pub(super) fn control_plane(
             replication: settings.replication,
             timing: settings.timing,
             out_after_s: u32::try_from(settings.out_after.as_secs()).unwrap_or(u32::MAX),
-            ..ViewConfig::default()
+            ring_algorithm: settings.ring,
         },
         started_at_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
         planted: Planted::NOTHING,

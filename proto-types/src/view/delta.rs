@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, InvalidView, Member, Owner, View, ViewConfig, ViewFields, ViewHash};
+use super::{
+    AssignedTokens, Change, InvalidView, Member, Owner, RingAlgorithm, TokensDelta, View, ViewConfig, ViewFields,
+    ViewHash,
+};
 use crate::{
     codec::{self, DecodeError},
     epoch::{Ballot, Epoch, Fence},
@@ -54,8 +57,12 @@ pub struct ViewDelta {
     pub removed: Vec<Ordinal>,
     /// How the ring in force differs.
     pub ring: OwnersDelta,
+    /// The tokens of the ring in force.
+    pub tokens: TokensDelta,
     /// The owners-to-be.
     pub target: TargetDelta,
+    /// Their tokens.
+    pub target_tokens: TokensDelta,
 }
 
 /// How one set of owners differs from another.
@@ -157,6 +164,8 @@ impl ViewDelta {
             members,
             removed,
             ring: OwnersDelta::between(&from.ring, &to.ring),
+            tokens: TokensDelta::between(from, &to.ring, &to.tokens.ring),
+            target_tokens: TokensDelta::between(from, to.target.as_deref().unwrap_or_default(), &to.tokens.target),
             target: match &to.target {
                 None => TargetDelta::Stable,
                 Some(target) => TargetDelta::Joint(OwnersDelta::between(&to.ring, target)),
@@ -178,6 +187,13 @@ impl ViewDelta {
             TargetDelta::Stable => None,
             TargetDelta::Joint(delta) => Some(delta.apply(&ring)),
         };
+        let tokens = match self.config.ring_algorithm {
+            RingAlgorithm::Hashed => AssignedTokens::default(),
+            RingAlgorithm::Balanced => AssignedTokens {
+                ring: self.tokens.apply(from, &ring),
+                target: self.target_tokens.apply(from, target.as_deref().unwrap_or_default()),
+            },
+        };
         let fields = ViewFields {
             cluster: from.cluster.clone(),
             cluster_id: from.cluster_id,
@@ -192,6 +208,7 @@ impl ViewDelta {
             members: merged(&from.members, &self.members, &self.removed, |member| member.ordinal),
             ring,
             target,
+            tokens,
             fence: self.fence,
             next_ordinal: self.next_ordinal,
             proposed_at_ms: self.proposed_at_ms,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::epoch::Term;
+use crate::{epoch::Term, hash::SlotIndex};
 
 /// A member in zone-less `prod`.
 fn member(index: u32) -> Member {
@@ -43,6 +43,7 @@ fn valid() -> ViewFields {
         members: [1, 2, 3].map(member).to_vec(),
         ring: [1, 2].map(owner).to_vec(),
         target: Some([1, 2, 3].map(owner).to_vec()),
+        tokens: AssignedTokens::default(),
         fence: Fence::new(5),
         next_ordinal: Ordinal::new(4),
         proposed_at_ms: 0,
@@ -235,7 +236,68 @@ fn configuration() {
     breaks("replication is out of range", |fields| fields.config.replication = limits::REPLICATION_MAX + 1);
     breaks("replication is out of range", |fields| fields.config.replication = limits::REPLICATION_ALL - 1);
     breaks("there are no copies", |fields| fields.copies = 0);
-    breaks("the ring algorithm is unknown", |fields| fields.config.ring_algorithm = RING_ALGORITHM + 1);
+    assert_eq!(
+        [0, 1, 2, 3].map(|number| RingAlgorithm::try_from(number).ok()),
+        [None, Some(RingAlgorithm::Hashed), Some(RingAlgorithm::Balanced), None,]
+    );
+}
+
+/// Makes the ring balanced: tokens at every third slot, each member's after the other's.
+fn assign(fields: &mut ViewFields) {
+    let tokens = |start: u32| Tokens::new((0..128).map(|index| SlotIndex::new(index * 3 + start)).collect());
+    fields.config.ring_algorithm = RingAlgorithm::Balanced;
+    fields.tokens = AssignedTokens { ring: vec![tokens(0), tokens(1)], target: [0, 1, 2].map(tokens).to_vec() };
+}
+
+#[test]
+fn assigned_tokens() {
+    allows(assign);
+    let broken = "an owner's tokens are not as many as its vnodes, or beyond the last slot";
+    breaks(broken, |fields| fields.config.ring_algorithm = RingAlgorithm::Balanced);
+    let breaks_ring = |change: fn(&mut Vec<Tokens>)| {
+        breaks(broken, |fields| {
+            assign(fields);
+            change(&mut fields.tokens.ring);
+        });
+    };
+    breaks_ring(|tokens| drop(tokens.pop()));
+    breaks_ring(|tokens| tokens[1] = Tokens::NONE);
+    breaks_ring(|tokens| tokens[0] = Tokens::new(vec![SlotIndex::new(1 << 14); 128]));
+    breaks(broken, |fields| {
+        assign(fields);
+        fields.config.ring_algorithm = RingAlgorithm::Hashed;
+    });
+    let broken = "an owner-to-be's tokens are not as many as its vnodes, or beyond the last slot";
+    breaks(broken, |fields| {
+        assign(fields);
+        fields.tokens.target.pop();
+    });
+    breaks(broken, |fields| {
+        assign(fields);
+        fields.target = None;
+    });
+    // A ring in force goes by the weight that it was made for.
+    allows(|fields| {
+        assign(fields);
+        fields.members[0].placed = Some(Placed { zone: None, vnodes: 128 });
+        fields.members[0].vnodes = 5;
+        fields.tokens.target[0] = Tokens::new(vec![SlotIndex::new(7); 5]);
+    });
+}
+
+#[test]
+fn owners_are_read_off_the_tokens() {
+    let mut fields = valid();
+    assign(&mut fields);
+    let view = View::new(fields).unwrap();
+    let (ring, target) = (view.ring(), view.target_ring().unwrap());
+    let primaries =
+        |ring: &Ring| (0..6).map(|slot| ring.primary(SlotIndex::new(slot)).unwrap().value()).collect::<Vec<_>>();
+    assert_eq!((primaries(&ring), primaries(&target)), (vec![1, 2, 1, 1, 2, 1], vec![1, 2, 3, 1, 2, 3]));
+    assert_eq!(view.circle().len(), 256);
+    let mut bytes = BytesMut::new();
+    view.encode(&mut bytes);
+    assert_eq!(View::decode(&bytes), Ok(view));
 }
 
 #[test]

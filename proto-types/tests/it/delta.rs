@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use quoit_proto_types::{
-    Boot, ClusterId, Epoch, Identity, Instance, Member, Ordinal, Role, View,
-    view::{Change, DeltaError, Liveness, Owner, OwnersDelta, TargetDelta, ViewDelta, ViewFields},
+    Boot, ClusterId, Epoch, Identity, Instance, Member, Ordinal, Role, SlotCount, SlotIndex, Tokens, View,
+    view::{Change, DeltaError, Liveness, Owner, OwnersDelta, RingAlgorithm, TargetDelta, ViewDelta, ViewFields},
 };
 
 use crate::{samples, strategies};
@@ -157,4 +157,29 @@ fn one_member_of_a_thousand_is_told_in_less_than_300_bytes() {
     ];
     assert!(delta.len() < 300 && whole.len() > 250 * delta.len(), "{} of {}", delta.len(), whole.len());
     assert_eq!(ViewDelta::decode(&delta).unwrap().apply(&old, old.hash()), Ok(new));
+}
+
+/// A ring change that ends puts tokens in force that everybody has been told already.
+#[test]
+fn tokens_are_told_once() {
+    let mut fields = large(1_000);
+    fields.config.ring_algorithm = RingAlgorithm::Balanced;
+    fields.config.slots = SlotCount::from_log2(18).unwrap();
+    fields.members.iter_mut().for_each(|member| member.placed = None);
+    let tokens = |index: u32| Tokens::new((0..128).map(|token| SlotIndex::new(token * 2_000 + index)).collect());
+    fields.tokens.ring = (0..1_000).map(tokens).collect();
+    fields.target = Some(fields.ring[1..].to_vec());
+    fields.tokens.target = (1..1_000).map(|index| tokens(index + 7)).collect();
+    let joint = View::new(fields.clone()).unwrap();
+    fields.epoch = Epoch::new(10);
+    fields.previous = joint.hash();
+    fields.ring = fields.target.take().unwrap();
+    fields.tokens.ring = std::mem::take(&mut fields.tokens.target);
+    let stable = View::new(fields).unwrap();
+    let [whole, delta] = [
+        samples::encoded(|out| joint.encode(out)),
+        samples::encoded(|out| ViewDelta::between(&joint, &stable).unwrap().encode(out)),
+    ];
+    assert!(delta.len() < 300 && whole.len() < 700_000, "{} of {}", delta.len(), whole.len());
+    assert_eq!(ViewDelta::decode(&delta).unwrap().apply(&joint, joint.hash()), Ok(stable));
 }

@@ -13,8 +13,8 @@ use quoit_proto_types::{
         session::{FEATURES, Hello, HelloAck, NodeHello, Session, VERSIONS, VersionRange},
     },
     view::{
-        Address, Change, Intent, Liveness, Owner, Placed, RING_ALGORITHM, TimingProfile, ViewConfig, ViewDelta,
-        ViewFields, ViewHash,
+        Address, AssignedTokens, Change, Intent, Liveness, Owner, Placed, RingAlgorithm, TimingProfile, ViewConfig,
+        ViewDelta, ViewFields, ViewHash,
     },
 };
 
@@ -61,7 +61,13 @@ pub(crate) fn member(index: u32) -> Member {
 
 pub(crate) fn config() -> ViewConfig {
     let timing = TimingProfile::Wan;
-    ViewConfig { slots: SlotCount::DEFAULT, replication: 2, ring_algorithm: RING_ALGORITHM, timing, out_after_s: 300 }
+    ViewConfig {
+        slots: SlotCount::DEFAULT,
+        replication: 2,
+        ring_algorithm: RingAlgorithm::Hashed,
+        timing,
+        out_after_s: 300,
+    }
 }
 
 pub(crate) fn ballot() -> Ballot {
@@ -91,6 +97,7 @@ pub(crate) fn view_fields() -> ViewFields {
         members,
         ring: owners[..3].to_vec(),
         target: Some(owners),
+        tokens: AssignedTokens::default(),
         fence: Fence::new(8),
         next_ordinal: Ordinal::new(4),
         proposed_at_ms: 1_800_000_000_000,

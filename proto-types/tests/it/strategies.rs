@@ -8,8 +8,8 @@ use std::{
 
 use proptest::{collection::vec, option, prelude::*, test_runner::RngSeed};
 use quoit_proto_types::{
-    Ballot, Boot, ClusterId, Epoch, ErrorCode, Fence, Identity, Instance, Label, Member, Nonce, Ordinal, Role,
-    SlotCount, Term, View, codec,
+    Ballot, Boot, ClusterId, Epoch, ErrorCode, Fence, HashPoint, Identity, Instance, Label, Member, Nonce, Ordinal,
+    Role, SlotCount, Term, Tokens, View, codec,
     frame::{FrameHeader, FrameType, TraceContext},
     id::RequestId,
     limits,
@@ -17,9 +17,10 @@ use quoit_proto_types::{
         client::{Expiry, Refusal},
         session::{Hello, HelloAck, NodeHello, Session, VersionRange},
     },
+    ring::RingMember,
     view::{
-        Address, Change, Intent, Liveness, Owner, Placed, RING_ALGORITHM, TimingProfile, ViewConfig, ViewDelta,
-        ViewFields, ViewHash,
+        Address, AssignedTokens, Change, Intent, Liveness, Owner, Placed, RingAlgorithm, TimingProfile, ViewConfig,
+        ViewDelta, ViewFields, ViewHash,
     },
 };
 
@@ -84,13 +85,15 @@ fn view_hash() -> impl Strategy<Value = ViewHash> {
 fn config() -> impl Strategy<Value = ViewConfig> {
     let timing = prop::sample::select(&TimingProfile::ALL[..]);
     let replication = prop_oneof![1_u8..=limits::REPLICATION_MAX, Just(limits::REPLICATION_ALL)];
-    (4_u8..=20, replication, timing, short_integer()).prop_map(|(log2, replication, timing, out_after_s)| ViewConfig {
-        slots: SlotCount::from_log2(log2).unwrap(),
-        replication,
-        ring_algorithm: RING_ALGORITHM,
-        timing,
-        out_after_s,
-    })
+    (4_u8..=20, replication, timing, short_integer(), any::<bool>()).prop_map(
+        |(log2, replication, timing, out_after_s, balanced)| ViewConfig {
+            slots: SlotCount::from_log2(log2).unwrap(),
+            replication,
+            ring_algorithm: if balanced { RingAlgorithm::Balanced } else { RingAlgorithm::Hashed },
+            timing,
+            out_after_s,
+        },
+    )
 }
 
 fn versions() -> impl Strategy<Value = VersionRange> {
@@ -239,17 +242,36 @@ fn view_of(members: Vec<Member>, draw: Draw) -> View {
         ballot: draw.ballot,
         coordinator: members[usize::from(coordinator) % members.len()].ordinal,
         voters,
-        config: draw.config,
+        config: ViewConfig { ring_algorithm: RingAlgorithm::Hashed, ..draw.config },
         copies: draw.copies,
         ring: owners(ring),
         target: (coordinator & 1 == 1).then(|| owners(target)),
+        tokens: AssignedTokens::default(),
         fence: Fence::new(draw.fence),
         next_ordinal: Ordinal::new(u32::MAX),
         proposed_at_ms: draw.proposed_at_ms,
         changes: draw.changes,
         members,
     };
+    assigned(View::new(fields).unwrap(), draw.config.ring_algorithm)
+}
+
+/// The same view with that algorithm, and tokens if that wants them.
+fn assigned(view: View, algorithm: RingAlgorithm) -> View {
+    let mut fields = view.fields().clone();
+    fields.config.ring_algorithm = algorithm;
+    if algorithm == RingAlgorithm::Balanced {
+        let tokens =
+            |members: Vec<RingMember>| members.iter().map(|member| hashed(member, fields.config.slots)).collect();
+        let target = fields.target.as_ref().map(|target| tokens(view.members_towards(target)));
+        fields.tokens = AssignedTokens { ring: tokens(view.ring_members()), target: target.unwrap_or_default() };
+    }
     View::new(fields).unwrap()
+}
+
+/// Tokens of `member`, as many as it has vnodes.
+fn hashed(member: &RingMember, slots: SlotCount) -> Tokens {
+    Tokens::new((0..member.vnodes).map(|i| slots.slot_of(HashPoint::of_vnode(member.node_id, i))).collect())
 }
 
 pub(crate) fn view() -> impl Strategy<Value = View> {

@@ -4,8 +4,10 @@ use quoit_proto_types::{
     Ballot, ClusterId, Epoch, Fence, Identity, Label, Member, Ordinal, Role, View,
     limits::VOTERS_MAX,
     message::membership::Applicant,
-    view::{Change, Intent, InvalidView, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
+    view::{AssignedTokens, Change, Intent, InvalidView, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
 };
+
+use crate::placement::first_tokens;
 
 /// The ordinal of the founder at `rank` in the sorted list. Ordinals start at 1; 0 is nobody's, so that the default
 /// ballot is below every ballot.
@@ -28,6 +30,7 @@ pub(super) fn first_view(
     let members: Vec<Member> =
         founders.iter().enumerate().map(|(rank, founder)| member(cluster, ordinal(rank), founder)).collect();
     let owners = members.iter().filter(|member| member.vnodes > 0);
+    let tokens = AssignedTokens { ring: first_tokens(&config, owners.clone()), target: Vec::new() };
     let epoch = Epoch::GENESIS.next();
     View::new(ViewFields {
         cluster: cluster.clone(),
@@ -42,6 +45,7 @@ pub(super) fn first_view(
         copies: config.replication,
         ring: owners.map(|member| Owner { ordinal: member.ordinal, boot: member.boot }).collect(),
         target: None,
+        tokens,
         fence: Fence::new(epoch.value()),
         next_ordinal: ordinal(members.len()),
         members,

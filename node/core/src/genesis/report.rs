@@ -101,7 +101,7 @@ impl fmt::Display for Settings<'_> {
         let ViewConfig { slots, replication, ring_algorithm, timing, out_after_s } = self.0;
         write!(
             f,
-            "{} slots, replication {replication}, ring algorithm {ring_algorithm}, timing {timing}, out after {out_after_s} s",
+            "{} slots, replication {replication}, {ring_algorithm} ring, timing {timing}, out after {out_after_s} s",
             slots.count()
         )
     }

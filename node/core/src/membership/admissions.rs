@@ -149,8 +149,9 @@ fn overfull(view: &View, applicant: &Applicant) -> Option<String> {
     if applicant.vnodes > limits::VNODES_MAX {
         return Some(format!("{} vnodes are more than {}", applicant.vnodes, limits::VNODES_MAX));
     }
-    if vnodes + u64::from(applicant.vnodes) > u64::from(limits::TOKENS_MAX) {
-        return Some(format!("all vnodes together would be more than {}", limits::TOKENS_MAX));
+    let tokens_max = view.fields().config.ring_algorithm.tokens_max();
+    if vnodes + u64::from(applicant.vnodes) > u64::from(tokens_max) {
+        return Some(format!("all vnodes together would be more than {tokens_max}"));
     }
     None
 }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quoit_proto_types::{
     Ballot, Epoch, Fence, Identity, Label, Member, Ordinal, Role, View,
-    limits::{CHANGES_MAX, MEMBERS_MAX, TOKENS_MAX, VOTERS_MAX},
+    limits::{CHANGES_MAX, MEMBERS_MAX, VOTERS_MAX},
     message::membership::Applicant,
-    view::{Change, Intent, InvalidView, Liveness, Owner, ViewFields, ViewHash},
+    view::{AssignedTokens, Change, Intent, InvalidView, Liveness, Owner, ViewFields, ViewHash},
 };
 
 use super::{admissions::is_same, ring_change::Step, slow_reports::Paces, verdict::Verdict};
 use crate::{
+    placement::{first_tokens, tokens_towards},
     planted::{Bug, Planted},
     time::Timestamp,
     timing::Timing,
@@ -198,7 +199,8 @@ impl Draft {
     /// Whether the draft has no room for one more. Who was let in before it may have taken the last place.
     fn is_full(&self, applicant: &Applicant) -> bool {
         let vnodes: u64 = self.fields.members.iter().map(|member| u64::from(member.vnodes)).sum();
-        self.fields.members.len() >= MEMBERS_MAX || vnodes + u64::from(applicant.vnodes) > u64::from(TOKENS_MAX)
+        let tokens_max = u64::from(self.fields.config.ring_algorithm.tokens_max());
+        self.fields.members.len() >= MEMBERS_MAX || vnodes + u64::from(applicant.vnodes) > tokens_max
     }
 
     /// A new member, with an ordinal that nobody had before.
@@ -328,6 +330,7 @@ impl Draft {
             Step::Begin { .. } if !same => return,
             Step::Rest => return,
             Step::Begin { target, lost } => {
+                self.fields.tokens.target = tokens_towards(known.view, target);
                 self.fields.target = Some(target.clone());
                 self.changes.push(Change::RingChangeBegun);
                 self.changes.extend(Some(Change::SlotsLost(*lost)).filter(|_| *lost > 0));
@@ -350,6 +353,7 @@ impl Draft {
 
     fn abort(&mut self) {
         self.fields.target = None;
+        self.fields.tokens.target.clear();
         self.changes.push(Change::RingChangeAborted);
     }
 
@@ -370,6 +374,7 @@ impl Draft {
             }
         }
         self.fields.ring = target;
+        self.fields.tokens.ring = std::mem::take(&mut self.fields.tokens.target);
     }
 
     /// Removes members that are on their way out and own nothing any more. The coordinator is not among them: it hands over
@@ -515,6 +520,8 @@ pub(crate) fn recovered_view(
     let owns = fields.members.iter().filter(|member| member.vnodes > 0);
     fields.ring = owns.map(|m| Owner { ordinal: m.ordinal, boot: m.boot }).collect();
     fields.target = None;
+    let tokens = first_tokens(&fields.config, fields.members.iter().filter(|member| member.vnodes > 0));
+    fields.tokens = AssignedTokens { ring: tokens, target: Vec::new() };
     fields.fence = Fence::new(fields.epoch.value());
     fields.proposed_at_ms = proposed_at_ms;
     fields.changes = vec![Change::Recovered(applicant.name.clone(), known)];

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use quoit_proto_types::{
     Identity, Label, Member, Ordinal, Ring, Role, SlotIndex, View,
-    limits::{TOKENS_MAX, VNODES_MAX},
+    limits::VNODES_MAX,
     ring::RingMember,
     view::{Intent, Liveness, Zone},
 };
@@ -55,9 +55,9 @@ pub enum Impossible {
     /// Nobody would own anything.
     #[error("nobody would hold keys")]
     NobodyLeft,
-    /// More vnodes than a cluster or a node can have.
-    #[error("{0} vnodes are too many: {VNODES_MAX} for a node, {TOKENS_MAX} in all")]
-    TooManyVnodes(u64),
+    /// More vnodes than a node can have, or than all of this cluster can.
+    #[error("{0} vnodes are too many: {VNODES_MAX} for a node, {1} in all")]
+    TooManyVnodes(u64, u32),
 }
 
 /// The members of the ring that `view` leads to once `wish` is granted, and the copies of each slot. A node that joins has
@@ -106,10 +106,11 @@ pub fn granted(view: &View, wish: &Wish) -> Result<(Vec<RingMember>, u8), Imposs
     }
     members.retain(|member| member.vnodes > 0);
     let tokens = members.iter().map(|member| u64::from(member.vnodes)).sum::<u64>();
+    let all_max = fields.config.ring_algorithm.tokens_max();
     match members.iter().map(|member| member.vnodes).max() {
         None => Err(Impossible::NobodyLeft),
-        Some(most) if most > VNODES_MAX => Err(Impossible::TooManyVnodes(u64::from(most))),
-        Some(_) if tokens > u64::from(TOKENS_MAX) => Err(Impossible::TooManyVnodes(tokens)),
+        Some(most) if most > VNODES_MAX => Err(Impossible::TooManyVnodes(u64::from(most), all_max)),
+        Some(_) if tokens > u64::from(all_max) => Err(Impossible::TooManyVnodes(tokens, all_max)),
         Some(_) => Ok((members, copies)),
     }
 }
@@ -201,7 +202,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use proptest::{collection::vec, prelude::*};
-    use quoit_proto_types::{Boot, NodeId, SlotCount, view::Owner};
+    use quoit_proto_types::{Boot, NodeId, SlotCount, limits::TOKENS_MAX, view::Owner};
 
     use super::*;
     use crate::stage;
@@ -273,7 +274,10 @@ mod tests {
         let add = |name: &str, vnodes| Wish::Add { name: n(name), vnodes, zone: None };
         assert_eq!(names(&add("n9", 5)).unwrap().0[3], (9, 5));
         assert_eq!(names(&add("n1", 5)), Err(Impossible::IsMember(n("n1"))));
-        assert_eq!(names(&add("n9", VNODES_MAX + 1)), Err(Impossible::TooManyVnodes(u64::from(VNODES_MAX) + 1)));
+        assert_eq!(
+            names(&add("n9", VNODES_MAX + 1)),
+            Err(Impossible::TooManyVnodes(u64::from(VNODES_MAX) + 1, TOKENS_MAX))
+        );
         assert_eq!(names(&Wish::Remove { name: n("n9") }), Err(Impossible::NoSuchMember(n("n9"))));
         assert_eq!(names(&Wish::Vnodes(0)), Err(Impossible::NobodyLeft));
         // What joins takes the place that a view would give it.

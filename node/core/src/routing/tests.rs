@@ -2,7 +2,7 @@ use proptest::{collection::vec, prelude::*};
 use quoit_proto_types::{
     ClusterId, Identity, Label, Role,
     message::session::VERSIONS,
-    view::{Intent, Placed, ViewConfig, ViewFields},
+    view::{AssignedTokens, Intent, Placed, ViewConfig, ViewFields},
 };
 
 use super::*;
@@ -50,6 +50,7 @@ fn fields(copies: u8, owners: &[u32], target: &[u32]) -> ViewFields {
         members: (1..=5).map(member).collect(),
         ring: list(owners),
         target: Some(list(target)).filter(|target| !target.is_empty()),
+        tokens: AssignedTokens::default(),
         fence: Fence::new(5),
         next_ordinal: Ordinal::new(6),
         proposed_at_ms: 0,

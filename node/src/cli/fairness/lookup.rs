@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use quoit_proto_types::{HashPoint, KeyspaceId, Ring, ring::Circle};
+use quoit_proto_types::{HashPoint, KeyspaceId, Ring};
 use serde::Serialize;
 
-use crate::fairness::{Cell, Layout, Question};
+use crate::fairness::{Cell, Laid, Layout, Question};
 
 /// Keys that are looked up.
 const KEYS: u32 = 20_000;
@@ -30,11 +30,11 @@ impl Lookup {
     /// Those of the first ring of `cell`.
     pub(super) fn measured(question: &Question, cell: &Cell) -> Self {
         let layout = Layout { placement: cell.placement, nodes: cell.nodes, vnodes: cell.vnodes, ring: 0 };
-        let members = layout.members(question, cell.nodes);
         let key = |index: u32| HashPoint::of_key(KeyspaceId::DEFAULT, &index.to_le_bytes());
         let points: Vec<HashPoint> = (0..KEYS).map(key).collect();
+        let laid = Laid::of(question, layout);
         let began = Instant::now();
-        let circle = Circle::of(&members);
+        let circle = laid.circle(question);
         let ring = Ring::of(&circle, question.slots, question.copies);
         let build = began.elapsed();
         Self {

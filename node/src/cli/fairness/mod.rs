@@ -40,7 +40,8 @@ const TICK: Duration = Duration::from_millis(200);
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Each row is many rings, since one ring is one draw of luck: the mean, and in brackets what nine of ten rings are within.
+Each row is many rings, since one ring is one draw of luck: the mean, and in brackets what nine of ten rings are within. A
+ring of balanced tokens leaves little to luck, so three are looked at, with as many tokens as slots at most.
 Loads are parts of the fair share, which is 1; with weights, that of the node's weight. The same --seed gives the same
 figures everywhere, but for the times of lookups, which are measured.
 
@@ -149,8 +150,8 @@ pub(crate) async fn run(args: FairnessArgs, global: &GlobalArgs, output: &Output
 
 /// Computes on all cores, while this thread shows how far it is.
 fn computed(question: Question, output: &Output) -> Report {
-    let cells = question.placements.len() * question.nodes.len() * question.vnodes.len();
-    let total = cells as u64 * u64::from(question.rings);
+    let rings = |(placement, ..): &(Placement, u32, u32)| u64::from(placement.rings(question.rings));
+    let total = fairness::cells(&question).iter().map(rings).sum();
     let done = AtomicU64::new(0);
     let cells = thread::scope(|scope| {
         let (question, done) = (&question, &done);
@@ -210,7 +211,7 @@ impl FairnessArgs {
         let slots = SlotCount::from_log2(self.slots_log2).unwrap_or(SlotCount::DEFAULT);
         let copies = u32::from(self.copies);
         Ok(Question {
-            placements: vec![Placement::Hashed],
+            placements: vec![Placement::Hashed, Placement::Balanced],
             nodes,
             vnodes,
             rings: self.rings,

@@ -97,6 +97,10 @@ fn lines(report: &Report, of: impl Fn(&Cell) -> Figure) -> Vec<Line> {
     for (index, nodes) in sizes.iter().enumerate() {
         for placement in placements {
             let cells = report.cells.iter().filter(|cell| cell.nodes == *nodes && cell.placement == *placement);
+            let points: Vec<_> = cells.map(|cell| (f64::from(cell.vnodes), of(cell))).collect();
+            if points.is_empty() {
+                continue;
+            }
             let name = if placements.len() > 1 {
                 format!("{nodes} nodes, {}", placement.name())
             } else {
@@ -106,7 +110,7 @@ fn lines(report: &Report, of: impl Fn(&Cell) -> Figure) -> Vec<Line> {
                 name,
                 hue: HUES[index % HUES.len()],
                 is_dashed: placements.len() > 1 && *placement == Placement::Hashed,
-                points: cells.map(|cell| (f64::from(cell.vnodes), of(cell))).collect(),
+                points,
             });
         }
     }

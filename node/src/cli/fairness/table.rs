@@ -71,8 +71,12 @@ pub(super) fn groups(report: &Report) -> Vec<(String, Vec<(&Cell, &Lookup)>)> {
     for nodes in &report.question.nodes {
         for placement in &report.question.placements {
             let all = report.cells.iter().zip(&report.lookups);
-            let cells = all.filter(|(cell, _)| cell.nodes == *nodes && cell.placement == *placement).collect();
+            let cells: Vec<(&Cell, &Lookup)> =
+                all.filter(|(cell, _)| cell.nodes == *nodes && cell.placement == *placement).collect();
             let unit = if *nodes == 1 { "node" } else { "nodes" };
+            if cells.is_empty() {
+                continue;
+            }
             groups.push((format!("{nodes} {unit}, {} tokens", placement.name()), cells));
         }
     }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use quoit_client::{Liveness, View};
-use quoit_core::placement::moves::{Impossible, Moves, Wish, granted};
+use quoit_core::placement::{
+    moves::{Impossible, Moves, Wish, granted},
+    ring_after,
+};
 use quoit_proto_types::{Ordinal, Ring, SlotIndex, ring::RingMember};
 
 use super::id::PlanId;
@@ -64,7 +67,7 @@ impl Forecast {
     pub(super) fn of(survey: &Survey, wish: Wish) -> Result<Self, Impossible> {
         let view = &survey.view;
         let (members, copies) = granted(view, &wish)?;
-        let (old, new) = (view.ring(), Ring::build(&members, view.fields().config.slots, copies));
+        let (old, new) = (view.ring(), ring_after(view, &members, copies));
         let loads = Loads::of(survey, &old);
         let moves = Moves::between(&old, &new, |slot| loads.of_slot(&old, slot));
         let name = |ordinal: Ordinal| match (view.member(ordinal), &wish) {

@@ -126,6 +126,7 @@ pub(super) fn document(view: &View) -> Value {
         "slots": fields.config.slots.count(),
         "replication": config::Copies(fields.config.replication),
         "copies": fields.copies,
+        "ring_layout": fields.config.ring_algorithm.name(),
         "timing": fields.config.timing.name(),
         "out_after_s": fields.config.out_after_s,
         "fence": fields.fence.value(),

@@ -47,6 +47,7 @@ fn every_key_reaches_the_node() {
         replication = "all"
         vnodes = 5
         slots_log2 = 6
+        ring = "balanced"
         memory = "64MiB"
         max_value = "1KiB"
         eviction = "lru"
@@ -73,6 +74,7 @@ fn every_key_reaches_the_node() {
     assert_eq!(settings.data.as_deref(), Some("d".as_ref()));
     assert_eq!((settings.priority, settings.timing), (3, quoit_proto_types::view::TimingProfile::Wan));
     assert_eq!(settings.out_after.as_secs(), 3600);
+    assert_eq!(settings.ring, quoit_proto_types::view::RingAlgorithm::Balanced);
     assert_eq!((settings.vnodes, settings.slots.log2()), (5, 6));
     assert_eq!((settings.memory_bytes, settings.value_bytes_max), (64 << 20, 1024));
     assert_eq!(settings.eviction, quoit_core::store::EvictionPolicy::Lru);

@@ -5,7 +5,7 @@ use quoit_core::routing::Routing;
 use quoit_proto_types::{
     Ballot, Boot, ClusterId, Fence, Identity, Instance, Label, Member, Ordinal, Role, View,
     message::session::VERSIONS,
-    view::{Change, Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
+    view::{AssignedTokens, Change, Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
 };
 
 use super::*;
@@ -57,6 +57,7 @@ fn settled(count: u32) -> View {
         copies: 1,
         ring: (1..=count).map(owner).collect(),
         target: None,
+        tokens: AssignedTokens::default(),
         fence: Fence::new(70),
         next_ordinal: Ordinal::new(count + 1),
         proposed_at_ms: 1_800_000_000_000,

@@ -7,7 +7,10 @@ use quoit_proto_types::{
     view::{Intent, Liveness, Owner},
 };
 
-use crate::planted::{Bug, Planted};
+use crate::{
+    placement::tokens_towards,
+    planted::{Bug, Planted},
+};
 
 /// What is to be done about the ring of a view, worked out once for each view.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +128,7 @@ pub(super) fn down_keepers(view: &View, target: &[Owner]) -> BTreeSet<Ordinal> {
     }
     let living = view.fields().ring.iter().filter(|owner| lives(view, owner));
     let living: BTreeSet<Ordinal> = living.map(|owner| owner.ordinal).collect();
-    let (old, new) = (view.ring(), view.ring_towards(target));
+    let (old, new) = (view.ring(), view.ring_towards(target, &tokens_towards(view, target)));
     let mut keepers = BTreeSet::new();
     for slot in new.slots().slots() {
         let (old, new) = (old.owners(slot), new.owners(slot));
@@ -148,7 +151,7 @@ pub(super) fn gainers(view: &View, target: &[Owner]) -> BTreeSet<Ordinal> {
         // Who was an owner had all that it is to have: its former place, or all slots.
         return fresh;
     }
-    let (old, new) = (view.ring(), view.ring_towards(target));
+    let (old, new) = (view.ring(), view.ring_towards(target, &tokens_towards(view, target)));
     let mut gainers = BTreeSet::new();
     for slot in new.slots().slots() {
         let (old, new) = (old.owners(slot), new.owners(slot));

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     membership::ring_change::{RingChange, Step, next_ring},
+    placement::tokens_towards,
     planted::Planted,
     timing::Timing,
 };
@@ -165,7 +166,7 @@ fn who_restarted_waits_for_nobody() {
     check("nor for copies, nor its own weight", more, &[(1, 7), (2, 1), (3, 1)]);
     let view = view(3, more);
     let target = next_ring(&view);
-    assert_eq!((view.copies_towards(&target), view.ring_towards(&target)), (1, view.ring()));
+    assert_eq!((view.copies_towards(&target), view.ring_towards(&target, &[])), (1, view.ring()));
 }
 
 /// Asserts how many slots of 64 are said to be lost with the ring change after `change`.
@@ -399,7 +400,7 @@ fn check_wanted(view: &View) -> Result<(), TestCaseError> {
 /// Asserts that a change from `view` to `target` costs no slot more than one owner, nor its last one, and that whoever would
 /// have to take slots is up to do it (PROTOCOL, T6 and T8).
 fn check_slots(view: &View, target: &[Owner]) -> Result<(), TestCaseError> {
-    let (old, new) = (view.ring(), view.ring_towards(target));
+    let (old, new) = (view.ring(), view.ring_towards(target, &tokens_towards(view, target)));
     let change = *target != view.fields().ring || old != new;
     for slot in old.slots().slots() {
         let (old, new) = (old.owners(slot), new.owners(slot));

@@ -6,11 +6,21 @@ use proptest::{collection::vec, option, prelude::*};
 use quoit_proto_types::{
     Ballot, Boot, ClusterId, Epoch, Fence, Label, Member, Ordinal, SlotCount, Term, View, limits,
     message::membership::Applicant,
-    view::{Intent, Liveness, Owner, Placed, TimingProfile, ViewConfig, ViewFields, ViewHash, Zone},
+    view::{
+        AssignedTokens, Intent, Liveness, Owner, Placed, RingAlgorithm, TimingProfile, ViewConfig, ViewFields,
+        ViewHash, Zone,
+    },
 };
 
 pub(super) use crate::stage::member;
-use crate::{time::Timestamp, timing::Timing};
+use crate::{
+    placement::{
+        balanced::{Adjust, Seats, place},
+        tokens_towards,
+    },
+    time::Timestamp,
+    timing::Timing,
+};
 
 /// The waits that most tests go by: heartbeats each 200 ms, suspicion after 1 s.
 pub(super) const LAN: Timing = Timing::of(TimingProfile::Lan);
@@ -61,6 +71,7 @@ pub(super) fn view(members: u32, change: impl FnOnce(&mut ViewFields)) -> View {
         members: (1..=members).map(member).collect(),
         ring: (1..=members).map(|index| owner(index, 1)).collect(),
         target: None,
+        tokens: AssignedTokens::default(),
         fence: Fence::new(3),
         next_ordinal: Ordinal::new(members + 1),
         proposed_at_ms: 0,
@@ -91,29 +102,54 @@ pub(super) fn any_copies() -> impl Strategy<Value = u8> {
 /// Random views of up to eight members. The first one votes; the others, as it comes.
 pub(super) fn any_view() -> impl Strategy<Value = View> {
     let members = vec(any_lot(), 1..=8);
-    (members, any_copies(), any_copies(), any::<bool>()).prop_map(|(lots, replication, copies, joint)| {
-        let count = u32::try_from(lots.len()).unwrap();
-        view(count, |fields| {
-            (fields.config.replication, fields.copies) = (replication, copies);
-            fields.voters.clear();
-            fields.ring.clear();
-            let mut target = Vec::new();
-            for (index, lot) in (1..).zip(&lots) {
-                lot.fill(of(fields, index));
-                let boot = lot.life;
-                fields.voters.extend((index == 1 || lot.votes).then_some(Ordinal::new(index)));
-                fields.ring.extend(lot.owner_since.map(|age| owner(index, boot - age.min(boot - 1))));
-                let (zone, vnodes) = lot.placed.filter(|_| lot.owner_since.is_some()).unwrap_or((lot.zone, lot.vnodes));
-                let placed = Placed { zone: zone_of(zone), vnodes };
-                let member = of(fields, index);
-                let own = Placed { zone: member.zone.clone(), vnodes: member.vnodes };
-                member.placed = Some(placed).filter(|placed| *placed != own);
-                target.extend(lot.is_to_own.then_some(owner(index, boot)));
-            }
-            fields.voters.truncate(limits::VOTERS_MAX);
-            fields.target = Some(target).filter(|target| joint && *target != fields.ring && !target.is_empty());
-        })
-    })
+    let algorithm = prop_oneof![Just(RingAlgorithm::Hashed), Just(RingAlgorithm::Balanced)];
+    (members, any_copies(), any_copies(), any::<bool>(), algorithm).prop_map(
+        |(lots, replication, copies, joint, ring)| {
+            let count = u32::try_from(lots.len()).unwrap();
+            let view = view(count, |fields| {
+                (fields.config.replication, fields.copies) = (replication, copies);
+                fields.voters.clear();
+                fields.ring.clear();
+                let mut target = Vec::new();
+                for (index, lot) in (1..).zip(&lots) {
+                    lot.fill(of(fields, index));
+                    let boot = lot.life;
+                    fields.voters.extend((index == 1 || lot.votes).then_some(Ordinal::new(index)));
+                    fields.ring.extend(lot.owner_since.map(|age| owner(index, boot - age.min(boot - 1))));
+                    let (zone, vnodes) =
+                        lot.placed.filter(|_| lot.owner_since.is_some()).unwrap_or((lot.zone, lot.vnodes));
+                    let placed = Placed { zone: zone_of(zone), vnodes };
+                    let member = of(fields, index);
+                    let own = Placed { zone: member.zone.clone(), vnodes: member.vnodes };
+                    member.placed = Some(placed).filter(|placed| *placed != own);
+                    target.extend(lot.is_to_own.then_some(owner(index, boot)));
+                }
+                fields.voters.truncate(limits::VOTERS_MAX);
+                fields.target = Some(target).filter(|target| joint && *target != fields.ring && !target.is_empty());
+            });
+            laid_out(view, ring)
+        },
+    )
+}
+
+/// The same view with its ring laid out so.
+pub(super) fn laid_out(view: View, ring: RingAlgorithm) -> View {
+    let mut fields = view.fields().clone();
+    if ring == RingAlgorithm::Hashed {
+        return view;
+    }
+    let Some(target) = fields.target.take() else {
+        let members = view.ring_members();
+        fields.config.ring_algorithm = ring;
+        let slots = (fields.config.slots, fields.copies);
+        fields.tokens.ring = place(&Seats::NONE, &members, slots, Adjust::Everybody);
+        return View::new(fields).unwrap();
+    };
+    let stable = laid_out(View::new(fields).unwrap(), ring);
+    let mut fields = stable.fields().clone();
+    fields.tokens.target = tokens_towards(&stable, &target);
+    fields.target = Some(target);
+    View::new(fields).unwrap()
 }
 
 /// What chance decides about a member.

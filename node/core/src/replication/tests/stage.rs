@@ -7,7 +7,7 @@ use quoit_proto_types::{
     Ballot, Boot, ClusterId, Epoch, ErrorCode, Fence, HashPoint, Hlc, Identity, Instance, KeyspaceId, Label, Member,
     Ordinal, ReadLevel, Role, SlotCount, Stamp, Version, View, WriteLevel,
     message::{client::Refusal, session::VERSIONS},
-    view::{Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
+    view::{AssignedTokens, Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
 };
 
 use crate::{
@@ -107,6 +107,7 @@ impl Layout {
             copies,
             ring: owners(&self.now),
             target: self.then.as_deref().map(owners),
+            tokens: AssignedTokens::default(),
             fence: Fence::new(self.fence),
             next_ordinal: Ordinal::new(self.members + 1),
             proposed_at_ms: 0,

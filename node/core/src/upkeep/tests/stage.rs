@@ -10,7 +10,7 @@ use quoit_proto_types::{
         transfer::{EntryBlock, TransferReply, TransferRequest},
     },
     version::Hlc,
-    view::{Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
+    view::{AssignedTokens, Intent, Liveness, Owner, ViewConfig, ViewFields, ViewHash},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -125,6 +125,7 @@ fn first_view(nodes: u32, ring: &[u32], copies: u8) -> View {
         copies,
         ring: owners(ring),
         target: None,
+        tokens: AssignedTokens::default(),
         fence: Fence::new(1),
         next_ordinal: ordinal(nodes + 1),
         proposed_at_ms: 0,
