@@ -4,7 +4,7 @@
 //! the ring, it can pick. What is picked must stay even through any sequence of joins and leaves, and move little. Three
 //! moves do it, all on whole slots:
 //!
-//! 1. **Put.** Who is new gets its tokens one by one, each at the best of [`CHOICES`] places that its id hashes to: where it
+//! 1. **Put.** Who is new gets its tokens one by one, each at the best of `CHOICES` places that its id hashes to: where it
 //!    takes most from those who have too much. (The power of several choices: Azar et al., 1994; for rings: Byers et al.,
 //!    2003.) If most of the ring is new, hashed places do as well, as all that follows is free.
 //! 2. **Slide.** A token stands between two arcs. One slot onward gives that slot to its member, and takes it from the last of
@@ -14,7 +14,7 @@
 //!    moves has a price, which falls from round to round: the cheapest corrections come first.
 //!
 //! What must move for a join is the share of who joins; for a leave that of who leaves. All corrections together may move
-//! [`SLACK_PERCENT`] more. What stays uneven then is put right by the next change.
+//! `SLACK_PERCENT` percent more. What stays uneven then is put right by the next change.
 //!
 //! Why not assign slots one by one, which is even by nature: a ring is some bytes for each token instead of some for each
 //! slot, and a walk along it gives every slot its owners, the next in line, and zones, by one rule for both algorithms.
