@@ -182,8 +182,7 @@ impl Section {
 
 const WRITERS: usize = 8;
 const PERIOD: Duration = Duration::from_millis(5);
-/// Small beside what is measured, which cannot be told more finely.
-const WRITE_TIMEOUT: Duration = Duration::from_millis(100);
+const WRITE_TIMEOUT: Duration = Duration::from_millis(250);
 const REFRESH: Duration = Duration::from_millis(20);
 const BEFORE: Duration = Duration::from_secs(2);
 /// Longer than any of them takes.
