@@ -23,6 +23,17 @@ pub trait Cache: Clone + Send + Sync + 'static {
             answers
         }
     }
+
+    /// Writes many keys, each with its own answer, in their order. One after the other, unless the cache can do better.
+    fn set_many(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> impl Future<Output = Vec<Result<(), Failure>>> + Send {
+        async move {
+            let mut answers = Vec::with_capacity(entries.len());
+            for (key, value) in entries {
+                answers.push(self.set(key, value).await);
+            }
+            answers
+        }
+    }
 }
 
 /// A request that came to nothing.
@@ -76,6 +87,12 @@ impl Cache for Quoit {
     async fn get_many(&self, keys: &[Vec<u8>]) -> Vec<Result<Option<Bytes>, Failure>> {
         let answers = self.client.get_many(keys).await;
         answers.into_iter().map(|answer| Ok(answer?)).collect()
+    }
+
+    async fn set_many(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<Result<(), Failure>> {
+        let entries = entries.iter().map(|(key, value)| (key, value));
+        let answers = self.client.set_many(entries, self.writes).await;
+        answers.into_iter().map(|answer| Ok(answer.map(drop)?)).collect()
     }
 }
 

@@ -1,20 +1,28 @@
 //! Many keys at once: grouped by owner, so that a slow node delays only its own keys.
 
-use std::{collections::BTreeMap, future::Future};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use quoit_proto_types::{HashPoint, KeyspaceId, Ordinal, Version, message::client::Written};
+use quoit_proto_types::{
+    HashPoint, Ordinal, Version,
+    message::client::{Expiry, WriteHeader, Written},
+};
 
 use crate::{
     answers::Found,
     client::Client,
     error::RequestError,
+    execute::OneOfMany,
     options::{GetOptions, SetOptions, WriteOptions},
+    request::{Reply, Request, point_of},
+    session::SessionKey,
 };
 
-/// Requests of one batch under way to one node: enough to fill packets, well below a connection's limit.
-const IN_FLIGHT_PER_NODE: usize = 256;
+/// Requests of one batch that go to a node in one piece: enough to fill packets.
+const TOGETHER_MAX: usize = 128;
+/// Pieces of one batch under way to one node, so that it is never without: well below a connection's limit.
+const PARTS_IN_FLIGHT_PER_NODE: usize = 2;
 
 impl Client {
     /// Reads many keys; the results are in the order of `keys`, each with its own error.
@@ -30,8 +38,8 @@ impl Client {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Vec<Result<Option<Bytes>, RequestError>> {
-        let keys: Vec<K> = keys.into_iter().collect();
-        self.each(keys.iter().map(AsRef::as_ref), async |index| self.get(&keys[index]).await).await
+        let found = self.get_many_with(keys, GetOptions::default()).await;
+        found.into_iter().map(|found| Ok(found?.map(|found| found.value))).collect()
     }
 
     /// Reads many keys, all with `options`, and says which versions they have; the results are in the order of `keys`.
@@ -48,7 +56,10 @@ impl Client {
         options: GetOptions,
     ) -> Vec<Result<Option<Found>, RequestError>> {
         let keys: Vec<K> = keys.into_iter().collect();
-        self.each(keys.iter().map(AsRef::as_ref), async |index| self.get_with(&keys[index], options).await).await
+        let keys: Vec<(&[u8], SessionKey)> =
+            keys.iter().map(AsRef::as_ref).map(|key| (key, self.session.key(key))).collect();
+        let request = |index: usize| Request::Get(self.read(keys[index].0, keys[index].1, options));
+        self.each(keys.iter().map(|(key, _)| *key), request, |index, reply| self.found(keys[index].1, reply?)).await
     }
 
     /// Writes many keys, all with `options`; each result says which version that is, in the order of `entries`.
@@ -67,11 +78,13 @@ impl Client {
         options: SetOptions,
     ) -> Vec<Result<Version, RequestError>> {
         let entries: Vec<(K, V)> = entries.into_iter().collect();
-        self.each(entries.iter().map(|(key, _)| key.as_ref()), async |index| {
-            let (key, value) = &entries[index];
-            self.set_with(key, value, options).await
-        })
-        .await
+        let entries: Vec<(&[u8], &[u8])> = entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        let after = self.session.moment();
+        let header =
+            |key| WriteHeader { after, ..self.write(key, WriteOptions { level: options.level }, options.expiry) };
+        let request = |index: usize| Request::Set { header: header(entries[index].0), value: entries[index].1 };
+        let finish = |index: usize, reply| Ok(self.written(entries[index].0, self.heard(after, reply)?)?.version);
+        self.each(entries.iter().map(|(key, _)| *key), request, finish).await
     }
 
     /// Removes many keys; each result says whether the key was there, in the order of `keys`.
@@ -102,34 +115,46 @@ impl Client {
         options: WriteOptions,
     ) -> Vec<Result<Written, RequestError>> {
         let keys: Vec<K> = keys.into_iter().collect();
-        self.each(keys.iter().map(AsRef::as_ref), async |index| self.delete_with(&keys[index], options).await).await
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let after = self.session.moment();
+        let header = |key| WriteHeader { after, ..self.write(key, options, Expiry::Never) };
+        let request = |index: usize| Request::Delete(header(keys[index]));
+        let finish = |index: usize, reply| self.written(keys[index], self.heard(after, reply)?);
+        self.each(keys.iter().copied(), request, finish).await
     }
 
-    /// Runs `call` for every key's index, the nodes side by side, and collects the results in order. Keys go together whose
-    /// primary is the same, which is who most of them are asked of.
-    async fn each<'k, T, F: Future<Output = Result<T, RequestError>>>(
+    /// Makes a request of every key, and something of its reply; the results are in the order of the keys. The nodes are asked
+    /// side by side, and keys go together whose primary is the same, which is who most of them are asked of.
+    async fn each<'k, T>(
         &self,
         keys: impl Iterator<Item = &'k [u8]>,
-        call: impl Fn(usize) -> F,
+        request: impl Fn(usize) -> Request<'k>,
+        finish: impl Fn(usize, Result<Reply, RequestError>) -> Result<T, RequestError>,
     ) -> Vec<Result<T, RequestError>> {
         let topology = self.core.topology();
-        let mut groups: BTreeMap<Option<Ordinal>, Vec<usize>> = BTreeMap::new();
-        let mut count = 0;
-        for key in keys {
-            let point = HashPoint::of_key(KeyspaceId::DEFAULT, key);
-            groups.entry(topology.ring.primary_of(point)).or_default().push(count);
-            count += 1;
+        let mut groups: BTreeMap<Option<Ordinal>, Vec<(usize, HashPoint)>> = BTreeMap::new();
+        let mut results: Vec<Option<Result<T, RequestError>>> = Vec::with_capacity(keys.size_hint().0);
+        for (index, key) in keys.enumerate() {
+            let point = point_of(key);
+            if let Ok(point) = point {
+                groups.entry(topology.ring.primary_of(point)).or_default().push((index, point));
+            }
+            results.push(point.err().map(Err));
         }
-        let call = &call;
-        let nodes = groups.into_values().map(|indices| {
-            let calls = stream::iter(indices).map(move |index| async move { (index, call(index).await) });
-            calls.buffer_unordered(IN_FLIGHT_PER_NODE)
+        let request = &request;
+        let nodes = groups.into_values().map(|keys| {
+            let parts: Vec<Vec<_>> = keys.chunks(TOGETHER_MAX).map(<[_]>::to_vec).collect();
+            let asked = move |keys: Vec<(usize, HashPoint)>| {
+                let one = |(index, point)| OneOfMany { index, point, request: request(index) };
+                self.core.execute_together(keys.into_iter().map(one).collect())
+            };
+            stream::iter(parts).map(asked).buffer_unordered(PARTS_IN_FLIGHT_PER_NODE)
         });
         let mut answers = stream::select_all(nodes);
-        let mut results: Vec<Option<Result<T, RequestError>>> = Vec::new();
-        results.resize_with(count, || None);
-        while let Some((index, result)) = answers.next().await {
-            results[index] = Some(result);
+        while let Some(answered) = answers.next().await {
+            for (index, reply) in answered {
+                results[index] = Some(finish(index, reply));
+            }
         }
         results.into_iter().map(|result| result.unwrap_or(Err(RequestError::Closed))).collect()
     }

@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use quoit_proto_types::{
-    ErrorCode, KeyspaceId, Label, Ring, Version, View,
+    ErrorCode, Hlc, KeyspaceId, Label, Ring, Version, View,
     codec::{self, DecodeError},
     frame::FrameType,
     limits,
@@ -22,7 +22,7 @@ use crate::{
     error::{ConnectError, DialError, RequestError},
     options::{GetOptions, SetOptions, WriteOptions},
     request::{Reply, Request, point_of},
-    session::Session,
+    session::{Session, SessionKey},
 };
 
 /// How long [`Client::close`] waits for the nodes to be told.
@@ -52,7 +52,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) core: Arc<Core>,
-    session: Arc<Session>,
+    pub(crate) session: Arc<Session>,
     _refresher: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -132,14 +132,9 @@ impl Client {
     /// ```
     pub async fn get_with(&self, key: impl AsRef<[u8]>, options: GetOptions) -> Result<Option<Found>, RequestError> {
         let key = key.as_ref();
-        let reply = self.core.execute(point_of(key)?, &Request::Get(self.read(key, options))).await?;
-        if reply.header.kind == FrameType::Miss {
-            return Ok(None);
-        }
-        let (ValueHeader { version, stale }, value) =
-            decode(&reply, FrameType::Value, |body, what| codec::decode_prefix(body, what))?;
-        self.session.note(self.session.key(key), version);
-        Ok(Some(Found { value, version, stale }))
+        let known = self.session.key(key);
+        let reply = self.core.execute(point_of(key)?, &Request::Get(self.read(key, known, options))).await?;
+        self.found(known, reply)
     }
 
     /// Writes a key, which then stays until it is deleted or evicted; says which version that is.
@@ -179,7 +174,7 @@ impl Client {
         let (key, value) = (key.as_ref(), value.as_ref());
         let header = self.write(key, WriteOptions { level: options.level }, options.expiry);
         let reply = self.carry_out(&header, Request::Set { header, value }).await?;
-        Ok(self.written(key, &reply)?.version)
+        Ok(self.written(key, reply)?.version)
     }
 
     /// Removes a key; says whether it was there, and which version the deletion is.
@@ -215,7 +210,7 @@ impl Client {
         let key = key.as_ref();
         let header = self.write(key, options, Expiry::Never);
         let reply = self.carry_out(&header, Request::Delete(header)).await?;
-        self.written(key, &reply)
+        self.written(key, reply)
     }
 
     /// Gives a key a new time to live, `None` for no end, and marks it as just used; says which version of it lives on, `None`
@@ -255,10 +250,10 @@ impl Client {
         let key = key.as_ref();
         let header = self.write(key, options, ttl.map_or(Expiry::Never, Expiry::after));
         let reply = self.carry_out(&header, Request::Touch(header)).await?;
-        if reply.header.kind == FrameType::Miss {
+        if reply.kind == FrameType::Miss {
             return Ok(None);
         }
-        Ok(Some(self.written(key, &reply)?.version))
+        Ok(Some(self.written(key, reply)?.version))
     }
 
     /// Says how long a key lives. Does not count as a use of it.
@@ -290,12 +285,12 @@ impl Client {
     /// ```
     pub async fn ttl_with(&self, key: impl AsRef<[u8]>, options: GetOptions) -> Result<TimeToLive, RequestError> {
         let key = key.as_ref();
-        let reply = self.core.execute(point_of(key)?, &Request::TimeToLive(self.read(key, options))).await?;
-        if reply.header.kind == FrameType::Miss {
+        let request = Request::TimeToLive(self.read(key, self.session.key(key), options));
+        let reply = self.core.execute(point_of(key)?, &request).await?;
+        if reply.kind == FrameType::Miss {
             return Ok(TimeToLive::NoSuchKey);
         }
-        let (expiry, _) =
-            decode::<Expiry>(&reply, FrameType::Remaining, |body, what| codec::decode_prefix(body, what))?;
+        let (expiry, _) = decode::<Expiry>(reply, FrameType::Remaining, |body, what| codec::decode_prefix(body, what))?;
         Ok(expiry.duration().map_or(TimeToLive::Forever, TimeToLive::Expires))
     }
 
@@ -348,32 +343,48 @@ impl Client {
         self.core.administer(node, &request).await
     }
 
-    /// The header of a read. What the session has seen of the key counts as well as what the options ask for.
-    fn read<'k>(&self, key: &'k [u8], options: GetOptions) -> ReadHeader<'k> {
+    /// The header of a read. What the session has seen of the key, which it knows as `known`, counts as well as what the
+    /// options ask for.
+    pub(crate) fn read<'k>(&self, key: &'k [u8], known: SessionKey, options: GetOptions) -> ReadHeader<'k> {
         let level = options.level.unwrap_or(self.core.levels.read);
-        let at_least = options.at_least.max(self.session.seen(self.session.key(key)));
+        let at_least = options.at_least.max(self.session.seen(known));
         ReadHeader { keyspace: KeyspaceId::DEFAULT, level, at_least, key }
     }
 
     /// The header of a write, which is later than all that the session has seen.
-    fn write<'k>(&self, key: &'k [u8], options: WriteOptions, expiry: Expiry) -> WriteHeader<'k> {
+    pub(crate) fn write<'k>(&self, key: &'k [u8], options: WriteOptions, expiry: Expiry) -> WriteHeader<'k> {
         let level = options.level.unwrap_or(self.core.levels.write);
         WriteHeader { keyspace: KeyspaceId::DEFAULT, level, after: self.session.moment(), expiry, again: None, key }
     }
 
     /// Carries out a write.
     async fn carry_out(&self, header: &WriteHeader<'_>, request: Request<'_>) -> Result<Reply, RequestError> {
-        let reply = self.core.execute(point_of(header.key)?, &request).await;
+        self.heard(header.after, self.core.execute(point_of(header.key)?, &request).await)
+    }
+
+    /// The reply to a write that was to be later than `after`, which may be too late.
+    pub(crate) fn heard(&self, after: Hlc, reply: Result<Reply, RequestError>) -> Result<Reply, RequestError> {
         if let Err(RequestError::Refused { refusal, .. }) = &reply
             && refusal.code == ErrorCode::ClockSkew
         {
-            self.session.forget_moment(header.after);
+            self.session.forget_moment(after);
         }
         reply
     }
 
+    /// What a reply to a read says of the key that the session knows as `known`, and has seen from here on.
+    pub(crate) fn found(&self, known: SessionKey, reply: Reply) -> Result<Option<Found>, RequestError> {
+        if reply.kind == FrameType::Miss {
+            return Ok(None);
+        }
+        let (ValueHeader { version, stale }, value) =
+            decode(reply, FrameType::Value, |body, what| codec::decode_prefix(body, what))?;
+        self.session.note(known, version);
+        Ok(Some(Found { value, version, stale }))
+    }
+
     /// What was written under `key`, which the session has seen from here on.
-    fn written(&self, key: &[u8], reply: &Reply) -> Result<Written, RequestError> {
+    pub(crate) fn written(&self, key: &[u8], reply: Reply) -> Result<Written, RequestError> {
         let (written, _) = decode::<Written>(reply, FrameType::Done, |body, what| codec::decode_prefix(body, what))?;
         self.session.note(self.session.key(key), written.version);
         Ok(written)
@@ -443,15 +454,19 @@ pub const KEY_BYTES_MAX: usize = limits::KEY_BYTES_MAX;
 type ReadHead<T> = for<'a> fn(&'a [u8], &'static str) -> Result<(T, &'a [u8]), DecodeError>;
 
 /// What stands in a reply of `kind` in front of its value, and the value.
-fn decode<T>(reply: &Reply, kind: FrameType, read: ReadHead<T>) -> Result<(T, Bytes), RequestError> {
-    if reply.header.kind != kind {
-        return Err(unexpected(reply));
+fn decode<T>(reply: Reply, kind: FrameType, read: ReadHead<T>) -> Result<(T, Bytes), RequestError> {
+    if reply.kind != kind {
+        return Err(unexpected(&reply));
     }
-    let (head, value) = read(&reply.body, "reply").map_err(|_| unexpected(reply))?;
-    Ok((head, reply.body.slice_ref(value)))
+    let (head, value) = read(&reply.body, "reply").map_err(|_| unexpected(&reply))?;
+    let front = reply.body.len() - value.len();
+    let mut value = reply.body;
+    // Not a slice, which would be counted, and take an allocation for that.
+    value.advance(front);
+    Ok((head, value))
 }
 
 fn unexpected(reply: &Reply) -> RequestError {
-    let reason = format!("a {:?} frame is no answer to this request", reply.header.kind);
+    let reason = format!("a {:?} frame is no answer to this request", reply.kind);
     RequestError::Protocol { node: "the node".into(), reason }
 }

@@ -154,13 +154,13 @@ pub(crate) async fn fetch(
         let Ok(Ok(reply)) = connection.call(&Request::ViewGet, header, Patience::until(deadline)).await else {
             return Err(NotFetched::NoAnswer);
         };
-        if reply.header.kind == FrameType::Refusal {
+        if reply.kind == FrameType::Refusal {
             let refusal = Refusal::decode(&reply.body).map_err(|_| NotFetched::Protocol)?;
             return Err(NotFetched::Refused(refusal));
         }
         let read = match known {
-            Some(known) => known.read(reply.header.kind, &reply.body),
-            None => topology::read_first(reply.header.kind, &reply.body),
+            Some(known) => known.read(reply.kind, &reply.body),
+            None => topology::read_first(reply.kind, &reply.body),
         };
         match read {
             Ok(view) => return Ok(view),

@@ -23,14 +23,17 @@ use quoit_proto_types::{
 };
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::together::OneOfMany;
 use crate::{
-    connection::{Answer, NotQueued, Patience, Unanswered, received},
+    connection::{Answer, Connection, NotQueued, Patience, Unanswered, received},
     core::Core,
     error::{Effect, RequestError},
     pool::Node,
     request::{Reply, Request},
     retry::{Decision, Tried},
 };
+
+mod together;
 
 /// Members asked one after the other before a pause: all owners of a key that has as many copies as most do, and one to make
 /// up for them. In a large cluster that is cut in two, going on would only waste the time that a pause makes good use of.
@@ -45,10 +48,12 @@ const HALF_DONE: [ErrorCode; 4] =
     [ErrorCode::Unavailable, ErrorCode::ClockSkew, ErrorCode::TooOld, ErrorCode::ValueTooLarge];
 
 /// A member to ask, and the view that says so.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Route {
     ordinal: Ordinal,
     node: Arc<Node>,
+    /// To it, if there is one now.
+    connection: Option<Arc<Connection>>,
     fence: Fence,
     epoch: Epoch,
     /// How many members there are.
@@ -96,16 +101,20 @@ impl Core {
         if self.is_closed() {
             return Err(RequestError::Closed);
         }
-        let started = Instant::now();
-        let time = Time { started, deadline: started + self.request_timeout };
+        let time = self.time();
         let route = self.route(point, &[]);
         let asked = match &route {
-            Ok(route) => self.ask(route, request, time.patience(route.members > 1), time).await,
+            Ok(route) => match self.start(route, request, time.patience(route.members > 1), time) {
+                Ok(Some(answer)) => self.judge(route, request, received(answer.await), time),
+                Ok(None) => Box::pin(self.ask(route, request, time.patience(route.members > 1), time)).await,
+                Err(error) => Err(error.into()),
+            },
             Err(epoch) => Err(Failure::Failed(RequestError::NoOwner { epoch: epoch.value() })),
         };
         match asked {
             Ok(reply) => Ok(reply),
-            // Boxed: a request that is answered at once does not carry the state of one that is not.
+            // Boxed, as all is that few requests come to: thousands wait for an answer at once, and the less each of them
+            // carries, the more of them the processor has at hand.
             Err(failure) => Box::pin(self.persist(point, request, (route, failure), time)).await,
         }
     }
@@ -194,7 +203,7 @@ impl Core {
         round: &mut Vec<Ordinal>,
         time: Time,
     ) -> Result<Reply, RequestError> {
-        let first = async { finish(self.judge(late, request, received(answer).await, time)) };
+        let first = async { finish(self.judge(late, request, received(answer.await), time)) };
         let Ok(route) = self.route(point, round) else {
             return first.await;
         };
@@ -212,8 +221,7 @@ impl Core {
 
     /// Has the member `name` carry out `request`, retries included. No other member can stand in for it.
     pub(crate) async fn administer(&self, name: &Label, request: &AdminRequest) -> Result<AdminReply, RequestError> {
-        let started = Instant::now();
-        let mut time = Time { started, deadline: started + self.request_timeout };
+        let mut time = self.time();
         let mut attempt = 1;
         loop {
             if self.is_closed() {
@@ -225,15 +233,16 @@ impl Core {
             let Some((ordinal, node)) = member.and_then(|m| Some((m.ordinal, topology.node(m.ordinal)?))) else {
                 return Err(RequestError::NoSuchMember { name: name.clone(), epoch: epoch.value() });
             };
-            let route = Route { ordinal, node: Arc::clone(node), fence, epoch, members: 1 };
+            let connection = node.ready();
+            let route = Route { ordinal, node: Arc::clone(node), connection, fence, epoch, members: 1 };
             let patience = Patience::until(time.deadline);
             let error = match finish(self.ask(&route, &Request::Admin(request), patience, time).await) {
-                Ok(reply) if reply.header.kind == FrameType::AdminReply => {
+                Ok(reply) if reply.kind == FrameType::AdminReply => {
                     let broken = |error: DecodeError| node.out_of_protocol(error.to_string());
                     return AdminReply::decode(&reply.body).map_err(broken);
                 }
                 Ok(reply) => {
-                    let kind = reply.header.kind;
+                    let kind = reply.kind;
                     return Err(node.out_of_protocol(format!("a {kind:?} frame is no answer to an administrator")));
                 }
                 Err(error) => error,
@@ -253,6 +262,12 @@ impl Core {
         }
     }
 
+    /// That of a request which begins now.
+    fn time(&self) -> Time {
+        let started = Instant::now();
+        Time { started, deadline: started + self.request_timeout }
+    }
+
     /// Whether a request failed with `error` only because a view that was installed meanwhile has another handle in the
     /// place of `node`, or none. Nothing was sent. True at most once for each view.
     fn was_replaced(&self, node: &Arc<Node>, error: &RequestError) -> bool {
@@ -268,10 +283,30 @@ impl Core {
     fn route(&self, point: HashPoint, tried: &[Ordinal]) -> Result<Route, Epoch> {
         let topology = self.topology.load();
         let (fence, epoch, members) = (topology.view.fence(), topology.epoch(), topology.nodes().len());
+        let first = topology.primary_at_its_best(point).filter(|(ordinal, ..)| !tried.contains(ordinal));
+        if let Some((ordinal, node, connection)) = first {
+            let (node, connection) = (Arc::clone(node), Some(connection));
+            return Ok(Route { ordinal, node, connection, fence, epoch, members });
+        }
         let owned = topology.ring.primary_of(point).is_some();
         let ordinal = topology.choose(point, tried).filter(|_| owned).ok_or(epoch)?;
         let node = Arc::clone(topology.node(ordinal).ok_or(epoch)?);
-        Ok(Route { ordinal, node, fence, epoch, members })
+        let connection = node.ready();
+        Ok(Route { ordinal, node, connection, fence, epoch, members })
+    }
+
+    /// Sends `request` if that takes no wait: not if it has to be dialled first, nor for a large value.
+    fn start(
+        &self,
+        route: &Route,
+        request: &Request<'_>,
+        patience: Patience,
+        time: Time,
+    ) -> Result<Option<Answer>, RequestError> {
+        let Some(connection) = route.connection.as_ref().filter(|_| !request.is_large()) else { return Ok(None) };
+        check_value(connection, request)?;
+        let answer = connection.start(request, header(route, request, time), patience.of(request));
+        answer.map(Some).map_err(|why| not_queued(route, why))
     }
 
     async fn ask(
@@ -281,31 +316,13 @@ impl Core {
         patience: Patience,
         time: Time,
     ) -> Result<Reply, Failure> {
-        let Route { node, fence, epoch, .. } = route;
-        let connection = match node.ready() {
-            Some(connection) => connection,
-            // Boxed: a request that need not wait does not carry the state of waiting.
-            None => Box::pin(node.connection(patience.late.unwrap_or(patience.deadline))).await?,
+        let connection = match &route.connection {
+            Some(connection) => Arc::clone(connection),
+            None => route.node.connection(patience.late.unwrap_or(patience.deadline)).await?,
         };
-        let limit = u64::from(connection.ack().value_bytes_max);
-        let bytes = request.value().len();
-        if bytes as u64 > limit {
-            return Err(RequestError::ValueTooLarge { bytes, limit }.into());
-        }
-        let header = FrameHeader::new(request.kind(), RequestId::default(), *fence, *epoch);
-        let left = time.deadline.saturating_duration_since(time.started);
-        let header = FrameHeader { deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX), ..header };
-        // A write is never sent twice, so nobody is to be told when it is late.
-        let late = patience.late.filter(|_| request.effect_if_unanswered() == Effect::None);
-        let answer = match connection.call(request, header, Patience { late, ..patience }).await {
-            Ok(answer) => answer,
-            Err(NotQueued::Full) => return Err(RequestError::Busy { node: node.label.clone() }.into()),
-            Err(NotQueued::Lost(reason)) => {
-                let (node, reason, effect) = (node.label.clone(), reason.to_string(), Effect::None);
-                return Err(RequestError::ConnectionLost { node, reason, effect }.into());
-            }
-        };
-        self.judge(route, request, answer, time)
+        check_value(&connection, request)?;
+        let answer = connection.call(request, header(route, request, time), patience.of(request)).await;
+        self.judge(route, request, answer.map_err(|why| not_queued(route, why))?, time)
     }
 
     /// What an answer, or none, of the member at `route` comes to.
@@ -329,10 +346,10 @@ impl Core {
                 return Err(RequestError::ConnectionLost { node: label(), reason, effect }.into());
             }
         };
-        if reply.header.epoch > route.epoch {
-            self.hear_of(reply.header.epoch, &route.node);
+        if reply.epoch > route.epoch {
+            self.hear_of(reply.epoch, &route.node);
         }
-        if reply.header.kind == FrameType::Unfinished {
+        if reply.kind == FrameType::Unfinished {
             return Err(match codec::decode_prefix::<Unfinished>(&reply.body, "unfinished") {
                 Ok((Unfinished { stamp, held }, _)) => {
                     Failure::Unfinished(Box::new(Begun { node: label(), stamp, held }))
@@ -340,7 +357,7 @@ impl Core {
                 Err(error) => Failure::Failed(route.node.out_of_protocol(error.to_string())),
             });
         }
-        if reply.header.kind != FrameType::Refusal {
+        if reply.kind != FrameType::Refusal {
             return Ok(reply);
         }
         Err(Failure::Failed(match Refusal::decode(&reply.body) {
@@ -350,6 +367,30 @@ impl Core {
             }
             Err(error) => route.node.out_of_protocol(error.to_string()),
         }))
+    }
+}
+
+/// The header of the frame that asks the member at `route`. It lacks its id.
+fn header(route: &Route, request: &Request<'_>, time: Time) -> FrameHeader {
+    let header = FrameHeader::new(request.kind(), RequestId::default(), route.fence, route.epoch);
+    let left = time.deadline.saturating_duration_since(time.started);
+    FrameHeader { deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX), ..header }
+}
+
+/// Whether the node at the other end takes values as long as that of `request`.
+fn check_value(connection: &Connection, request: &Request<'_>) -> Result<(), RequestError> {
+    let (limit, bytes) = (u64::from(connection.ack().value_bytes_max), request.value().len());
+    if bytes as u64 > limit { Err(RequestError::ValueTooLarge { bytes, limit }) } else { Ok(()) }
+}
+
+/// Why the member at `route` was not even asked.
+fn not_queued(route: &Route, why: NotQueued) -> RequestError {
+    let node = route.node.label.clone();
+    match why {
+        NotQueued::Full => RequestError::Busy { node },
+        NotQueued::Lost(reason) => {
+            RequestError::ConnectionLost { node, reason: reason.to_string(), effect: Effect::None }
+        }
     }
 }
 
@@ -375,6 +416,13 @@ impl Time {
     fn patience(self, others: bool) -> Patience {
         let left = self.deadline.saturating_duration_since(self.started);
         Patience { deadline: self.deadline, late: others.then(|| self.started + left / LATE_PART) }
+    }
+}
+
+impl Patience {
+    /// The same for `request`: a write is never sent twice, so nobody is to be told when it is late.
+    fn of(self, request: &Request<'_>) -> Self {
+        Self { late: self.late.filter(|_| request.effect_if_unanswered() == Effect::None), ..self }
     }
 }
 

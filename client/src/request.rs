@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use quoit_proto_types::{
-    HashPoint, KeyspaceId, Stamp,
+    Epoch, HashPoint, KeyspaceId, Stamp,
     frame::{FrameHeader, FrameType},
     limits,
     message::{
@@ -25,11 +25,21 @@ pub(crate) enum Request<'a> {
     Admin(&'a AdminRequest),
 }
 
-/// The answer to a request: its header, and a body that pins no more memory than its own length.
+/// The answer to a request. It is handed from task to task, and there may be thousands: it holds what somebody looks at.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    pub(crate) header: FrameHeader,
+    pub(crate) kind: FrameType,
+    /// The view that the answering node has.
+    pub(crate) epoch: Epoch,
+    /// Pins no more memory than its own length.
     pub(crate) body: Bytes,
+}
+
+impl Reply {
+    /// What a frame of this `header` carries.
+    pub(crate) fn new(header: &FrameHeader, body: impl Into<Bytes>) -> Self {
+        Self { kind: header.kind, epoch: header.epoch, body: body.into() }
+    }
 }
 
 /// Where `key` is.

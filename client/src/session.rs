@@ -1,24 +1,20 @@
 //! What a client has seen, so that the cluster never shows it less again.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
 use quoit_proto_types::{Hlc, Version};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Keys whose versions a session remembers at most: less than a megabyte, and more than what is read again right after it was
-/// written in any program that does not mean to write everything first.
-pub(crate) const SESSION_KEYS_MAX: usize = 16_384;
 /// Parts of the memory, each behind a lock of its own, so that callers on different threads seldom meet.
 const PARTS: usize = 16;
-/// Keys of one generation: there are two in each part.
-const GENERATION_KEYS_MAX: usize = SESSION_KEYS_MAX / PARTS / 2;
+/// Sets of a part.
+const SETS: usize = 128;
+/// Keys of a set. So 14,336 keys are remembered at most, in less than half a megabyte: more than what is read again right
+/// after it was written in any program that does not mean to write everything first.
+const WAYS: usize = 7;
 
 /// Whether a session remembers which version of a key it has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,59 +89,105 @@ impl Session {
     }
 
     fn part(&self, key: SessionKey) -> Option<MutexGuard<'_, Seen>> {
-        // Bits in the middle: a table takes the lowest and the seven highest.
-        let index = usize::from(key.0.to_be_bytes()[3]) % PARTS;
+        let index = usize::from(key.0.to_le_bytes()[7]) % PARTS;
         // A version that a panic kept from being noted is one that is not remembered.
         Some(self.parts.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Versions by key, in two generations: what has been used since the younger one was begun, and what was used before. When
-/// the younger one is full the older one is forgotten. So it takes no list to know what was used last.
-#[derive(Debug, Default)]
+/// Versions by key, in sets of a few: a key can be in one set only, and when that is full, one of its keys is forgotten that
+/// was not used since the hand last came by (the second chance algorithm, Corbató 1968). So it takes no list to know what was
+/// used last, and what is looked at for a key stands together in memory.
+#[derive(Debug)]
 struct Seen {
-    young: Versions,
-    old: Versions,
+    sets: Vec<Set>,
 }
 
-/// A session key is a hash under a secret already: to hash it once more took a tenth of a client's time.
-type Versions = HashMap<SessionKey, Version, BuildHasherDefault<AsItIs>>;
+/// The keys of a set stand in one line of a processor's cache, beside what is known of their use.
+#[derive(Clone, Debug, Default)]
+#[repr(C, align(64))]
+struct Set {
+    keys: [u64; WAYS],
+    /// How many of the keys are there.
+    filled: u8,
+    /// Whether a key has been used since the hand came by, a bit each.
+    used: u8,
+    /// Where the search for one to forget goes on.
+    hand: u8,
+    versions: [Version; WAYS],
+}
 
-/// Takes a session key for its own hash.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn write(&mut self, bytes: &[u8]) {
-        // Session keys are words; anything else would be hashed badly, but hashed.
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = word;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+impl Default for Seen {
+    fn default() -> Self {
+        Self { sets: vec![Set::default()] }
     }
 }
 
 impl Seen {
+    fn index(&self, key: SessionKey) -> usize {
+        // The lowest bits: a part is chosen by others.
+        let [low, high, ..] = key.0.to_le_bytes();
+        usize::from(u16::from_le_bytes([low, high])) % self.sets.len()
+    }
+
     fn version(&self, key: SessionKey) -> Option<Version> {
-        self.young.get(&key).or_else(|| self.old.get(&key)).copied()
+        let set = &self.sets[self.index(key)];
+        set.find(key).map(|index| set.versions[index])
     }
 
     fn note(&mut self, key: SessionKey, version: Version) {
-        if let Some(known) = self.young.get_mut(&key) {
-            *known = version.max(*known);
-            return;
+        let (index, is_largest) = (self.index(key), self.sets.len() == SETS);
+        let set = &mut self.sets[index];
+        match set.find(key) {
+            Some(index) => set.put(index, key, version.max(set.versions[index])),
+            None if usize::from(set.filled) < WAYS || is_largest => {
+                let index = set.place();
+                set.put(index, key, version);
+            }
+            None => {
+                self.grow();
+                self.note(key, version);
+            }
         }
-        let version = self.old.get(&key).map_or(version, |known| version.max(*known));
-        if self.young.len() >= GENERATION_KEYS_MAX {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
+    }
+
+    /// Twice as many sets: sessions are made for a few requests as well, and should not cost what those with thousands do.
+    fn grow(&mut self) {
+        let twice = vec![Set::default(); self.sets.len() * 2];
+        for set in std::mem::replace(&mut self.sets, twice) {
+            for (key, version) in set.keys.into_iter().zip(set.versions).take(set.filled.into()) {
+                self.note(SessionKey(key), version);
+            }
         }
-        self.young.insert(key, version);
+    }
+}
+
+impl Set {
+    fn find(&self, key: SessionKey) -> Option<usize> {
+        self.keys[..usize::from(self.filled)].iter().position(|known| *known == key.0)
+    }
+
+    fn put(&mut self, index: usize, key: SessionKey, version: Version) {
+        (self.keys[index], self.versions[index]) = (key.0, version);
+        self.used |= 1 << index;
+    }
+
+    /// A place for another key: one that is free, or that of a key which was not used lately.
+    fn place(&mut self) -> usize {
+        let filled = usize::from(self.filled);
+        if filled < WAYS {
+            self.filled += 1;
+            return filled;
+        }
+        // Ends: what is passed over has had its second chance by the next turn.
+        loop {
+            let index = usize::from(self.hand);
+            self.hand = if index + 1 < WAYS { self.hand + 1 } else { 0 };
+            if self.used & 1 << index == 0 {
+                return index;
+            }
+            self.used &= !(1 << index);
+        }
     }
 }
 
@@ -154,6 +196,8 @@ mod tests {
     use quoit_proto_types::{Boot, Ordinal};
 
     use super::*;
+
+    const KEYS_MAX: usize = PARTS * SETS * WAYS;
 
     fn version(ms: u64) -> Version {
         Version { hlc: Hlc::from_millis(ms), ordinal: Ordinal::new(1), boot: Boot::new(1) }
@@ -183,7 +227,7 @@ mod tests {
     fn what_is_remembered_is_bounded_and_what_was_used_last_stays() {
         let session = Session::new(Remember::Versions);
         note(&session, "first", 1);
-        for index in 0..10 * SESSION_KEYS_MAX {
+        for index in 0..10 * KEYS_MAX {
             note(&session, &format!("k{index}"), 2);
             if index % 16 == 0 {
                 note(&session, "used", 3);
@@ -191,11 +235,26 @@ mod tests {
         }
         let kept = |part: &Mutex<Seen>| {
             let part = part.lock().unwrap();
-            part.young.len() + part.old.len()
+            part.sets.iter().map(|set| usize::from(set.filled)).sum::<usize>()
         };
         let kept: usize = session.parts.iter().map(kept).sum();
-        assert!((SESSION_KEYS_MAX / 2..=SESSION_KEYS_MAX).contains(&kept), "{kept}");
+        assert!((KEYS_MAX / 2..=KEYS_MAX).contains(&kept), "{kept}");
+        assert_eq!(size_of::<Set>(), 192);
         assert_eq!((seen(&session, "first"), seen(&session, "used")), (None, Some(version(3))));
+    }
+
+    #[test]
+    fn a_session_of_few_keys_is_small_and_forgets_nothing_as_it_grows() {
+        let session = Session::new(Remember::Versions);
+        let sets = || session.parts.iter().map(|part| part.lock().unwrap().sets.len()).sum::<usize>();
+        assert_eq!(sets(), PARTS);
+        for index in 0..1000u64 {
+            note(&session, &format!("k{index}"), index + 1);
+        }
+        assert!((PARTS..PARTS * SETS).contains(&sets()), "{}", sets());
+        for index in 0..1000u64 {
+            assert_eq!(seen(&session, &format!("k{index}")), Some(version(index + 1)), "k{index}");
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Core {
                     let Some(pushed) = pushed else {
                         return Change::Lost;
                     };
-                    if pushed.header.kind == FrameType::Refusal {
+                    if pushed.kind == FrameType::Refusal {
                         return Change::Refused;
                     }
                     self.install_pushed(&pushed, connection).await;
@@ -106,7 +106,7 @@ impl Core {
     }
 
     async fn install_pushed(&self, pushed: &Reply, connection: &Connection) {
-        let view = match self.topology().read(pushed.header.kind, &pushed.body) {
+        let view = match self.topology().read(pushed.kind, &pushed.body) {
             Ok(view) => view,
             Err(NoView::Old) => return,
             Err(NoView::OtherBase | NoView::Malformed) => {

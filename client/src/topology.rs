@@ -13,7 +13,7 @@ use tokio::time::Instant;
 pub(crate) use choice::Merit;
 use choice::{Standing, best, standings};
 
-use crate::pool::Node;
+use crate::{connection::Connection, pool::Node};
 
 mod choice;
 
@@ -130,6 +130,15 @@ impl Topology {
         let start = usize::try_from(point.value() % members.len().max(1) as u64).unwrap_or(0);
         let all = members[start..].iter().chain(&members[..start]).map(|member| member.ordinal);
         best(owners, all, |ordinal| self.merit(ordinal).filter(|_| !tried.contains(&ordinal)))
+    }
+
+    /// The primary of what is at `point`, and the connection to it, if that is the [`Best`](Merit::Best) choice: as it nearly
+    /// always is, and then nothing else need be looked at.
+    pub(crate) fn primary_at_its_best(&self, point: HashPoint) -> Option<(Ordinal, &Arc<Node>, Arc<Connection>)> {
+        let primary = self.ring.primary_of(point)?;
+        let index = self.index(primary).filter(|index| self.standings[*index] == Standing::Well)?;
+        let node = &self.nodes[index];
+        Some((primary, node, node.ready()?))
     }
 
     /// How good a choice `ordinal` is; nothing if it is no member.

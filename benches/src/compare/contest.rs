@@ -113,7 +113,8 @@ impl Bed {
         done: &Arc<AtomicU64>,
     ) -> Result<Sample> {
         let clients = self.quoits(nodes, if shape.apart { shape.callers } else { 1 }).await?;
-        let load = Load::closed(shape.callers * shape.depth, Until::Elapsed(self.duration));
+        // What a user has to ask at once is asked as one batch, as of the peers.
+        let load = Load { batch: shape.depth, ..Load::closed(shape.callers, Until::Elapsed(self.duration)) };
         let sample = load.run(&clients, workload, &nodes.processes(), done).await;
         for quoit in &clients {
             quoit.client.close().await;

@@ -49,8 +49,8 @@ impl Bed {
     pub(super) async fn single(&self, progress: &mut Progress) -> Result<Section> {
         let mut section = Section::new("One node, 100-byte values");
         section.note(
-            "Callers × requests of each under way at once. Quoit: one client with one connection, mutual TLS, but for “50 clients”, \
-             which are 50 clients with a connection each. Peers: both a connection for each caller, and one for all callers, on which \
+            "Callers × requests of each under way at once: a batch, of which all answers are waited for before the next. Quoit: one client \
+             with one connection, mutual TLS, but for “50 clients”, which are 50 clients with a connection each. Peers: both a connection for each caller, and one for all callers, on which \
              their requests coalesce as Quoit's do. Goals count the fastest peer with a connection each, as their own load generators and \
              most of their clients have; the same against the fastest of both kinds follows where that is another.",
         );

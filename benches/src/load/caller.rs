@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{End, FAILURES_IN_A_ROW_MAX, schedule::Pacer, tally::Tally};
 use crate::{
     cache::{Cache, Failure},
-    workload::{Mode, Step, Workload},
+    workload::{Step, Workload},
 };
 
 pub(super) struct Caller<C> {
@@ -48,8 +48,8 @@ impl<C: Cache> Caller<C> {
     }
 
     async fn turn(&mut self, turn: usize, due: Instant) -> Result<()> {
-        if self.workload.plan().mode == Mode::GetMany {
-            return self.read_many(turn, due).await;
+        if self.batch > 1 {
+            return self.many(turn, due).await;
         }
         match self.workload.step(self.index, turn) {
             Step::Get(key) => self.read(key, due).await,
@@ -74,18 +74,58 @@ impl<C: Cache> Caller<C> {
         self.judge(key, floor, answer)
     }
 
-    async fn read_many(&mut self, turn: usize, due: Instant) -> Result<()> {
-        let (mut asked, mut keys) = (Vec::with_capacity(self.batch), Vec::with_capacity(self.batch));
+    /// Reads many keys at once, and then writes those that are to be written. What is to be pretended is not.
+    async fn many(&mut self, turn: usize, due: Instant) -> Result<()> {
+        let (mut reads, mut keys) = (Vec::with_capacity(self.batch), Vec::with_capacity(self.batch));
+        let (mut writes, mut entries) = (Vec::new(), Vec::new());
         for place in 0..self.batch {
-            let Step::Get(key) = self.workload.step(self.index, turn * self.batch + place) else { continue };
-            asked.push((key, self.workload.ledger().floor(key)));
-            self.workload.key(key, &mut self.key);
-            keys.push(self.key.clone());
+            let step = self.workload.step(self.index, turn * self.batch + place);
+            let ledger = self.workload.ledger();
+            match step {
+                Step::Get(key) => {
+                    reads.push((key, ledger.floor(key)));
+                    self.workload.key(key, &mut self.key);
+                    keys.push(self.key.clone());
+                }
+                Step::Set(key) | Step::Pretend(key) => {
+                    let version = ledger.begin(key);
+                    writes.push(key);
+                    self.workload.key(key, &mut self.key);
+                    self.workload.value(key, version, &mut self.value);
+                    entries.push((self.key.clone(), self.value.clone()));
+                }
+            }
         }
-        let answers = self.cache.get_many(&keys).await;
+        self.read_many(reads, &keys, due).await?;
+        self.write_many(writes, &entries, due).await
+    }
+
+    async fn read_many(&mut self, asked: Vec<(u32, u32)>, keys: &[Vec<u8>], due: Instant) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let answers = self.cache.get_many(keys).await;
         self.tally.read_took(due.elapsed());
         for ((key, floor), answer) in asked.into_iter().zip(answers) {
             self.judge(key, floor, answer)?;
+        }
+        Ok(())
+    }
+
+    async fn write_many(&mut self, asked: Vec<u32>, entries: &[(Vec<u8>, Vec<u8>)], due: Instant) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let answers = self.cache.set_many(entries).await;
+        let took = due.elapsed();
+        for (key, answer) in asked.into_iter().zip(answers) {
+            match answer {
+                Ok(()) => {
+                    self.workload.ledger().acknowledge(key);
+                    self.tally.wrote(took);
+                }
+                Err(failure) => self.failed(failure)?,
+            }
         }
         Ok(())
     }

@@ -88,7 +88,7 @@ pub(super) async fn read(
             }
             Ok((header, body)) if is_pushed(header.kind) => {
                 // Without room, the next delta does not apply, and the whole view is asked for.
-                let _ = pushed.try_send(Reply { header, body: body.into() });
+                let _ = pushed.try_send(Reply::new(&header, body));
                 continue;
             }
             Ok((header, _)) => format!("a {:?} frame has no place on the control stream", header.kind),

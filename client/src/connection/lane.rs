@@ -20,6 +20,7 @@ use tokio::{
     time::Instant,
 };
 
+use super::gathering::{Answers, Place};
 use crate::request::{Reply, Request};
 
 /// Unsent bytes a lane gathers before it refuses more. They pile up only if the node does not read.
@@ -40,8 +41,11 @@ pub(crate) enum Unanswered {
     Late(Answer),
 }
 
+/// What becomes of a request.
+pub(crate) type Outcome = Result<Reply, Unanswered>;
+
 /// What a caller waits for.
-pub(crate) type Answer = oneshot::Receiver<Result<Reply, Unanswered>>;
+pub(crate) type Answer = oneshot::Receiver<Outcome>;
 
 /// How long a caller waits.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +101,33 @@ struct Queue {
 struct Pending {
     generation: u32,
     patience: Patience,
-    answer: oneshot::Sender<Result<Reply, Unanswered>>,
+    caller: Caller,
+}
+
+/// Where the outcome of a request is told.
+#[derive(Debug)]
+enum Caller {
+    /// To who waits for nothing else.
+    One(oneshot::Sender<Outcome>),
+    /// To who waits for many.
+    OfMany(Place),
+}
+
+impl Caller {
+    fn tell(self, outcome: Outcome) {
+        match self {
+            // The caller may have gone: then nobody wants it.
+            Self::One(sender) => drop(sender.send(outcome)),
+            Self::OfMany(place) => place.fill(outcome),
+        }
+    }
+
+    fn has_gone(&self) -> bool {
+        match self {
+            Self::One(sender) => sender.is_closed(),
+            Self::OfMany(place) => place.is_given_up(),
+        }
+    }
 }
 
 impl Lane {
@@ -113,7 +143,35 @@ impl Lane {
         header: FrameHeader,
         patience: Patience,
     ) -> Result<Started, NotQueued> {
-        self.push(self.lock(), request, header, patience)
+        self.start_locked(self.lock(), request, header, patience)
+    }
+
+    /// Queues small requests, which go out together, until one is refused. Says why that was, and whether no other was under
+    /// way before.
+    pub(crate) fn start_all<'r>(
+        &self,
+        requests: impl Iterator<Item = Request<'r>>,
+        header: impl Fn(&Request<'r>) -> FrameHeader,
+        patience: impl Fn(&Request<'r>) -> Patience,
+        answers: &Answers,
+    ) -> (bool, Option<NotQueued>) {
+        let mut queue = self.lock();
+        let (was_unsent, was_busy) = (!queue.unsent.is_empty(), !queue.pending.is_empty());
+        let mut why = None;
+        for request in requests {
+            if let Err(full) = queue.admit() {
+                why = Some(full);
+                break;
+            }
+            let caller = Caller::OfMany(answers.place());
+            self.push(&mut queue, &request, header(&request), patience(&request), caller);
+        }
+        let (is_unsent, is_busy) = (!queue.unsent.is_empty(), !queue.pending.is_empty());
+        drop(queue);
+        if is_unsent && !was_unsent {
+            self.filled.notify_one();
+        }
+        (is_busy && !was_busy, why)
     }
 
     /// The same, unless the lane is full, or frames have piled up as they do while it waits for a lost packet.
@@ -125,47 +183,49 @@ impl Lane {
     ) -> Option<Result<Started, NotQueued>> {
         let queue = self.lock();
         let free = queue.unsent.len() <= STUCK_BYTES && queue.pending.len() < limits::REQUESTS_IN_FLIGHT_MAX;
-        free.then(|| self.push(queue, request, header, patience))
+        free.then(|| self.start_locked(queue, request, header, patience))
     }
 
-    fn push(
+    fn start_locked(
         &self,
         mut queue: MutexGuard<'_, Queue>,
         request: &Request<'_>,
-        mut header: FrameHeader,
+        header: FrameHeader,
         patience: Patience,
     ) -> Result<Started, NotQueued> {
-        if let Some(reason) = &queue.lost {
-            return Err(NotQueued::Lost(Arc::clone(reason)));
-        }
-        if queue.pending.len() >= limits::REQUESTS_IN_FLIGHT_MAX {
-            // Requests that nobody waits for any more make room; a late reply to one of them finds nobody.
-            queue.pending.retain(|_, pending| !pending.answer.is_closed());
-        }
-        if queue.pending.len() >= limits::REQUESTS_IN_FLIGHT_MAX || queue.unsent.len() >= UNSENT_BYTES_MAX {
-            return Err(NotQueued::Full);
-        }
-        let (answer, receiver) = oneshot::channel();
-        queue.generation = queue.generation.wrapping_add(1) & 0x00ff_ffff;
-        let generation = queue.generation;
-        let index = queue.pending.insert(Pending { generation, patience, answer });
-        header.request = self.request_id(generation, index);
+        queue.admit()?;
+        let (sender, answer) = oneshot::channel();
         let was_empty = queue.unsent.is_empty();
-        request.encode(header, &mut queue.unsent);
+        self.push(&mut queue, request, header, patience, Caller::One(sender));
         let first = queue.pending.len() == 1;
         drop(queue);
         if was_empty {
             self.filled.notify_one();
         }
-        Ok(Started { answer: receiver, first })
+        Ok(Started { answer, first })
+    }
+
+    /// Queues one that was admitted.
+    fn push(
+        &self,
+        queue: &mut Queue,
+        request: &Request<'_>,
+        mut header: FrameHeader,
+        patience: Patience,
+        caller: Caller,
+    ) {
+        queue.generation = queue.generation.wrapping_add(1) & 0x00ff_ffff;
+        let generation = queue.generation;
+        let index = queue.pending.insert(Pending { generation, patience, caller });
+        header.request = self.request_id(generation, index);
+        request.encode(header, &mut queue.unsent);
     }
 
     /// Answers the caller of `request`, if it still waits. For replies that come on a stream of their own.
     pub(crate) fn complete(&self, request: RequestId, outcome: Result<Reply, Unanswered>) {
         let pending = self.lock().take(request);
         if let Some(pending) = pending {
-            // The caller may have gone: then nobody wants the reply.
-            let _ = pending.answer.send(outcome);
+            pending.caller.tell(outcome);
         }
     }
 
@@ -174,7 +234,7 @@ impl Lane {
         let queue = self.lock();
         let (generation, index) = parts(request);
         let pending = queue.pending.get(index)?;
-        (pending.generation == generation && !pending.answer.is_closed()).then_some(pending.patience.deadline)
+        (pending.generation == generation && !pending.caller.has_gone()).then_some(pending.patience.deadline)
     }
 
     /// Gives up every request whose deadline has passed, and tells callers who want to know of answers that are late; says
@@ -188,10 +248,10 @@ impl Lane {
         let busy = !queue.pending.is_empty();
         drop(queue);
         for pending in given_up {
-            let _ = pending.answer.send(Err(Unanswered::Timeout));
+            pending.caller.tell(Err(Unanswered::Timeout));
         }
         for (told, answer) in late {
-            let _ = told.send(Err(Unanswered::Late(answer)));
+            told.tell(Err(Unanswered::Late(answer)));
         }
         busy
     }
@@ -208,7 +268,7 @@ impl Lane {
         let pending = std::mem::take(&mut queue.pending);
         drop(queue);
         for (_, pending) in pending {
-            let _ = pending.answer.send(Err(Unanswered::Lost(Arc::clone(reason))));
+            pending.caller.tell(Err(Unanswered::Lost(Arc::clone(reason))));
         }
     }
 
@@ -230,8 +290,8 @@ impl Lane {
         let mut answered = Vec::new();
         while let Ok(Some(count)) = stream.read_chunks(&mut chunks).await {
             self.collect(&mut frames, &mut chunks[..count], &mut answered)?;
-            for (pending, reply) in answered.drain(..) {
-                let _ = pending.answer.send(Ok(reply));
+            for (caller, reply) in answered.drain(..) {
+                caller.tell(Ok(reply));
             }
         }
         Ok(())
@@ -242,14 +302,14 @@ impl Lane {
         &self,
         frames: &mut FrameReader,
         chunks: &mut [Bytes],
-        answered: &mut Vec<(Pending, Reply)>,
+        answered: &mut Vec<(Caller, Reply)>,
     ) -> Result<(), FrameError> {
         let mut queue = self.lock();
         for chunk in chunks {
             frames.feed(&std::mem::take(chunk), |header, body| {
                 if let Some(pending) = queue.take(header.request) {
                     // Copied, because a slice would pin the packet it came in.
-                    answered.push((pending, Reply { header, body: Bytes::copy_from_slice(body) }));
+                    answered.push((pending.caller, Reply::new(&header, Bytes::copy_from_slice(body))));
                 }
                 Ok::<_, FrameError>(())
             })?;
@@ -270,14 +330,27 @@ impl Lane {
 
 impl Pending {
     /// If its answer is late, and that is to be told: whom to tell, and where the answer comes from then on.
-    fn turn_late(&mut self, now: Instant) -> Option<(oneshot::Sender<Result<Reply, Unanswered>>, Answer)> {
+    fn turn_late(&mut self, now: Instant) -> Option<(Caller, Answer)> {
         self.patience.late.take_if(|late| *late <= now)?;
-        let (answer, receiver) = oneshot::channel();
-        Some((std::mem::replace(&mut self.answer, answer), receiver))
+        let (sender, answer) = oneshot::channel();
+        Some((std::mem::replace(&mut self.caller, Caller::One(sender)), answer))
     }
 }
 
 impl Queue {
+    /// Whether there is room for one more.
+    fn admit(&mut self) -> Result<(), NotQueued> {
+        if let Some(reason) = &self.lost {
+            return Err(NotQueued::Lost(Arc::clone(reason)));
+        }
+        if self.pending.len() >= limits::REQUESTS_IN_FLIGHT_MAX {
+            // Requests that nobody waits for any more make room; a late reply to one of them finds nobody.
+            self.pending.retain(|_, pending| !pending.caller.has_gone());
+        }
+        let is_full = self.pending.len() >= limits::REQUESTS_IN_FLIGHT_MAX || self.unsent.len() >= UNSENT_BYTES_MAX;
+        if is_full { Err(NotQueued::Full) } else { Ok(()) }
+    }
+
     fn take(&mut self, request: RequestId) -> Option<Pending> {
         let (generation, index) = parts(request);
         let known = self.pending.get(index).is_some_and(|p| p.generation == generation);
@@ -315,7 +388,7 @@ mod tests {
     /// Answers the one request that is queued.
     fn answer(lane: &Lane, queued: &BytesMut) {
         let sent = FrameHeader::decode(queued[..HEADER_BYTES].try_into().unwrap()).unwrap();
-        lane.complete(sent.request, Ok(Reply { header: header(FrameType::Miss), body: Bytes::new() }));
+        lane.complete(sent.request, Ok(Reply::new(&header(FrameType::Miss), Bytes::new())));
     }
 
     #[tokio::test]

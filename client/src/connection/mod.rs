@@ -1,6 +1,7 @@
 //! One connection to one node: lanes for small requests, a stream of its own for each large value, and the control stream.
 
 mod control;
+mod gathering;
 mod lane;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -14,7 +15,7 @@ use quoit_proto_types::{
     message::session::HelloAck,
 };
 use tokio::{
-    sync::{Mutex, Notify},
+    sync::{Mutex, Notify, oneshot::error::RecvError},
     task::JoinSet,
     time::{Instant, sleep, timeout_at},
 };
@@ -26,6 +27,7 @@ use self::{
 };
 pub(crate) use self::{
     control::Subscription,
+    gathering::Answers,
     lane::{Answer, NotQueued, Patience, Unanswered},
 };
 use crate::{
@@ -159,16 +161,44 @@ impl Connection {
             // Boxed, as every rare path is: it would make each small request carry its state.
             return Box::pin(self.call_large(request, header, patience.deadline)).await;
         }
-        let started = self.start(request, header, patience)?;
+        let answer = self.start(request, header, patience)?;
+        Ok(received(answer.await))
+    }
+
+    /// Sends a small request, and returns what its answer comes out of. The connection must live until then. What is dropped
+    /// is discarded when it comes.
+    pub(crate) fn start(
+        &self,
+        request: &Request<'_>,
+        header: FrameHeader,
+        patience: Patience,
+    ) -> Result<Answer, NotQueued> {
+        let started = self.queue(request, header, patience)?;
         if started.first {
             self.shared.started.notify_one();
         }
-        Ok(received(started.answer).await)
+        Ok(started.answer)
+    }
+
+    /// Sends small requests together, until one is refused; says why that was. Their answers come out of the first thing, as
+    /// far as they were sent. The connection must live until then.
+    pub(crate) fn start_all<'r>(
+        &self,
+        requests: impl Iterator<Item = Request<'r>>,
+        header: impl Fn(&Request<'r>) -> FrameHeader,
+        patience: impl Fn(&Request<'r>) -> Patience,
+    ) -> (Answers, Option<NotQueued>) {
+        let answers = Answers::with_capacity(requests.size_hint().0);
+        let (first, why) = self.shared.lanes[0].start_all(requests, header, patience, &answers);
+        if first {
+            self.shared.started.notify_one();
+        }
+        (answers, why)
     }
 
     /// Queues a small request on the first lane, which keeps requests together, where batching pays. Reads pass a lane that
     /// waits for a lost packet. Writes do not: one that its caller gave up must not arrive after a later one.
-    fn start(&self, request: &Request<'_>, header: FrameHeader, patience: Patience) -> Result<Started, NotQueued> {
+    fn queue(&self, request: &Request<'_>, header: FrameHeader, patience: Patience) -> Result<Started, NotQueued> {
         let lanes = &self.shared.lanes;
         if request.effect_if_unanswered() == Effect::None {
             let free = lanes.iter().find_map(|lane| lane.start_unless_stuck(request, header, patience));
@@ -206,15 +236,15 @@ impl Connection {
             let (header, body) = frames::read_frame(&mut recv, limits::LANE_BODY_BYTES_MAX)
                 .await
                 .map_err(|error| Unanswered::Lost(error.to_string().into()))?;
-            Ok(Reply { header, body: body.into() })
+            Ok(Reply::new(&header, body))
         };
         Ok(timeout_at(deadline, exchange).await.unwrap_or(Err(Unanswered::Timeout)))
     }
 }
 
-/// Waits for the answer to a request that is under way.
-pub(crate) async fn received(answer: Answer) -> Result<Reply, Unanswered> {
-    answer.await.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into())))
+/// What came out of an [`Answer`].
+pub(crate) fn received(answer: Result<Result<Reply, Unanswered>, RecvError>) -> Result<Reply, Unanswered> {
+    answer.unwrap_or_else(|_| Err(Unanswered::Lost("the lane ended".into())))
 }
 
 impl Drop for Connection {
@@ -324,7 +354,7 @@ async fn read_large(shared: Arc<Shared>, mut stream: RecvStream) {
     match timeout_at(deadline, stream.read_to_end(bytes)).await {
         Ok(Ok(body)) if body.len() == bytes => {
             let body = Bytes::from(body).slice(header.trace.bytes()..);
-            lane.complete(header.request, Ok(Reply { header, body }));
+            lane.complete(header.request, Ok(Reply::new(&header, body)));
         }
         Ok(_) => lane.complete(header.request, Err(Unanswered::Lost("the reply was cut off".into()))),
         // The sweeper tells the caller.

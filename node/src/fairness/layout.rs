@@ -43,9 +43,10 @@ impl Placement {
         }
     }
 
-    /// Whether there are such rings: tokens that share a slot can be evened out no further.
+    /// Whether there are such rings worth a look: with fewer than two slots to a token there is little to even out, and much
+    /// to compute.
     pub(crate) fn suits(self, question: &Question, nodes: u32, vnodes: u32) -> bool {
-        self == Self::Hashed || u64::from(nodes) * u64::from(vnodes) <= u64::from(question.slots.count())
+        self == Self::Hashed || 2 * u64::from(nodes) * u64::from(vnodes) <= u64::from(question.slots.count())
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Cell {
     pub(crate) vnodes: u32,
     /// One for each ring, in the order of their seeds.
     pub(crate) samples: Vec<Sample>,
+    /// The first of the rings.
+    pub(crate) first: Laid,
 }
 
 impl Cell {
@@ -105,18 +107,21 @@ pub(crate) fn compute(question: &Question, done: impl Fn() + Sync) -> Vec<Cell> 
         (0..u64::from(placement.rings(question.rings))).map(move |ring| Layout { placement, nodes, vnodes, ring })
     };
     let layouts: Vec<Layout> = cells.iter().flat_map(rings).collect();
-    let sampled: Vec<Sample> = layouts
+    let sampled: Vec<(Sample, Option<Laid>)> = layouts
         .into_par_iter()
         .map(|layout| {
-            let sample = Sample::of(question, layout);
+            let laid = Laid::of(question, layout);
+            let sample = Sample::of(question, layout, &laid);
             done();
-            sample
+            (sample, (layout.ring == 0).then_some(laid))
         })
         .collect();
     let mut sampled = sampled.into_iter();
     let with_samples = |(placement, nodes, vnodes): (Placement, u32, u32)| {
-        let samples = sampled.by_ref().take(placement.rings(question.rings) as usize).collect();
-        Cell { placement, nodes, vnodes, samples }
+        let of_cell = sampled.by_ref().take(placement.rings(question.rings) as usize);
+        let (samples, first): (Vec<_>, Vec<_>) = of_cell.unzip();
+        let first = first.into_iter().flatten().next().expect("there is at least one ring in a cell");
+        Cell { placement, nodes, vnodes, samples, first }
     };
     cells.into_iter().map(with_samples).collect()
 }

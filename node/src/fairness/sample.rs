@@ -62,9 +62,8 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// Those of `layout`.
-    pub(super) fn of(question: &Question, layout: Layout) -> Self {
-        let laid = Laid::of(question, layout);
+    /// Those of `layout`, which is laid out like this.
+    pub(super) fn of(question: &Question, layout: Layout, laid: &Laid) -> Self {
         let members = laid.members();
         let circle = laid.circle(question);
         let ring = Ring::of(&circle, question.slots, question.copies);
@@ -84,8 +83,8 @@ impl Sample {
             keys: keys.evenness(&fair),
             chi_slots: ChiSquare::of(&slots.primary, &fair.primary),
             chi_keys: ChiSquare::of(&keys.primary, &fair.primary),
-            join: joined(question, layout, &laid, &ring),
-            leave: left(question, &laid, &ring, &slots),
+            join: joined(question, layout, laid, &ring),
+            leave: left(question, laid, &ring, &slots),
             owner_sets: real(sets.len()),
             lost: question.losses.iter().map(chance).collect(),
             peers_mean,

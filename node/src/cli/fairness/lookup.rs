@@ -8,7 +8,7 @@ use std::{
 use quoit_proto_types::{HashPoint, KeyspaceId, Ring};
 use serde::Serialize;
 
-use crate::fairness::{Cell, Laid, Layout, Question};
+use crate::fairness::{Cell, Question};
 
 /// Keys that are looked up.
 const KEYS: u32 = 20_000;
@@ -29,12 +29,10 @@ pub(super) struct Lookup {
 impl Lookup {
     /// Those of the first ring of `cell`.
     pub(super) fn measured(question: &Question, cell: &Cell) -> Self {
-        let layout = Layout { placement: cell.placement, nodes: cell.nodes, vnodes: cell.vnodes, ring: 0 };
         let key = |index: u32| HashPoint::of_key(KeyspaceId::DEFAULT, &index.to_le_bytes());
         let points: Vec<HashPoint> = (0..KEYS).map(key).collect();
-        let laid = Laid::of(question, layout);
         let began = Instant::now();
-        let circle = laid.circle(question);
+        let circle = cell.first.circle(question);
         let ring = Ring::of(&circle, question.slots, question.copies);
         let build = began.elapsed();
         Self {

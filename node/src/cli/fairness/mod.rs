@@ -41,7 +41,7 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Each row is many rings, since one ring is one draw of luck: the mean, and in brackets what nine of ten rings are within. A
-ring of balanced tokens leaves little to luck, so three are looked at, with as many tokens as slots at most.
+ring of balanced tokens leaves little to luck, so three are looked at, with half as many tokens as slots at most.
 Loads are parts of the fair share, which is 1; with weights, that of the node's weight. The same --seed gives the same
 figures everywhere, but for the times of lookups, which are measured.
 
