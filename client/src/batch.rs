@@ -6,16 +6,16 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use quoit_proto_types::{
     HashPoint, Ordinal, Version,
-    message::client::{Expiry, WriteHeader, Written},
+    message::client::{Expiry, Written},
 };
 
 use crate::{
     answers::Found,
     client::Client,
     error::RequestError,
-    execute::OneOfMany,
+    execute::{OneDone, OneOfMany},
     options::{GetOptions, SetOptions, WriteOptions},
-    request::{Reply, Request, point_of},
+    request::{Request, point_of},
     session::SessionKey,
 };
 
@@ -59,7 +59,8 @@ impl Client {
         let keys: Vec<(&[u8], SessionKey)> =
             keys.iter().map(AsRef::as_ref).map(|key| (key, self.session.key(key))).collect();
         let request = |index: usize| Request::Get(self.read(keys[index].0, keys[index].1, options));
-        self.each(keys.iter().map(|(key, _)| *key), request, |index, reply| self.found(keys[index].1, reply?)).await
+        let finish = |done: OneDone| self.found(keys[done.index].1, done.reply?);
+        self.each(keys.iter().map(|(key, _)| *key), request, finish).await
     }
 
     /// Writes many keys, all with `options`; each result says which version that is, in the order of `entries`.
@@ -79,11 +80,10 @@ impl Client {
     ) -> Vec<Result<Version, RequestError>> {
         let entries: Vec<(K, V)> = entries.into_iter().collect();
         let entries: Vec<(&[u8], &[u8])> = entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
-        let after = self.session.moment();
-        let header =
-            |key| WriteHeader { after, ..self.write(key, WriteOptions { level: options.level }, options.expiry) };
+        let header = |key| self.write(key, WriteOptions { level: options.level }, options.expiry);
         let request = |index: usize| Request::Set { header: header(entries[index].0), value: entries[index].1 };
-        let finish = |index: usize, reply| Ok(self.written(entries[index].0, self.heard(after, reply)?)?.version);
+        let finish =
+            |OneDone { index, after, reply }| Ok(self.written(entries[index].0, self.heard(after, reply)?)?.version);
         self.each(entries.iter().map(|(key, _)| *key), request, finish).await
     }
 
@@ -116,10 +116,8 @@ impl Client {
     ) -> Vec<Result<Written, RequestError>> {
         let keys: Vec<K> = keys.into_iter().collect();
         let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        let after = self.session.moment();
-        let header = |key| WriteHeader { after, ..self.write(key, options, Expiry::Never) };
-        let request = |index: usize| Request::Delete(header(keys[index]));
-        let finish = |index: usize, reply| self.written(keys[index], self.heard(after, reply)?);
+        let request = |index: usize| Request::Delete(self.write(keys[index], options, Expiry::Never));
+        let finish = |OneDone { index, after, reply }| self.written(keys[index], self.heard(after, reply)?);
         self.each(keys.iter().copied(), request, finish).await
     }
 
@@ -129,7 +127,7 @@ impl Client {
         &self,
         keys: impl Iterator<Item = &'k [u8]>,
         request: impl Fn(usize) -> Request<'k>,
-        finish: impl Fn(usize, Result<Reply, RequestError>) -> Result<T, RequestError>,
+        finish: impl Fn(OneDone) -> Result<T, RequestError>,
     ) -> Vec<Result<T, RequestError>> {
         let topology = self.core.topology();
         let mut groups: BTreeMap<Option<Ordinal>, Vec<(usize, HashPoint)>> = BTreeMap::new();
@@ -152,8 +150,9 @@ impl Client {
         });
         let mut answers = stream::select_all(nodes);
         while let Some(answered) = answers.next().await {
-            for (index, reply) in answered {
-                results[index] = Some(finish(index, reply));
+            for done in answered {
+                let index = done.index;
+                results[index] = Some(finish(done));
             }
         }
         results.into_iter().map(|result| result.unwrap_or(Err(RequestError::Closed))).collect()

@@ -13,7 +13,7 @@ use rand::{rngs::SmallRng, seq::SliceRandom};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    connection::{Connection, Patience},
+    connection::{Connection, Outgoing, Patience},
     dial::STAGGER,
     error::{ConnectError, DialError},
     pool::Dialler,
@@ -151,7 +151,8 @@ pub(crate) async fn fetch(
     let mut epoch = known.map_or(Epoch::GENESIS, Topology::epoch);
     loop {
         let header = FrameHeader::new(FrameType::ViewGet, RequestId::default(), Fence::default(), epoch);
-        let Ok(Ok(reply)) = connection.call(&Request::ViewGet, header, Patience::until(deadline)).await else {
+        let outgoing = Outgoing { request: Request::ViewGet, header, patience: Patience::until(deadline) };
+        let Ok(Ok(reply)) = connection.call(outgoing).await else {
             return Err(NotFetched::NoAnswer);
         };
         if reply.kind == FrameType::Refusal {

@@ -23,14 +23,15 @@ use quoit_proto_types::{
 };
 use tokio::time::{Instant, sleep};
 
-pub(crate) use self::together::OneOfMany;
+pub(crate) use self::together::{OneDone, OneOfMany};
 use crate::{
-    connection::{Answer, Connection, NotQueued, Patience, Unanswered, received},
+    connection::{Answer, Connection, NotQueued, Outgoing, Patience, Unanswered, received},
     core::Core,
     error::{Effect, RequestError},
     pool::Node,
     request::{Reply, Request},
     retry::{Decision, Tried},
+    topology::Topology,
 };
 
 mod together;
@@ -228,13 +229,12 @@ impl Core {
                 return Err(RequestError::Closed);
             }
             let topology = self.topology();
-            let (fence, epoch) = (topology.view.fence(), topology.epoch());
+            let epoch = topology.epoch();
             let member = topology.view.member_named(name);
             let Some((ordinal, node)) = member.and_then(|m| Some((m.ordinal, topology.node(m.ordinal)?))) else {
                 return Err(RequestError::NoSuchMember { name: name.clone(), epoch: epoch.value() });
             };
-            let connection = node.ready();
-            let route = Route { ordinal, node: Arc::clone(node), connection, fence, epoch, members: 1 };
+            let route = Route::new(&topology, (ordinal, node), node.ready());
             let patience = Patience::until(time.deadline);
             let error = match finish(self.ask(&route, &Request::Admin(request), patience, time).await) {
                 Ok(reply) if reply.kind == FrameType::AdminReply => {
@@ -282,17 +282,14 @@ impl Core {
     /// Whom to ask, but for those in `tried`; the view's number if there is nobody, or nobody who owns the key.
     fn route(&self, point: HashPoint, tried: &[Ordinal]) -> Result<Route, Epoch> {
         let topology = self.topology.load();
-        let (fence, epoch, members) = (topology.view.fence(), topology.epoch(), topology.nodes().len());
-        let first = topology.primary_at_its_best(point).filter(|(ordinal, ..)| !tried.contains(ordinal));
-        if let Some((ordinal, node, connection)) = first {
-            let (node, connection) = (Arc::clone(node), Some(connection));
-            return Ok(Route { ordinal, node, connection, fence, epoch, members });
+        if let Some(route) = Route::to_primary(&topology, point).filter(|route| !tried.contains(&route.ordinal)) {
+            return Ok(route);
         }
+        let epoch = topology.epoch();
         let owned = topology.ring.primary_of(point).is_some();
         let ordinal = topology.choose(point, tried).filter(|_| owned).ok_or(epoch)?;
-        let node = Arc::clone(topology.node(ordinal).ok_or(epoch)?);
-        let connection = node.ready();
-        Ok(Route { ordinal, node, connection, fence, epoch, members })
+        let node = topology.node(ordinal).ok_or(epoch)?;
+        Ok(Route::new(&topology, (ordinal, node), node.ready()))
     }
 
     /// Sends `request` if that takes no wait: not if it has to be dialled first, nor for a large value.
@@ -305,7 +302,7 @@ impl Core {
     ) -> Result<Option<Answer>, RequestError> {
         let Some(connection) = route.connection.as_ref().filter(|_| !request.is_large()) else { return Ok(None) };
         check_value(connection, request)?;
-        let answer = connection.start(request, header(route, request, time), patience.of(request));
+        let answer = connection.start(outgoing(route, request, patience, time));
         answer.map(Some).map_err(|why| not_queued(route, why))
     }
 
@@ -321,7 +318,7 @@ impl Core {
             None => route.node.connection(patience.late.unwrap_or(patience.deadline)).await?,
         };
         check_value(&connection, request)?;
-        let answer = connection.call(request, header(route, request, time), patience.of(request)).await;
+        let answer = connection.call(outgoing(route, request, patience, time)).await;
         self.judge(route, request, answer.map_err(|why| not_queued(route, why))?, time)
     }
 
@@ -370,11 +367,27 @@ impl Core {
     }
 }
 
-/// The header of the frame that asks the member at `route`. It lacks its id.
-fn header(route: &Route, request: &Request<'_>, time: Time) -> FrameHeader {
+impl Route {
+    fn new(topology: &Topology, (ordinal, node): (Ordinal, &Arc<Node>), connection: Option<Arc<Connection>>) -> Self {
+        let (fence, epoch, members) = (topology.view.fence(), topology.epoch(), topology.nodes().len());
+        Self { ordinal, node: Arc::clone(node), connection, fence, epoch, members }
+    }
+
+    /// To the primary of what is at `point`, if nobody else could be a better choice.
+    fn to_primary(topology: &Topology, point: HashPoint) -> Option<Self> {
+        let (ordinal, node, connection) = topology.primary_at_its_best(point)?;
+        Some(Self::new(topology, (ordinal, node), Some(connection)))
+    }
+}
+
+/// What goes to the member at `route`.
+fn outgoing<'r>(route: &Route, request: &Request<'r>, patience: Patience, time: Time) -> Outgoing<'r> {
     let header = FrameHeader::new(request.kind(), RequestId::default(), route.fence, route.epoch);
     let left = time.deadline.saturating_duration_since(time.started);
-    FrameHeader { deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX), ..header }
+    let header = FrameHeader { deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX), ..header };
+    // A write is never sent twice, so nobody is to be told when it is late.
+    let late = patience.late.filter(|_| request.effect_if_unanswered() == Effect::None);
+    Outgoing { request: *request, header, patience: Patience { late, ..patience } }
 }
 
 /// Whether the node at the other end takes values as long as that of `request`.
@@ -416,13 +429,6 @@ impl Time {
     fn patience(self, others: bool) -> Patience {
         let left = self.deadline.saturating_duration_since(self.started);
         Patience { deadline: self.deadline, late: others.then(|| self.started + left / LATE_PART) }
-    }
-}
-
-impl Patience {
-    /// The same for `request`: a write is never sent twice, so nobody is to be told when it is late.
-    fn of(self, request: &Request<'_>) -> Self {
-        Self { late: self.late.filter(|_| request.effect_if_unanswered() == Effect::None), ..self }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use quoit_proto_types::{
-    Epoch, HashPoint, KeyspaceId, Stamp,
+    Epoch, HashPoint, Hlc, KeyspaceId, Stamp,
     frame::{FrameHeader, FrameType},
     limits,
     message::{
@@ -82,6 +82,14 @@ impl<'a> Request<'a> {
             Self::Get(_) | Self::TimeToLive(_) | Self::Touch(_) | Self::ViewGet | Self::Admin(_) => {}
         }
         self
+    }
+
+    /// What a write is to be later than.
+    pub(crate) fn after(&self) -> Hlc {
+        match self {
+            Self::Set { header, .. } | Self::Delete(header) | Self::Touch(header) => header.after,
+            Self::Get(_) | Self::TimeToLive(_) | Self::ViewGet | Self::Admin(_) => Hlc::MIN,
+        }
     }
 
     /// The value it carries.

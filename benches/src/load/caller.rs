@@ -55,15 +55,19 @@ impl<C: Cache> Caller<C> {
             Step::Get(key) => self.read(key, due).await,
             Step::Set(key) => self.write(key, due).await,
             Step::Pretend(key) => {
-                let ledger = self.workload.ledger();
-                ledger.begin(key);
-                ledger.acknowledge(key);
-                self.tally.pretended();
+                self.pretend(key);
                 // A loop that only pretends would leave no time to anybody else.
                 tokio::task::yield_now().await;
                 Ok(())
             }
         }
+    }
+
+    fn pretend(&mut self, key: u32) {
+        let ledger = self.workload.ledger();
+        ledger.begin(key);
+        ledger.acknowledge(key);
+        self.tally.pretended();
     }
 
     async fn read(&mut self, key: u32, due: Instant) -> Result<()> {
@@ -74,7 +78,7 @@ impl<C: Cache> Caller<C> {
         self.judge(key, floor, answer)
     }
 
-    /// Reads many keys at once, and then writes those that are to be written. What is to be pretended is not.
+    /// Reads many keys at once, and then writes those that are to be written.
     async fn many(&mut self, turn: usize, due: Instant) -> Result<()> {
         let (mut reads, mut keys) = (Vec::with_capacity(self.batch), Vec::with_capacity(self.batch));
         let (mut writes, mut entries) = (Vec::new(), Vec::new());
@@ -87,7 +91,8 @@ impl<C: Cache> Caller<C> {
                     self.workload.key(key, &mut self.key);
                     keys.push(self.key.clone());
                 }
-                Step::Set(key) | Step::Pretend(key) => {
+                Step::Pretend(key) => self.pretend(key),
+                Step::Set(key) => {
                     let version = ledger.begin(key);
                     writes.push(key);
                     self.workload.key(key, &mut self.key);

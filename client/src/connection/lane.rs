@@ -63,6 +63,15 @@ impl Patience {
     }
 }
 
+/// A request that is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'r> {
+    pub(crate) request: Request<'r>,
+    /// Lacks only its id.
+    pub(crate) header: FrameHeader,
+    pub(crate) patience: Patience,
+}
+
 /// A request that was queued.
 #[derive(Debug)]
 pub(crate) struct Started {
@@ -136,35 +145,27 @@ impl Lane {
         Self { index, queue: Mutex::new(queue), filled: Notify::new() }
     }
 
-    /// Queues a small request whose `header` lacks only its id.
-    pub(crate) fn start(
-        &self,
-        request: &Request<'_>,
-        header: FrameHeader,
-        patience: Patience,
-    ) -> Result<Started, NotQueued> {
-        self.start_locked(self.lock(), request, header, patience)
+    /// Queues a small request.
+    pub(crate) fn start(&self, outgoing: Outgoing<'_>) -> Result<Started, NotQueued> {
+        self.start_locked(self.lock(), outgoing)
     }
 
     /// Queues small requests, which go out together, until one is refused. Says why that was, and whether no other was under
     /// way before.
     pub(crate) fn start_all<'r>(
         &self,
-        requests: impl Iterator<Item = Request<'r>>,
-        header: impl Fn(&Request<'r>) -> FrameHeader,
-        patience: impl Fn(&Request<'r>) -> Patience,
+        all: impl Iterator<Item = Outgoing<'r>>,
         answers: &Answers,
     ) -> (bool, Option<NotQueued>) {
         let mut queue = self.lock();
         let (was_unsent, was_busy) = (!queue.unsent.is_empty(), !queue.pending.is_empty());
         let mut why = None;
-        for request in requests {
+        for outgoing in all {
             if let Err(full) = queue.admit() {
                 why = Some(full);
                 break;
             }
-            let caller = Caller::OfMany(answers.place());
-            self.push(&mut queue, &request, header(&request), patience(&request), caller);
+            self.push(&mut queue, outgoing, Caller::OfMany(answers.place()));
         }
         let (is_unsent, is_busy) = (!queue.unsent.is_empty(), !queue.pending.is_empty());
         drop(queue);
@@ -175,28 +176,21 @@ impl Lane {
     }
 
     /// The same, unless the lane is full, or frames have piled up as they do while it waits for a lost packet.
-    pub(crate) fn start_unless_stuck(
-        &self,
-        request: &Request<'_>,
-        header: FrameHeader,
-        patience: Patience,
-    ) -> Option<Result<Started, NotQueued>> {
+    pub(crate) fn start_unless_stuck(&self, outgoing: Outgoing<'_>) -> Option<Result<Started, NotQueued>> {
         let queue = self.lock();
-        let free = queue.unsent.len() <= STUCK_BYTES && queue.pending.len() < limits::REQUESTS_IN_FLIGHT_MAX;
-        free.then(|| self.start_locked(queue, request, header, patience))
+        queue.flows_with(1).then(|| self.start_locked(queue, outgoing))
     }
 
-    fn start_locked(
-        &self,
-        mut queue: MutexGuard<'_, Queue>,
-        request: &Request<'_>,
-        header: FrameHeader,
-        patience: Patience,
-    ) -> Result<Started, NotQueued> {
+    /// Whether so many more would neither fill the lane nor wait for a lost packet.
+    pub(crate) fn flows_with(&self, requests: usize) -> bool {
+        self.lock().flows_with(requests)
+    }
+
+    fn start_locked(&self, mut queue: MutexGuard<'_, Queue>, outgoing: Outgoing<'_>) -> Result<Started, NotQueued> {
         queue.admit()?;
         let (sender, answer) = oneshot::channel();
         let was_empty = queue.unsent.is_empty();
-        self.push(&mut queue, request, header, patience, Caller::One(sender));
+        self.push(&mut queue, outgoing, Caller::One(sender));
         let first = queue.pending.len() == 1;
         drop(queue);
         if was_empty {
@@ -206,14 +200,8 @@ impl Lane {
     }
 
     /// Queues one that was admitted.
-    fn push(
-        &self,
-        queue: &mut Queue,
-        request: &Request<'_>,
-        mut header: FrameHeader,
-        patience: Patience,
-        caller: Caller,
-    ) {
+    fn push(&self, queue: &mut Queue, outgoing: Outgoing<'_>, caller: Caller) {
+        let Outgoing { request, mut header, patience } = outgoing;
         queue.generation = queue.generation.wrapping_add(1) & 0x00ff_ffff;
         let generation = queue.generation;
         let index = queue.pending.insert(Pending { generation, patience, caller });
@@ -351,6 +339,10 @@ impl Queue {
         if is_full { Err(NotQueued::Full) } else { Ok(()) }
     }
 
+    fn flows_with(&self, requests: usize) -> bool {
+        self.unsent.len() <= STUCK_BYTES && self.pending.len() + requests <= limits::REQUESTS_IN_FLIGHT_MAX
+    }
+
     fn take(&mut self, request: RequestId) -> Option<Pending> {
         let (generation, index) = parts(request);
         let known = self.pending.get(index).is_some_and(|p| p.generation == generation);
@@ -385,6 +377,10 @@ mod tests {
         FrameHeader::new(kind, RequestId::default(), Fence::default(), Epoch::GENESIS)
     }
 
+    fn outgoing(patience: Patience) -> Outgoing<'static> {
+        Outgoing { request: Request::ViewGet, header: header(FrameType::ViewGet), patience }
+    }
+
     /// Answers the one request that is queued.
     fn answer(lane: &Lane, queued: &BytesMut) {
         let sent = FrameHeader::decode(queued[..HEADER_BYTES].try_into().unwrap()).unwrap();
@@ -396,7 +392,7 @@ mod tests {
         let (lane, start) = (Lane::new(0), Instant::now());
         let after = |ms| start + Duration::from_millis(ms);
         let patience = Patience { deadline: after(1000), late: Some(after(250)) };
-        let mut started = lane.start(&Request::ViewGet, header(FrameType::ViewGet), patience).unwrap();
+        let mut started = lane.start(outgoing(patience)).unwrap();
         let queued = lane.lock().unsent.split();
         assert!(lane.sweep(after(249)) && started.answer.try_recv().is_err());
         assert!(lane.sweep(after(250)));
@@ -409,10 +405,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn many_are_queued_until_there_is_no_room_and_what_was_queued_is_answered() {
+        let (lane, now) = (Lane::new(0), Instant::now());
+        let patience = Patience::until(now + Duration::from_secs(1));
+        let answers = Answers::default();
+        let too_many = || std::iter::repeat_n(outgoing(patience), limits::REQUESTS_IN_FLIGHT_MAX + 5);
+        assert!(
+            lane.flows_with(limits::REQUESTS_IN_FLIGHT_MAX) && !lane.flows_with(limits::REQUESTS_IN_FLIGHT_MAX + 1)
+        );
+        let (first, why) = lane.start_all(too_many(), &answers);
+        assert!(first && matches!(why, Some(NotQueued::Full)) && !lane.flows_with(1));
+        // Nobody waits for them any more: they make room.
+        drop(answers);
+        let answers = Answers::default();
+        let (first, why) = lane.start_all(too_many().take(3), &answers);
+        assert!(!first && why.is_none());
+        lane.fail(&"over".into());
+        let outcomes = answers.all().await;
+        assert!(matches!(outcomes[..], [Err(Unanswered::Lost(_)), Err(Unanswered::Lost(_)), Err(Unanswered::Lost(_))]));
+        let (first, why) = lane.start_all(too_many(), &Answers::default());
+        assert!(!first && matches!(why, Some(NotQueued::Lost(_))));
+    }
+
+    #[tokio::test]
     async fn a_late_answer_that_never_comes_is_given_up_at_the_deadline() {
         let (lane, start) = (Lane::new(0), Instant::now());
         let patience = Patience { deadline: start + Duration::from_millis(1000), late: Some(start) };
-        let started = lane.start(&Request::ViewGet, header(FrameType::ViewGet), patience).unwrap();
+        let started = lane.start(outgoing(patience)).unwrap();
         assert!(lane.sweep(start));
         let Ok(Err(Unanswered::Late(late))) = started.answer.await else { panic!("it is late") };
         assert!(!lane.sweep(patience.deadline));

@@ -28,13 +28,13 @@ use self::{
 pub(crate) use self::{
     control::Subscription,
     gathering::Answers,
-    lane::{Answer, NotQueued, Patience, Unanswered},
+    lane::{Answer, NotQueued, Outgoing, Patience, Unanswered},
 };
 use crate::{
     Effect,
     dial::{self, Dialled},
     frames,
-    request::{Reply, Request},
+    request::Reply,
 };
 
 /// Long-lived streams for small requests. One would be fastest on a clean network; a second lets requests pass a lane
@@ -151,29 +151,18 @@ impl Connection {
 
     /// Sends `request` and waits for its reply. Cancel-safe: the reply of a dropped call is discarded. Of a large value it is
     /// not told whether its answer is late.
-    pub(crate) async fn call(
-        &self,
-        request: &Request<'_>,
-        header: FrameHeader,
-        patience: Patience,
-    ) -> Result<Result<Reply, Unanswered>, NotQueued> {
-        if request.is_large() {
-            // Boxed, as every rare path is: it would make each small request carry its state.
-            return Box::pin(self.call_large(request, header, patience.deadline)).await;
+    pub(crate) async fn call(&self, outgoing: Outgoing<'_>) -> Result<Result<Reply, Unanswered>, NotQueued> {
+        if outgoing.request.is_large() {
+            return self.call_large(outgoing).await;
         }
-        let answer = self.start(request, header, patience)?;
+        let answer = self.start(outgoing)?;
         Ok(received(answer.await))
     }
 
     /// Sends a small request, and returns what its answer comes out of. The connection must live until then. What is dropped
     /// is discarded when it comes.
-    pub(crate) fn start(
-        &self,
-        request: &Request<'_>,
-        header: FrameHeader,
-        patience: Patience,
-    ) -> Result<Answer, NotQueued> {
-        let started = self.queue(request, header, patience)?;
+    pub(crate) fn start(&self, outgoing: Outgoing<'_>) -> Result<Answer, NotQueued> {
+        let started = self.queue(outgoing)?;
         if started.first {
             self.shared.started.notify_one();
         }
@@ -181,15 +170,16 @@ impl Connection {
     }
 
     /// Sends small requests together, until one is refused; says why that was. Their answers come out of the first thing, as
-    /// far as they were sent. The connection must live until then.
+    /// far as they were sent. The connection must live until then. They pass a lane that waits if they `may_pass`.
     pub(crate) fn start_all<'r>(
         &self,
-        requests: impl Iterator<Item = Request<'r>>,
-        header: impl Fn(&Request<'r>) -> FrameHeader,
-        patience: impl Fn(&Request<'r>) -> Patience,
+        all: impl ExactSizeIterator<Item = Outgoing<'r>>,
+        may_pass: bool,
     ) -> (Answers, Option<NotQueued>) {
-        let answers = Answers::with_capacity(requests.size_hint().0);
-        let (first, why) = self.shared.lanes[0].start_all(requests, header, patience, &answers);
+        let (lanes, count) = (&self.shared.lanes, all.len());
+        let answers = Answers::with_capacity(count);
+        let flowing = lanes.iter().find(|lane| may_pass && lane.flows_with(count));
+        let (first, why) = flowing.unwrap_or(&lanes[0]).start_all(all, &answers);
         if first {
             self.shared.started.notify_one();
         }
@@ -198,24 +188,20 @@ impl Connection {
 
     /// Queues a small request on the first lane, which keeps requests together, where batching pays. Reads pass a lane that
     /// waits for a lost packet. Writes do not: one that its caller gave up must not arrive after a later one.
-    fn queue(&self, request: &Request<'_>, header: FrameHeader, patience: Patience) -> Result<Started, NotQueued> {
+    fn queue(&self, outgoing: Outgoing<'_>) -> Result<Started, NotQueued> {
         let lanes = &self.shared.lanes;
-        if request.effect_if_unanswered() == Effect::None {
-            let free = lanes.iter().find_map(|lane| lane.start_unless_stuck(request, header, patience));
+        if outgoing.request.effect_if_unanswered() == Effect::None {
+            let free = lanes.iter().find_map(|lane| lane.start_unless_stuck(outgoing));
             if let Some(started) = free {
                 return started;
             }
         }
-        lanes[0].start(request, header, patience)
+        lanes[0].start(outgoing)
     }
 
     /// Sends a request with a large value on a stream of its own, where it delays nobody.
-    async fn call_large(
-        &self,
-        request: &Request<'_>,
-        header: FrameHeader,
-        deadline: Instant,
-    ) -> Result<Result<Reply, Unanswered>, NotQueued> {
+    async fn call_large(&self, outgoing: Outgoing<'_>) -> Result<Result<Reply, Unanswered>, NotQueued> {
+        let Outgoing { request, header, patience: Patience { deadline, .. } } = outgoing;
         let (send, mut recv) = match timeout_at(deadline, self.quic.open_bi()).await {
             Ok(opened) => opened.map_err(|error| NotQueued::Lost(error.to_string().into()))?,
             // The node lets a client have only so many streams open.

@@ -5,13 +5,13 @@ use futures_util::{
     future::join,
     stream::{FuturesUnordered, StreamExt},
 };
-use quoit_proto_types::HashPoint;
+use quoit_proto_types::{HashPoint, Hlc};
 
-use super::{Failure, Route, Time, check_value, header, not_queued};
+use super::{Failure, Route, Time, check_value, not_queued, outgoing};
 use crate::{
     connection::{Answers, NotQueued},
     core::Core,
-    error::RequestError,
+    error::{Effect, RequestError},
     request::{Reply, Request},
 };
 
@@ -24,18 +24,30 @@ pub(crate) struct OneOfMany<'r> {
     pub(crate) request: Request<'r>,
 }
 
-/// What became of a request, and by which index the caller knows it.
-pub(crate) type Indexed = (usize, Result<Reply, RequestError>);
+/// What became of one of many requests.
+#[derive(Debug)]
+pub(crate) struct OneDone {
+    /// By which the caller knows it.
+    pub(crate) index: usize,
+    /// Of a write: what it was to be later than.
+    pub(crate) after: Hlc,
+    pub(crate) reply: Result<Reply, RequestError>,
+}
+
+impl OneOfMany<'_> {
+    fn done(&self, reply: Result<Reply, RequestError>) -> OneDone {
+        OneDone { index: self.index, after: self.request.after(), reply }
+    }
+}
 
 impl Core {
     /// Carries out requests about keys that all have the same primary; what became of them is in no order.
-    pub(crate) async fn execute_together(&self, many: Vec<OneOfMany<'_>>) -> Vec<Indexed> {
+    pub(crate) async fn execute_together(&self, many: Vec<OneOfMany<'_>>) -> Vec<OneDone> {
         let time = self.time();
-        let primary = many.first().filter(|_| !self.is_closed()).and_then(|first| self.route_to_primary(first.point));
-        let Some(route) = primary else {
-            return self.execute_apart(many).await;
-        };
-        let Some(connection) = route.connection.clone() else {
+        let topology = self.topology();
+        let first = many.first().filter(|_| !self.is_closed());
+        let route = first.and_then(|first| Route::to_primary(&topology, first.point));
+        let Some((route, connection)) = route.and_then(|route| Some((route.clone(), route.connection?))) else {
             return self.execute_apart(many).await;
         };
         // What is too large goes the way on which that is found out and told.
@@ -44,9 +56,9 @@ impl Core {
         let (along, apart): (Vec<_>, Vec<_>) =
             if many.iter().all(goes_along) { (many, Vec::new()) } else { many.into_iter().partition(goes_along) };
         let patience = time.patience(route.members > 1);
-        let requests = along.iter().map(|one| one.request);
-        let sent =
-            connection.start_all(requests, |request| header(&route, request, time), |request| patience.of(request));
+        let all = along.iter().map(|one| outgoing(&route, &one.request, patience, time));
+        let may_pass = along.iter().all(|one| one.request.effect_if_unanswered() == Effect::None);
+        let sent = connection.start_all(all, may_pass);
         let answered = self.answered_together(&route, &along, sent, time);
         if apart.is_empty() {
             return answered.await;
@@ -63,13 +75,13 @@ impl Core {
         many: &[OneOfMany<'_>],
         (answers, why): (Answers, Option<NotQueued>),
         time: Time,
-    ) -> Vec<Indexed> {
+    ) -> Vec<OneDone> {
         let outcomes = answers.all().await;
         let (mut done, mut failed) = (Vec::with_capacity(many.len()), Vec::new());
         let unsent = many[outcomes.len()..].iter();
         for (one, outcome) in many.iter().zip(outcomes) {
             match self.judge(route, &one.request, outcome, time) {
-                Ok(reply) => done.push((one.index, Ok(reply))),
+                Ok(reply) => done.push(one.done(Ok(reply))),
                 Err(failure) => failed.push((one, failure)),
             }
         }
@@ -81,7 +93,7 @@ impl Core {
                 .into_iter()
                 .map(async |(one, failure)| {
                     let tried = (Ok(route.clone()), failure);
-                    (one.index, self.persist(one.point, &one.request, tried, time).await)
+                    one.done(self.persist(one.point, &one.request, tried, time).await)
                 })
                 .collect();
             done.extend(Box::pin(persisting.collect::<Vec<_>>()).await);
@@ -90,14 +102,9 @@ impl Core {
     }
 
     /// The same, each for itself.
-    async fn execute_apart(&self, many: Vec<OneOfMany<'_>>) -> Vec<Indexed> {
+    async fn execute_apart(&self, many: Vec<OneOfMany<'_>>) -> Vec<OneDone> {
         let calls: FuturesUnordered<_> =
-            many.iter().map(async |one| (one.index, self.execute(one.point, &one.request).await)).collect();
+            many.iter().map(async |one| one.done(self.execute(one.point, &one.request).await)).collect();
         calls.collect().await
-    }
-
-    /// The primary of what is at `point`, if it can be asked at once.
-    fn route_to_primary(&self, point: HashPoint) -> Option<Route> {
-        self.route(point, &[]).ok().filter(|route| self.topology().ring.primary_of(point) == Some(route.ordinal))
     }
 }

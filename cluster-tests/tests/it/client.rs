@@ -247,6 +247,30 @@ async fn a_batch_of_large_values_is_read_whole() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_batch_what_is_large_and_what_is_too_large_is_told_by_itself() -> Result<()> {
+    let cluster = LiveCluster::start(1).await?;
+    let client = cluster.client().await?;
+    let lengths = [100, 200_000, 0, 1_048_577, 65_536, 65_537, 7];
+    let keys: Vec<String> = lengths.iter().map(|length| format!("of {length}")).collect();
+    let entries = keys.iter().zip(lengths.map(|length| vec![7; length]));
+    let set = client.set_many(entries, SetOptions::new()).await;
+    let read = client.get_many(&keys).await;
+    for ((length, set), read) in lengths.into_iter().zip(set).zip(read) {
+        if length > 1_048_576 {
+            assert!(matches!(set, Err(RequestError::ValueTooLarge { bytes: 1_048_577, .. })), "{set:?}");
+            assert_eq!(read?, None);
+        } else {
+            set?;
+            assert_eq!(read?.map(|value| value.len()), Some(length));
+        }
+    }
+    client.close().await;
+    assert!(client.get_many(&keys).await.into_iter().all(|read| matches!(read, Err(RequestError::Closed))));
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_callers_than_a_lane_takes_are_all_served() -> Result<()> {
     let cluster = LiveCluster::start(1).await?;
     let client = cluster.client().await?;
