@@ -54,20 +54,28 @@ impl Chain<'_> {
     /// Puts one token more for the member `index`, which lacks so many, and put the `last` one before.
     fn put_one(&mut self, index: usize, member: &RingMember, (left, last): (usize, Option<usize>)) {
         let link = self.links.len();
-        let stand = &self.stands[index];
-        let (fair, portion) = (stand.fair, (stand.fair - real(stand.load)) / real(i64::try_from(left).unwrap_or(1)));
+        let stand = &mut self.stands[index];
+        let (fair, fair_primary) = (stand.fair, stand.fair_primary);
+        let left_over = real(i64::try_from(left).unwrap_or(1));
+        let portion = (fair - real(stand.load)) / left_over;
+        let portion_primary = (fair_primary - real(stand.primary)) / left_over;
+        // Until it has all its tokens, what is fair is one portion more: the first is not to take all.
+        stand.fair = (real(stand.load) + portion).max(1.0);
+        stand.fair_primary = (real(stand.primary) + portion_primary).max(1.0);
         let choices = self.choices(member, left, CHOICES);
         self.links.push(Link { at: 0, arc: 0, member: index, before: link, after: link });
-        // Until it has all its tokens, what is fair is one portion more: the first is not to take all.
-        self.stands[index].fair = (real(self.stands[index].load) + portion).max(1.0);
-        let place = if portion < 1.0 { None } else { self.best_place(link, portion, &choices, (i64::MAX, 0.0)) };
+        let place = if portion < 1.0 {
+            None
+        } else {
+            self.best_place(link, (portion, portion_primary), &choices, (i64::MAX, 0.0))
+        };
         match (place, last) {
             (Some(place), _) => self.put(link, place),
             // It needs nothing more, or there is no room: beside one of its own a token changes nothing.
             (None, Some(own)) => self.link(link, own, self.links[own].arc),
             (None, None) => self.squeeze_in(link, choices[0]),
         }
-        self.stands[index].fair = fair;
+        (self.stands[index].fair, self.stands[index].fair_primary) = (fair, fair_primary);
     }
 
     /// Helps members that have too little: pulls up a token that is missed little and puts it where it is of more use. What
@@ -109,7 +117,8 @@ impl Chain<'_> {
         let worth = self.unevenness(&without) + price * real(without.moved());
         self.book(&without);
         self.unlink(link);
-        let lacks = self.stands[member].fair - real(self.stands[member].load);
+        let stand = &self.stands[member];
+        let lacks = (stand.fair - real(stand.load), stand.fair_primary - real(stand.primary));
         let place = self.best_place(link, lacks, choices, (self.allowance, price));
         match place.filter(|place| worth + place.score < 0.0) {
             Some(place) => {
@@ -129,12 +138,12 @@ impl Chain<'_> {
         self.book(&place.change);
     }
 
-    /// Of the arcs of `choices`, the one in which `link`, which is in none, is of most use. It is to gain `portion` slots. No
-    /// more may be moved than the allowance, and that has a price.
+    /// Of the arcs of `choices`, the one in which `link`, which is in none, is of most use. It is to gain `portion` slots, and
+    /// `portion_primary` as first owner. No more may be moved than the allowance, and that has a price.
     fn best_place(
         &mut self,
         link: usize,
-        portion: f64,
+        (portion, portion_primary): (f64, f64),
         choices: &[usize],
         (allowance, price): (i64, f64),
     ) -> Option<Place> {
@@ -155,13 +164,17 @@ impl Chain<'_> {
                 _ => 1,
             };
             self.unlink(link);
-            self.link(link, next, arc);
-            let change = self.effect(link, &reach);
-            self.unlink(link);
-            let score = self.unevenness(&change) + price * real(change.moved());
-            let affordable = self.moved.saturating_add(change.moved()) <= allowance;
-            if affordable && best.as_ref().is_none_or(|best| score < best.score) {
-                best = Some(Place { next, arc, change, score });
+            // As long as it needs of all copies, and as it needs as first owner.
+            let arc_primary = nearest(portion_primary, most);
+            for arc in [arc, arc_primary].into_iter().take(1 + usize::from(arc_primary != arc)) {
+                self.link(link, next, arc);
+                let change = self.effect(link, &reach);
+                self.unlink(link);
+                let score = self.unevenness(&change) + price * real(change.moved());
+                let affordable = self.moved.saturating_add(change.moved()) <= allowance;
+                if affordable && best.as_ref().is_none_or(|best| score < best.score) {
+                    best = Some(Place { next, arc, change, score });
+                }
             }
         }
         best

@@ -22,6 +22,8 @@ struct Outcome {
     /// The most that a member has of what is fair, of all copies and as the first owner.
     most: f64,
     most_primary: f64,
+    /// The least that one has as the first owner.
+    least_primary: f64,
     /// What moved, of what has to.
     moved: f64,
 }
@@ -95,11 +97,13 @@ impl Cluster {
         let fair_primary = |member: &RingMember| f64::from(member.vnodes) / all * f64::from(self.slots.count());
         let most = self.fair().iter().zip(&loads).map(|(fair, load)| f64::from(load.0) / fair).fold(0.0, f64::max);
         let primary = self.members.iter().zip(&loads).map(|(member, load)| f64::from(load.1) / fair_primary(member));
+        let primary: Vec<f64> = primary.collect();
         let fresh = |slot: SlotIndex| new.owners(slot).iter().filter(|owner| !old.owners(slot).contains(owner)).count();
         let moved: usize = self.slots.slots().map(fresh).sum();
         Outcome {
             most,
-            most_primary: primary.fold(0.0, f64::max),
+            most_primary: primary.iter().copied().fold(0.0, f64::max),
+            least_primary: primary.into_iter().fold(f64::MAX, f64::min),
             moved: f64::from(u32::try_from(moved).unwrap()) / due,
         }
     }
@@ -160,6 +164,22 @@ fn a_hundred_and_twenty_eight_vnodes_stay_within_a_fiftieth() {
 fn copies_in_three_zones_stay_within_a_twentieth() {
     (0..2).for_each(|seed| check_changes(seed, (3, 128, Some(3)), 1.05));
     (0..4).for_each(|seed| check_changes(seed, (3, 16, Some(3)), 1.05));
+}
+
+/// From five members on, zone by zone in turn: whoever is new comes first for as many slots as others do.
+#[test]
+fn a_cluster_that_grows_over_zones_is_even_in_first_owners_too() {
+    for (copies, vnodes) in [(3, 16), (3, 128), (2, 128)] {
+        let zone = |index: u32| Some(index % 3);
+        let mut cluster = Cluster::new(copies, LOG2, (0..5).map(|index| member(index, vnodes, zone(index))).collect());
+        for index in 5..16 {
+            let outcome = cluster.join(vnodes, zone(index));
+            let what = format!("{copies} copies, {vnodes} vnodes, {} members: {outcome:?}", index + 1);
+            assert!(outcome.most <= 1.02 && outcome.moved <= 1.1, "{what}");
+            // Of three copies, who comes first is decided by what little may move beside what must.
+            assert!(outcome.most_primary <= 1.05 && outcome.least_primary >= 0.65, "{what}");
+        }
+    }
 }
 
 #[test]
