@@ -6,8 +6,9 @@
 //!
 //! 1. **Put.** Who is new gets its tokens one by one, each at the best of `CHOICES` places that its id hashes to: where it
 //!    takes most from those who have too much. What it cuts off is as long as it needs of all copies, or as it needs as first
-//!    owner, whichever is better: with zones the two differ, as an arc brings with it all up to the next token of its zone. (The power of several choices: Azar et al., 1994; for rings: Byers et al.,
-//!    2003.) If most of the ring is new, hashed places do as well, as all that follows is free.
+//!    owner, whichever is better: with zones the two differ, as an arc brings with it all up to the next token of its zone.
+//!    (The power of several choices: Azar et al., 1994; for rings: Byers et al., 2003.) If most of the ring is new, hashed
+//!    places do as well, as all that follows is free.
 //! 2. **Slide.** A token stands between two arcs. One slot onward gives that slot to its member, and takes it from the last of
 //!    those who owned it; one slot back does the reverse. Each token slides as long as that makes shares more even. It is free
 //!    where the slot moves anyway, as a leaver's does.
