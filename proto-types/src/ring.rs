@@ -66,11 +66,16 @@ impl Circle {
 
     /// Places each of `members` at its `points`.
     fn placed<P: IntoIterator<Item = HashPoint>>(members: &[RingMember], points: impl Iterator<Item = P>) -> Self {
-        let mut tokens: Vec<(HashPoint, NodeId, Ordinal, usize)> = Vec::new();
+        // Of tokens at one point the one of the lowest id comes first: members by id, so that a token is two words to sort.
+        let mut by_id: Vec<usize> = (0..members.len()).collect();
+        by_id.sort_unstable_by_key(|index| (members[*index].node_id, members[*index].ordinal));
+        let mut ranks = vec![0; members.len()];
+        by_id.iter().enumerate().for_each(|(rank, index)| ranks[*index] = rank);
+        let mut tokens: Vec<(HashPoint, usize)> = Vec::new();
         let mut placed = Vec::new();
-        for ((index, member), points) in members.iter().enumerate().zip(points) {
+        for (index, points) in (0..members.len()).zip(points) {
             let before = tokens.len();
-            tokens.extend(points.into_iter().map(|point| (point, member.node_id, member.ordinal, index)));
+            tokens.extend(points.into_iter().map(|point| (point, ranks[index])));
             placed.extend((tokens.len() > before).then_some(index));
         }
         tokens.sort_unstable();
@@ -90,7 +95,7 @@ impl Circle {
             placed: placed.len(),
             zones: distinct.len(),
             members: numbered,
-            tokens: tokens.into_iter().map(|(point, _, _, member)| Token { point, member }).collect(),
+            tokens: tokens.into_iter().map(|(point, rank)| Token { point, member: by_id[rank] }).collect(),
         }
     }
 

@@ -105,6 +105,11 @@ impl<'a> Chain<'a> {
         chain
     }
 
+    /// Whether there are fewer zones than members.
+    pub(super) fn has_zones(&self) -> bool {
+        self.zones < self.stands.len()
+    }
+
     /// The tokens of each member.
     pub(super) fn into_tokens(self) -> Vec<Tokens> {
         let mut tokens = vec![Vec::new(); self.stands.len()];

@@ -164,8 +164,8 @@ impl Chain<'_> {
                 _ => 1,
             };
             self.unlink(link);
-            // As long as it needs of all copies, and as it needs as first owner.
-            let arc_primary = nearest(portion_primary, most);
+            // As long as it needs of all copies, and as it needs as first owner, which is something else only with zones.
+            let arc_primary = if self.has_zones() { nearest(portion_primary, most) } else { arc };
             for arc in [arc, arc_primary].into_iter().take(1 + usize::from(arc_primary != arc)) {
                 self.link(link, next, arc);
                 let change = self.effect(link, &reach);
