@@ -8,7 +8,7 @@
 //! The pace that an operator sets is the most that is ever moved; without a pace nothing is held back.
 //!
 //! Bytes are not all that entries cost: small ones take a node's time. So the driver tells how long it was at it, too, and
-//! while requests are served that is [a share](WORK_SHARE) of one processor at most.
+//! while requests are served that is [a share](WORK_SHARE) of one processor at most. Pace and share are held back together.
 //!
 //! **Known limit.** What is late elsewhere, in the network or at the client, does not show. The pace and the low priority of
 //! the streams are what helps there.
@@ -20,11 +20,13 @@ const SAMPLES: usize = 16;
 const OUTLIERS: usize = 2;
 /// How late a wake-up may always be: less than this cannot be told from the grain of timers.
 const LATE_MIN: Duration = Duration::from_millis(2);
-/// The pace is held back to this part of it at most. A ring change makes requests late by itself, as each write goes to more
+/// All of pace and share, in the unit in which they are held back.
+const WHOLE: u64 = 1_024;
+/// They are held back to this part at most. A ring change makes requests late by itself, as each write goes to more
 /// nodes while it lasts: to move next to nothing would only make it last.
-const RATE_PART_MIN: u64 = 4;
+const PART_MIN: u64 = WHOLE / 8;
 /// How much more is moved after each decision that nothing is late.
-const STEP: u64 = 2 << 20;
+const STEP: u64 = WHOLE / 32;
 
 /// How long the driver may be at background work while requests are served, in microseconds of each second: a quarter of one
 /// processor. Time goes by faster for who must share his processor, so where there are few it is less work.
@@ -44,8 +46,8 @@ pub struct Wakeup {
 pub(super) struct Governor {
     /// The most that may be moved, in bytes per second; nothing for as much as there is.
     pace: Option<NonZeroU64>,
-    /// What may be moved for the sake of requests.
-    rate: u64,
+    /// The part of pace and share that may be used, for the sake of requests.
+    part: u64,
     /// How late wake-ups are while nothing is moved.
     usual: Duration,
     samples: Vec<Duration>,
@@ -58,23 +60,28 @@ pub(super) struct Governor {
 
 impl Governor {
     pub(super) fn new(pace: Option<NonZeroU64>) -> Self {
-        let (rate, usual, samples) = (u64::MAX, Duration::ZERO, Vec::with_capacity(SAMPLES));
-        Self { pace, rate, usual, samples, serves: false, moves: false, protects: false }
+        let (usual, samples) = (Duration::ZERO, Vec::with_capacity(SAMPLES));
+        Self { pace, part: WHOLE, usual, samples, serves: false, moves: false, protects: false }
     }
 
     /// Sets the most that may be moved, and begins with all of it.
     pub(super) fn set_pace(&mut self, pace: Option<NonZeroU64>) {
-        (self.pace, self.rate) = (pace, u64::MAX);
+        (self.pace, self.part) = (pace, WHOLE);
     }
 
     /// What may be moved, in bytes per second; nothing for as much as there is.
     pub(super) fn limit(&self) -> Option<NonZeroU64> {
-        self.pace.map(|pace| NonZeroU64::new(self.rate).map_or(pace, |rate| rate.min(pace)))
+        self.pace.map(|pace| self.part_of(pace))
     }
 
     /// How long background work may take, in microseconds of each second; nothing for as long as it takes.
     pub(super) fn work_limit(&self) -> Option<NonZeroU64> {
-        (self.protects && self.pace.is_some()).then_some(WORK_SHARE)
+        (self.protects && self.pace.is_some()).then(|| self.part_of(WORK_SHARE))
+    }
+
+    fn part_of(&self, whole: NonZeroU64) -> NonZeroU64 {
+        let part = u128::from(whole.get()) * u128::from(self.part) / u128::from(WHOLE);
+        u64::try_from(part).ok().and_then(NonZeroU64::new).unwrap_or(NonZeroU64::MIN)
     }
 
     /// Whether requests are served that could be kept waiting.
@@ -102,20 +109,16 @@ impl Governor {
         self.protects = serves;
         match (moves, serves) {
             (false, _) => self.usual = if self.usual.is_zero() { late } else { (self.usual * 3 + late) / 4 },
-            (true, false) => self.rate = u64::MAX,
+            (true, false) => self.part = WHOLE,
             (true, true) => self.steer(late),
         }
         (self.limit(), self.work_limit()) != before
     }
 
     fn steer(&mut self, late: Duration) {
-        let pace = self.pace.map_or(u64::MAX, NonZeroU64::get);
-        let rate = self.rate.min(pace);
-        self.rate = if late > LATE_MIN.max(self.usual * 3 / 2) {
-            (rate / 4 * 3).max(pace / RATE_PART_MIN)
-        } else {
-            rate.saturating_add(STEP)
-        };
+        let is_late = late > LATE_MIN.max(self.usual * 3 / 2);
+        let part = if is_late { self.part / 4 * 3 } else { self.part + STEP };
+        self.part = part.clamp(PART_MIN, WHOLE);
     }
 }
 
@@ -147,7 +150,7 @@ mod tests {
         assert_eq!(decide(&mut governor, 1, true, true), PACE);
         let held = decide(&mut governor, 9, true, true);
         assert_eq!(held, PACE / 4 * 3);
-        assert_eq!(decide(&mut governor, 1, true, true), held + STEP);
+        assert_eq!(decide(&mut governor, 1, true, true), held + PACE / WHOLE * STEP);
         for _ in 0..50 {
             decide(&mut governor, 1, true, true);
         }
@@ -160,7 +163,8 @@ mod tests {
         for _ in 0..100 {
             decide(&mut governor, 500, true, true);
         }
-        assert_eq!(governor.limit().unwrap().get(), PACE / RATE_PART_MIN);
+        assert_eq!(governor.limit().unwrap().get(), PACE / WHOLE * PART_MIN);
+        assert_eq!(governor.work_limit().unwrap().get(), WORK_SHARE.get() * PART_MIN / WHOLE);
     }
 
     #[test]
@@ -176,8 +180,10 @@ mod tests {
     #[test]
     fn nobody_is_protected_where_nobody_asks() {
         let mut governor = governor();
-        assert!(decide(&mut governor, 9, true, true) < PACE);
+        assert_eq!(decide(&mut governor, 1, true, true), PACE);
         assert_eq!(governor.work_limit(), Some(WORK_SHARE));
+        assert!(decide(&mut governor, 9, true, true) < PACE);
+        assert!(governor.work_limit().unwrap() < WORK_SHARE);
         assert_eq!(decide(&mut governor, 9, true, false), PACE);
         assert_eq!(governor.work_limit(), None);
     }
