@@ -150,7 +150,8 @@ impl Bench {
         let largest = self.value_size.iter().map(Sizes::max).max().unwrap_or_default() + self.key_size.max();
         let memory = self.memory.unwrap_or(MEMORY_BYTES_MIN.max(2 * self.keys as usize * (largest + ENTRY_BYTES)));
         let replication = self.replication.unwrap_or(u8::try_from(self.local.min(2)).unwrap_or(2));
-        NodesPlan { nodes: self.local, threads: self.server_threads, memory, replication, unpaced: false }
+        let (nodes, threads, busy_poll) = (self.local, self.server_threads, self.busy_poll);
+        NodesPlan { nodes, threads, memory, replication, unpaced: false, busy_poll }
     }
 
     fn plan(&self, sizes: &Sizes, seed: u32) -> WorkloadPlan {

@@ -28,6 +28,8 @@ pub struct NodesPlan {
     pub replication: u8,
     /// Handoff as fast as it goes.
     pub unpaced: bool,
+    /// How long nodes, and clients, look for what comes next before they sleep.
+    pub busy_poll: Duration,
 }
 
 /// The cluster. Its processes end when it is dropped.
@@ -82,16 +84,18 @@ impl Nodes {
     pub async fn connect(&self, folder: &Path, request_timeout: Duration) -> Result<Client> {
         let config = ClientConfig::new(CertificateFiles::in_folder(folder), self.addresses())?;
         let config = config.request_timeout(request_timeout).connect_timeout(CONNECT_TIMEOUT);
+        let config = config.busy_poll(self.plan.busy_poll);
         // Two of one copy is one: the same level serves any replication.
         Client::connect(config.write_level(WriteLevel::Two)).await.context("the nodes do not answer")
     }
 
     fn add(&mut self, listen: Option<SocketAddr>, identities: &Identities) -> Result<()> {
-        let NodesPlan { threads, memory, replication, unpaced, .. } = self.plan;
+        let NodesPlan { threads, memory, replication, unpaced, busy_poll, .. } = self.plan;
         let certs = identities.node(self.servers.len())?;
         let args = ServeArgs::new(Subject::Quoit, certs, threads);
         let (replication, seeds) = (Some(replication), self.founders.clone());
-        self.servers.push(Server::spawn(&ServeArgs { memory, listen, seeds, replication, unpaced, ..args })?);
+        let args = ServeArgs { memory, listen, seeds, replication, unpaced, busy_poll, ..args };
+        self.servers.push(Server::spawn(&args)?);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
-use quoit_client::CertificateFiles;
+use quoit_client::{CertificateFiles, busy_poll::BUSY_POLL};
 use quoit_node::{
     Network, NodeHandle,
     config::{Config, MEMORY_BYTES_DEFAULT, OnStop, Settings},
@@ -61,6 +61,9 @@ pub struct ServeArgs {
     /// Handoff as fast as it goes
     #[arg(long)]
     pub unpaced: bool,
+    /// How long a node looks for what comes next before it sleeps
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "50us")]
+    pub busy_poll: Duration,
 }
 
 impl ServeArgs {
@@ -75,6 +78,7 @@ impl ServeArgs {
             seeds: Vec::new(),
             replication: None,
             unpaced: false,
+            busy_poll: BUSY_POLL,
         }
     }
 
@@ -94,6 +98,8 @@ impl ServeArgs {
         if let Some(copies) = self.replication {
             add("--replication", copies.to_string());
         }
+        let busy_poll = humantime::format_duration(self.busy_poll).to_string();
+        line.extend(["--busy-poll".into(), busy_poll.into()]);
         line.extend(["--certs".into(), self.certs.clone().into()]);
         if self.unpaced {
             line.push("--unpaced".into());
@@ -142,6 +148,7 @@ pub fn runtime(threads: usize) -> io::Result<Runtime> {
 
 async fn start_node(args: &ServeArgs) -> Result<NodeHandle> {
     let network = Network::udp(args.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
+    let network = network.busy_polled(args.busy_poll);
     let listen = network.socket.local_addr()?;
     let seeds = if args.seeds.is_empty() { vec![listen] } else { args.seeds.clone() };
     let mut settings = Settings {

@@ -14,7 +14,14 @@ use quoit_proto_types::{
     view::{Address, AddressError},
 };
 
-use crate::{core::Levels, dial::Resolver, retry::RetryPolicy, session::Remember, tls::CertificateFiles};
+use crate::{
+    busy_poll::{BUSY_POLL, BUSY_POLL_MAX},
+    core::Levels,
+    dial::Resolver,
+    retry::RetryPolicy,
+    session::Remember,
+    tls::CertificateFiles,
+};
 
 /// The settings of a [`Client`](crate::Client). Certificates and seeds are required, the rest has defaults.
 ///
@@ -38,6 +45,7 @@ pub struct ClientConfig {
     pub(crate) remember: Remember,
     pub(crate) seed: u64,
     pub(crate) resolver: Resolver,
+    pub(crate) busy_poll: Duration,
     pub(crate) transport: Option<(Arc<dyn AsyncUdpSocket>, Arc<dyn Runtime>)>,
 }
 
@@ -69,6 +77,7 @@ impl ClientConfig {
             remember: Remember::Versions,
             seed: rand::random(),
             resolver: Resolver::default(),
+            busy_poll: BUSY_POLL,
             transport: None,
         })
     }
@@ -123,6 +132,22 @@ impl ClientConfig {
     #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
+        self
+    }
+
+    /// How long the runtime looks for an answer before its thread sleeps. Default 50 µs, at most 1 ms; zero for never. Where answers
+    /// come so soon, as from the same machine or rack, they come sooner, and mostly at less cost, as to wake a processor takes
+    /// longer than a request does. Whether it pays is learned: where it does not, or where others want the processor, it is
+    /// left.
+    ///
+    /// ```
+    /// # use {quoit_client::ClientConfig, std::time::Duration};
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.busy_poll(Duration::ZERO);
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn busy_poll(mut self, limit: Duration) -> Self {
+        self.busy_poll = limit.min(BUSY_POLL_MAX);
         self
     }
 

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    busy_poll::busy_polled,
     config::ClientConfig,
     connection::Connection,
     discovery, endpoint,
@@ -155,6 +156,6 @@ fn open_endpoint(config: &ClientConfig, reset_key: &[u8; 32]) -> std::io::Result
     let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let (socket, _) = endpoint::bind(any_v6).or_else(|_| endpoint::bind(SocketAddr::from(([0, 0, 0, 0], 0))))?;
     let runtime = Arc::new(TokioRuntime);
-    let socket = runtime.wrap_udp_socket(socket)?;
+    let socket = busy_polled(runtime.wrap_udp_socket(socket)?, config.busy_poll);
     endpoint::dialling_endpoint(settings, socket, runtime)
 }

@@ -54,12 +54,14 @@
 //!
 //! Deliberately not here: a near-cache, compression, serialisation of values, and any plaintext mode.
 //!
-//! The modules `dial`, `endpoint`, `frames` and `tls` are hidden from this documentation. They are public only because a
+//! The modules `busy_poll`, `dial`, `endpoint`, `frames` and `tls` are hidden from this documentation. They are public only because a
 //! node dials its peers by the same code, and they may change with any release.
 #![deny(missing_docs)]
 
 mod answers;
 mod batch;
+#[doc(hidden)]
+pub mod busy_poll;
 mod client;
 mod config;
 mod connection;

@@ -173,7 +173,8 @@ impl NodeHandle {
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let network = Network::udp(config.settings().listen)?;
+        let settings = config.settings();
+        let network = Network::udp(settings.listen)?.busy_polled(settings.busy_poll);
         Self::start_on(config, network).await
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use quoit_client::busy_poll::BUSY_POLL;
 
 use super::Bed;
 use crate::{
@@ -65,7 +66,10 @@ impl Bed {
     /// Starts nodes of Quoit with so many copies.
     pub(super) fn nodes(&self, nodes: usize, replication: u8, memory: usize) -> Result<Nodes> {
         let threads = self.args.server_threads;
-        Nodes::start(NodesPlan { nodes, threads, memory, replication, unpaced: true }, &self.identities)
+        Nodes::start(
+            NodesPlan { nodes, threads, memory, replication, unpaced: true, busy_poll: BUSY_POLL },
+            &self.identities,
+        )
     }
 
     /// Clients of them.

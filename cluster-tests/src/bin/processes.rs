@@ -10,6 +10,7 @@
 use std::{
     hint,
     io::{self, Read, Write},
+    num::NonZeroU32,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -146,6 +147,9 @@ struct ChurnArgs {
     /// Callers at once
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     callers: u16,
+    /// Requests per second of all callers together, once every key is there [default: as many as there can be]
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<NonZeroU32>,
     /// Keys of all callers together
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1024..=2_000_000))]
     keys: u32,
@@ -170,6 +174,7 @@ impl ChurnArgs {
         writes: None,
         seed: None,
         callers: 64,
+        rate: None,
         keys: 50_000,
         replication: 2,
         value: None,
@@ -185,6 +190,7 @@ impl ChurnArgs {
             until: self.writes.map_or(lasted, Until::Wrote),
             seed: self.seed.unwrap_or_else(rand::random),
             callers: self.callers.into(),
+            rate: self.rate,
             keys: usize::try_from(self.keys).unwrap_or(usize::MAX),
             replication: self.replication,
             steps: if self.steps.is_empty() { usual.steps } else { self.steps },

@@ -2,7 +2,10 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroU64, path::PathBuf, time::Duration};
 
-use quoit_client::CertificateFiles;
+use quoit_client::{
+    CertificateFiles,
+    busy_poll::{BUSY_POLL, BUSY_POLL_MAX},
+};
 use quoit_core::{store::EvictionPolicy, upkeep::UpkeepConfig};
 use quoit_proto_types::{
     Label, SlotCount, limits,
@@ -127,6 +130,9 @@ pub struct Settings {
     pub on_stop: OnStop,
     /// How long a stop may take. Default 30 s.
     pub drain_timeout: Duration,
+    /// How long a thread looks for what comes next before it sleeps, where that pays. Default 50 µs, at most 1 ms; zero for
+    /// never.
+    pub busy_poll: Duration,
     /// Seeds everything random in the node. Default: drawn by the operating system.
     pub random_seed: Option<u64>,
 }
@@ -158,6 +164,7 @@ impl Settings {
             hint_memory_bytes: HINT_MEMORY_BYTES_DEFAULT,
             on_stop: ON_STOP_DEFAULT,
             drain_timeout: DRAIN_TIMEOUT_DEFAULT,
+            busy_poll: BUSY_POLL,
             random_seed: None,
         }
     }
@@ -214,6 +221,9 @@ impl TryFrom<Settings> for Config {
         }
         if settings.drain_timeout > Duration::from_secs(3600) {
             return broken("drain_timeout", "at most 1 hour".into());
+        }
+        if settings.busy_poll > BUSY_POLL_MAX {
+            return broken("busy_poll", "at most 1 ms".into());
         }
         let whole = settings.out_after.subsec_nanos() == 0;
         if !whole || !(Duration::from_secs(1)..=OUT_AFTER_MAX).contains(&settings.out_after) {

@@ -1,9 +1,10 @@
 //! The node's one UDP socket, for its peers and its clients.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::{AsyncUdpSocket, Endpoint, Runtime, TokioRuntime};
 use quoit_client::{
+    busy_poll,
     dial::Resolver,
     endpoint::{self, SOCKET_BUFFER_BYTES},
 };
@@ -47,6 +48,12 @@ impl Network {
         let runtime = Arc::new(TokioRuntime);
         let socket = runtime.wrap_udp_socket(socket).map_err(failed)?;
         Ok(Self { socket, runtime, resolver: Resolver::default() })
+    }
+
+    /// The same, after whose datagrams the runtime that calls this stays awake for up to `limit`, where that pays.
+    #[must_use]
+    pub fn busy_polled(self, limit: Duration) -> Self {
+        Self { socket: busy_poll::busy_polled(self.socket, limit), ..self }
     }
 
     /// An endpoint on this network that listens, and dials, as `credentials` say.

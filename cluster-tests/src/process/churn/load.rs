@@ -1,6 +1,7 @@
 //! Callers that write and read all the while, each its own keys, and what they find.
 
 use std::{
+    num::NonZeroU32,
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -15,6 +16,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::{
     sync::{RwLock, RwLockWriteGuard},
     task::JoinSet,
+    time::{Interval, MissedTickBehavior, interval_at},
 };
 
 use super::{
@@ -138,14 +140,17 @@ impl Books {
 }
 
 impl Crew {
-    /// Starts callers. Each writes all of its keys once, then goes on at random.
-    pub(super) fn start(books: &Arc<Books>, callers: Vec<Caller>) -> Self {
+    /// Starts callers. Each writes all of its keys once, then goes on at random, all together at `rate` per second if there is
+    /// one.
+    pub(super) fn start(books: &Arc<Books>, callers: Vec<Caller>, rate: Option<NonZeroU32>) -> Self {
         let (ends, filled) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let mut tasks = JoinSet::new();
+        let count = u32::try_from(callers.len()).unwrap_or(u32::MAX);
+        let pause = rate.map(|rate| Duration::from_secs(1) * count / rate.get());
         for caller in callers {
             let rng = StdRng::seed_from_u64(books.seed.wrapping_add(caller.ledger as u64));
             let (books, ends, filled) = (Arc::clone(books), Arc::clone(&ends), Arc::clone(&filled));
-            let work = Work { books, caller, rng, ends };
+            let work = Work { books, caller, rng, ends, pause };
             tasks.spawn(work.call(filled));
         }
         Self { ends, filled, callers: tasks }
@@ -181,6 +186,8 @@ struct Work {
     caller: Caller,
     rng: StdRng,
     ends: Arc<AtomicBool>,
+    /// From one request to the next.
+    pause: Option<Duration>,
 }
 
 impl Work {
@@ -193,7 +200,11 @@ impl Work {
             self.write(key, Deed::Set).await;
         }
         filled.fetch_add(1, Ordering::Relaxed);
+        let mut turns = self.pause.map(|pause| self.turns(pause));
         while !self.ends.load(Ordering::Relaxed) {
+            if let Some(turns) = &mut turns {
+                turns.tick().await;
+            }
             let key = self.rng.random_range(0..keys);
             if self.rng.random_range(0..100) < READS_PERCENT || !self.books.ledger(self.caller.ledger).is_clear(key) {
                 self.read(key).await;
@@ -202,6 +213,13 @@ impl Work {
                 self.write(key, deed).await;
             }
         }
+    }
+
+    /// When it is this caller's turn. Turns that are missed are left out: what has lasted too long is measured as it is.
+    fn turns(&mut self, pause: Duration) -> Interval {
+        let mut turns = interval_at(tokio::time::Instant::now() + pause.mul_f64(self.rng.random()), pause);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        turns
     }
 
     fn deed(&mut self) -> Deed {

@@ -9,6 +9,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroU32,
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
@@ -66,6 +67,8 @@ pub struct Churn {
     pub seed: u64,
     /// Callers at once, each with one request under way.
     pub callers: usize,
+    /// Requests per second of all callers together, once every key is there; without it, as many as there can be.
+    pub rate: Option<NonZeroU32>,
     /// Keys of all callers together.
     pub keys: usize,
     /// Copies of each key.
@@ -84,6 +87,7 @@ impl Default for Churn {
             until: Until::Lasted(Duration::from_secs(180)),
             seed: 1,
             callers: 64,
+            rate: None,
             keys: 50_000,
             replication: 2,
             steps: Step::ALL.to_vec(),
@@ -238,7 +242,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn all(&mut self, steps: &[Step]) -> Result<()> {
         self.cluster.settle(|_| Ok(())).await.context("at the start")?;
-        let mut crew = Crew::start(&self.books, self.callers().await?);
+        let mut crew = Crew::start(&self.books, self.callers().await?, self.plan.rate);
         let begun = Instant::now();
         let filled = crew.filled(SETTLE).await;
         self.ends(Phase::Fill, begun.elapsed(), ReadLevel::One).await?;

@@ -1,6 +1,6 @@
 //! What came of a churn, as figures and as a table with a row for each kind of step.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use serde_json::{Value, json};
 
@@ -29,6 +29,7 @@ pub(super) fn report(report: &mut Report, plan: &Churn, rows: &BTreeMap<Phase, R
     let [lost, stale, resurrected, wrong] = counts(&all);
     report.figure("seed", plan.seed);
     report.figure("callers", plan.callers);
+    report.figure("requests/s_at_most", plan.rate.map(NonZeroU32::get));
     report.figure("keys", plan.keys);
     report.figure("copies", plan.replication);
     report.figure("acknowledged", all.writes);
@@ -122,6 +123,7 @@ mod tests {
         let plan = Churn {
             until: Until::Passed(1),
             callers: 1,
+            rate: None,
             keys: 1,
             replication: 2,
             steps: Vec::new(),

@@ -110,7 +110,7 @@ impl Sides {
     fn crew(&self, side: usize, sides: &[Vec<usize>; 2], books: &Arc<Books>) -> Crew {
         let (client, level) = (&self.clients[side], level(&sides[side]));
         let caller = |number| Caller { ledger: self.ledgers[side] + number, client: client.new_session(), level };
-        Crew::start(books, (0..CALLERS).map(caller).collect())
+        Crew::start(books, (0..CALLERS).map(caller).collect(), None)
     }
 }
 

@@ -24,7 +24,7 @@ const LATE_MIN: Duration = Duration::from_millis(2);
 const WHOLE: u64 = 1_024;
 /// They are held back to this part at most. A ring change makes requests late by itself, as each write goes to more
 /// nodes while it lasts: to move next to nothing would only make it last.
-const PART_MIN: u64 = WHOLE / 8;
+const PART_MIN: u64 = WHOLE / 4;
 /// How much more is moved after each decision that nothing is late.
 const STEP: u64 = WHOLE / 32;
 

@@ -1,0 +1,332 @@
+//! Keeps a thread awake for a moment after each datagram, where the next one comes so soon that to sleep costs more.
+//!
+//! A thread that has nothing to do lets its processor sleep, and to wake that takes some microseconds, or some ten where it is
+//! a virtual one: more than to answer a request. So Linux looks for a moment before a processor sleeps (haltpoll), or a socket's
+//! reader does (`net.core.busy_poll`), and the same is done here, for the whole runtime of a socket: one task that yields until
+//! something has come, for [`BUSY_POLL`] at most unless the user says otherwise. What else is to do on the thread goes first.
+//!
+//! Whether it pays is learned, as KVM does for what its guests wait for: where it was in vain more than once in three times, it
+//! is left for a while, and then for longer. It is in vain, too, if the thread was not on its processor meanwhile: then
+//! somebody else has use for that.
+
+use std::{
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use quinn::{
+    AsyncUdpSocket, UdpPoller,
+    udp::{RecvMeta, Transmit},
+};
+use tokio::{sync::Notify, task::yield_now, time::sleep};
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long is looked, by default. What takes longer to come is waited for asleep: that adds little to it.
+pub const BUSY_POLL: Duration = Duration::from_micros(50);
+/// The most that may be asked for.
+pub const BUSY_POLL_MAX: Duration = Duration::from_millis(1);
+
+/// Between two looks so many times as long as one may last: the thread was not on its processor, or had much to do.
+const AWAY: u32 = 4;
+/// So often it may be in vain in a row, once it has paid for long enough.
+const CREDIT_MAX: u32 = 8;
+/// What being in vain costs, in times that it paid.
+const VAIN: u32 = 2;
+/// How long it is left, the first time and at most.
+const REST_MIN: Duration = Duration::from_millis(10);
+const REST_MAX: Duration = Duration::from_secs(1);
+
+/// `socket`, after whose datagrams the runtime that calls this stays awake for up to `limit`. Not at all if that is zero.
+pub fn busy_polled(socket: Arc<dyn AsyncUdpSocket>, limit: Duration) -> Arc<dyn AsyncUdpSocket> {
+    if limit.is_zero() {
+        return socket;
+    }
+    let signs = Arc::<Signs>::default();
+    let task = tokio::spawn(run(Arc::clone(&signs), limit));
+    Arc::new(Polled { socket, signs, _task: AbortOnDropHandle::new(task) })
+}
+
+/// A socket that tells when something is sent or comes.
+#[derive(Debug)]
+struct Polled {
+    socket: Arc<dyn AsyncUdpSocket>,
+    signs: Arc<Signs>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// What has been sent and has come. Relaxed: a sign that is seen late costs a look.
+#[derive(Debug, Default)]
+struct Signs {
+    sent: AtomicU64,
+    came: AtomicU64,
+    /// Whether the task waits to be told of the next one.
+    is_waiting: AtomicBool,
+    told: Notify,
+}
+
+/// Says whether to look on, by what came of it before.
+#[derive(Debug)]
+struct Judge {
+    limit: Duration,
+    credit: u32,
+    rest: Duration,
+    /// When something was last sent or came.
+    since: Instant,
+    looked: Instant,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Look,
+    /// Look again once something is sent or comes.
+    Wait,
+    /// The same, but not before this has passed.
+    Rest(Duration),
+}
+
+async fn run(signs: Arc<Signs>, limit: Duration) {
+    let mut judge = Judge::new(limit, Instant::now());
+    loop {
+        signs.wait().await;
+        judge.begin(Instant::now());
+        let (mut sent, mut came) = signs.counts();
+        let next = loop {
+            yield_now().await;
+            let now = signs.counts();
+            let next = judge.look(Instant::now(), now.0 != sent, now.1 != came);
+            (sent, came) = now;
+            if next != Next::Look {
+                break next;
+            }
+        };
+        if let Next::Rest(rest) = next {
+            sleep(rest).await;
+        }
+    }
+}
+
+impl Judge {
+    fn new(limit: Duration, now: Instant) -> Self {
+        Self { limit, credit: 1, rest: REST_MIN, since: now, looked: now }
+    }
+
+    /// Something has been sent or has come, after a pause.
+    fn begin(&mut self, now: Instant) {
+        (self.since, self.looked) = (now, now);
+    }
+
+    /// Looks, and sees whether something was sent, or has come, since the last look.
+    fn look(&mut self, now: Instant, sent: bool, came: bool) -> Next {
+        let away = now.saturating_duration_since(self.looked);
+        self.looked = now;
+        if away > self.limit * AWAY {
+            self.since = now;
+            return self.in_vain().map_or(Next::Look, Next::Rest);
+        }
+        if came {
+            self.credit = (self.credit + 1).min(CREDIT_MAX * VAIN);
+            self.rest = REST_MIN;
+        }
+        if came || sent {
+            self.since = now;
+        }
+        if now.saturating_duration_since(self.since) <= self.limit {
+            return Next::Look;
+        }
+        self.in_vain().map_or(Next::Wait, Next::Rest)
+    }
+
+    /// How long to leave it, if it was in vain too often.
+    fn in_vain(&mut self) -> Option<Duration> {
+        self.credit = self.credit.saturating_sub(VAIN);
+        if self.credit > 0 {
+            return None;
+        }
+        self.credit = 1;
+        let rest = self.rest;
+        self.rest = (rest * 2).min(REST_MAX);
+        Some(rest)
+    }
+}
+
+impl Signs {
+    fn counts(&self) -> (u64, u64) {
+        (self.sent.load(Ordering::Relaxed), self.came.load(Ordering::Relaxed))
+    }
+
+    /// Returns once something is sent or comes.
+    async fn wait(&self) {
+        self.is_waiting.store(true, Ordering::Relaxed);
+        self.told.notified().await;
+    }
+
+    fn note(&self, count: &AtomicU64) {
+        count.fetch_add(1, Ordering::Relaxed);
+        if self.is_waiting.load(Ordering::Relaxed) && self.is_waiting.swap(false, Ordering::Relaxed) {
+            self.told.notify_one();
+        }
+    }
+}
+
+impl AsyncUdpSocket for Polled {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.socket).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.socket.try_send(transmit)?;
+        self.signs.note(&self.signs.sent);
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = self.socket.poll_recv(cx, bufs, meta);
+        if received.is_ready() {
+            self.signs.note(&self.signs.came);
+        }
+        received
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.socket.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.socket.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.socket.may_fragment()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_micros(50);
+
+    /// A judge, and the hour by which it is asked.
+    struct Stage {
+        judge: Judge,
+        now: Instant,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let now = Instant::now();
+            Self { judge: Judge::new(LIMIT, now), now }
+        }
+
+        fn look(&mut self, after_us: u64, sent: bool, came: bool) -> Next {
+            self.now += Duration::from_micros(after_us);
+            self.judge.look(self.now, sent, came)
+        }
+
+        /// Looks until there is something else to do.
+        fn in_vain(&mut self) -> Next {
+            self.judge.begin(self.now);
+            (0..100).map(|_| self.look(10, false, false)).find(|next| *next != Next::Look).unwrap()
+        }
+    }
+
+    #[test]
+    fn it_looks_on_while_something_comes_in_time_and_for_the_limit_after() {
+        let mut stage = Stage::new();
+        for _ in 0..100 {
+            assert_eq!(stage.look(40, false, true), Next::Look);
+        }
+        assert_eq!(stage.look(50, false, false), Next::Look);
+        assert_eq!(stage.look(1, false, false), Next::Wait);
+        // What is sent makes an answer due, and alone it does not pay.
+        stage.judge.begin(stage.now);
+        assert_eq!(stage.look(49, true, false), Next::Look);
+        assert_eq!(stage.look(49, false, false), Next::Look);
+        assert_eq!(stage.look(2, false, false), Next::Wait);
+    }
+
+    #[test]
+    fn it_is_left_for_longer_and_longer_where_it_never_pays() {
+        let mut stage = Stage::new();
+        let rests: Vec<Next> = (0..9).map(|_| stage.in_vain()).collect();
+        let expected = [10, 20, 40, 80, 160, 320, 640, 1000, 1000];
+        assert_eq!(rests, expected.map(|ms| Next::Rest(Duration::from_millis(ms))));
+        assert_eq!(stage.look(10, false, true), Next::Look);
+        assert_eq!(stage.in_vain(), Next::Rest(REST_MIN));
+    }
+
+    #[test]
+    fn it_goes_on_where_it_pays_two_times_in_three() {
+        let mut stage = Stage::new();
+        let mut rests = 0;
+        for _ in 0..1000 {
+            for _ in 0..3 {
+                stage.look(10, false, true);
+            }
+            rests += usize::from(stage.in_vain() != Next::Wait);
+        }
+        assert_eq!(rests, 0);
+    }
+
+    #[test]
+    fn it_is_left_where_others_want_the_processor_whatever_has_come_meanwhile() {
+        let mut stage = Stage::new();
+        for _ in 0..100 {
+            stage.look(10, false, true);
+        }
+        let nexts: Vec<Next> = (0..8).map(|_| stage.look(1000, true, true)).collect();
+        assert!(nexts[..7].iter().all(|next| *next == Next::Look));
+        assert_eq!(nexts[7], Next::Rest(REST_MIN));
+    }
+
+    #[tokio::test]
+    async fn the_task_sees_what_comes_and_ends_with_the_socket() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, socket).unwrap();
+        let signs = Arc::<Signs>::default();
+        let task = tokio::spawn(run(Arc::clone(&signs), BUSY_POLL));
+        let aborts = task.abort_handle();
+        let polled = Polled { socket, signs: Arc::clone(&signs), _task: AbortOnDropHandle::new(task) };
+        let transmit =
+            Transmit { destination: address, ecn: None, contents: b"ping", segment_size: None, src_ip: None };
+        polled.try_send(&transmit).unwrap();
+        let mut buffer = [0; 64];
+        let mut meta = [RecvMeta::default()];
+        let received =
+            std::future::poll_fn(|cx| polled.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta)).await;
+        assert_eq!((received.unwrap(), meta[0].len), (1, 4));
+        assert_eq!(signs.counts(), (1, 1));
+        drop(polled);
+        while !aborts.is_finished() {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn no_time_is_no_task() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, socket).unwrap();
+        assert!(Arc::ptr_eq(&busy_polled(Arc::clone(&socket), Duration::ZERO), &socket));
+        assert!(!Arc::ptr_eq(&busy_polled(Arc::clone(&socket), BUSY_POLL), &socket));
+    }
+}
