@@ -6,8 +6,8 @@
 //! something has come, for [`BUSY_POLL`] at most unless the user says otherwise. What else is to do on the thread goes first.
 //!
 //! Whether it pays is learned, as KVM does for what its guests wait for: where it was in vain more than once in three times, it
-//! is left for a while, and then for longer. It is in vain, too, if the thread was not on its processor meanwhile: then
-//! somebody else has use for that.
+//! is left for a while, and then for longer. So it is at once if the thread was not on its processor meanwhile: then somebody
+//! else has use for that, maybe who is waited for.
 
 use std::{
     io::{self, IoSliceMut},
@@ -33,15 +33,18 @@ pub const BUSY_POLL: Duration = Duration::from_micros(50);
 /// The most that may be asked for.
 pub const BUSY_POLL_MAX: Duration = Duration::from_millis(1);
 
-/// Between two looks so many times as long as one may last: the thread was not on its processor, or had much to do.
-const AWAY: u32 = 4;
+/// So long between two looks, and the thread was not on its processor, or had much to do.
+const AWAY: Duration = Duration::from_micros(500);
 /// So often it may be in vain in a row, once it has paid for long enough.
 const CREDIT_MAX: u32 = 8;
 /// What being in vain costs, in times that it paid.
 const VAIN: u32 = 2;
-/// How long it is left, the first time and at most.
+/// How long it is left, at least and at most: longer each time, unless it had gone well for twice as long; and then no shorter
+/// before it has for four times as long. Where others want the processor each few milliseconds that leaves them nearly all.
 const REST_MIN: Duration = Duration::from_millis(10);
 const REST_MAX: Duration = Duration::from_secs(1);
+const WELL: u32 = 2;
+const BETTER: u32 = 4;
 
 /// `socket`, after whose datagrams the runtime that calls this stays awake for up to `limit`. Not at all if that is zero.
 pub fn busy_polled(socket: Arc<dyn AsyncUdpSocket>, limit: Duration) -> Arc<dyn AsyncUdpSocket> {
@@ -77,6 +80,8 @@ struct Judge {
     limit: Duration,
     credit: u32,
     rest: Duration,
+    /// When the last rest ended, if something has come since.
+    rested: Option<Instant>,
     /// When something was last sent or came.
     since: Instant,
     looked: Instant,
@@ -115,25 +120,24 @@ async fn run(signs: Arc<Signs>, limit: Duration) {
 
 impl Judge {
     fn new(limit: Duration, now: Instant) -> Self {
-        Self { limit, credit: 1, rest: REST_MIN, since: now, looked: now }
+        Self { limit, credit: 1, rest: REST_MIN / 2, rested: None, since: now, looked: now }
     }
 
     /// Something has been sent or has come, after a pause.
     fn begin(&mut self, now: Instant) {
         (self.since, self.looked) = (now, now);
+        self.rested.get_or_insert(now);
     }
 
     /// Looks, and sees whether something was sent, or has come, since the last look.
     fn look(&mut self, now: Instant, sent: bool, came: bool) -> Next {
         let away = now.saturating_duration_since(self.looked);
         self.looked = now;
-        if away > self.limit * AWAY {
-            self.since = now;
-            return self.in_vain().map_or(Next::Look, Next::Rest);
+        if away > AWAY {
+            return self.leave(now);
         }
         if came {
             self.credit = (self.credit + 1).min(CREDIT_MAX * VAIN);
-            self.rest = REST_MIN;
         }
         if came || sent {
             self.since = now;
@@ -141,19 +145,21 @@ impl Judge {
         if now.saturating_duration_since(self.since) <= self.limit {
             return Next::Look;
         }
-        self.in_vain().map_or(Next::Wait, Next::Rest)
+        self.credit = self.credit.saturating_sub(VAIN);
+        if self.credit > 0 { Next::Wait } else { self.leave(now) }
     }
 
-    /// How long to leave it, if it was in vain too often.
-    fn in_vain(&mut self) -> Option<Duration> {
-        self.credit = self.credit.saturating_sub(VAIN);
-        if self.credit > 0 {
-            return None;
+    /// Leaves it for a while.
+    fn leave(&mut self, now: Instant) -> Next {
+        let went_well = self.rested.take().map(|rested| now.saturating_duration_since(rested)).unwrap_or_default();
+        if went_well < self.rest * WELL {
+            self.rest *= 2;
+        } else if went_well >= self.rest * BETTER {
+            self.rest /= 2;
         }
+        self.rest = self.rest.clamp(REST_MIN, REST_MAX);
         self.credit = 1;
-        let rest = self.rest;
-        self.rest = (rest * 2).min(REST_MAX);
-        Some(rest)
+        Next::Rest(self.rest)
     }
 }
 
@@ -268,8 +274,6 @@ mod tests {
         let rests: Vec<Next> = (0..9).map(|_| stage.in_vain()).collect();
         let expected = [10, 20, 40, 80, 160, 320, 640, 1000, 1000];
         assert_eq!(rests, expected.map(|ms| Next::Rest(Duration::from_millis(ms))));
-        assert_eq!(stage.look(10, false, true), Next::Look);
-        assert_eq!(stage.in_vain(), Next::Rest(REST_MIN));
     }
 
     #[test]
@@ -286,14 +290,20 @@ mod tests {
     }
 
     #[test]
-    fn it_is_left_where_others_want_the_processor_whatever_has_come_meanwhile() {
+    fn it_is_left_where_others_want_the_processor_and_hardly_where_they_seldom_do() {
         let mut stage = Stage::new();
-        for _ in 0..100 {
-            stage.look(10, false, true);
-        }
-        let nexts: Vec<Next> = (0..8).map(|_| stage.look(1000, true, true)).collect();
-        assert!(nexts[..7].iter().all(|next| *next == Next::Look));
-        assert_eq!(nexts[7], Next::Rest(REST_MIN));
+        let mut rest_after = |well_ms: u64| {
+            stage.judge.begin(stage.now);
+            assert!((0..well_ms * 25).all(|_| stage.look(40, false, true) == Next::Look));
+            match stage.look(3000, true, true) {
+                Next::Rest(rest) => rest.as_millis(),
+                next => panic!("{next:?}"),
+            }
+        };
+        assert_eq!([5; 9].map(&mut rest_after), [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert_eq!([2000, 4000, 4000].map(&mut rest_after), [1000, 500, 250]);
+        assert_eq!([600; 5].map(&mut rest_after), [250, 250, 250, 250, 250]);
+        assert_eq!([60; 9].map(&mut rest_after), [500, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000]);
     }
 
     #[tokio::test]
@@ -305,7 +315,9 @@ mod tests {
         let signs = Arc::<Signs>::default();
         let task = tokio::spawn(run(Arc::clone(&signs), BUSY_POLL));
         let aborts = task.abort_handle();
-        let polled = Polled { socket, signs: Arc::clone(&signs), _task: AbortOnDropHandle::new(task) };
+        let polled = Arc::new(Polled { socket, signs: Arc::clone(&signs), _task: AbortOnDropHandle::new(task) });
+        let mut poller = Arc::clone(&polled).create_io_poller();
+        std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
         let transmit =
             Transmit { destination: address, ecn: None, contents: b"ping", segment_size: None, src_ip: None };
         polled.try_send(&transmit).unwrap();
@@ -315,7 +327,7 @@ mod tests {
             std::future::poll_fn(|cx| polled.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta)).await;
         assert_eq!((received.unwrap(), meta[0].len), (1, 4));
         assert_eq!(signs.counts(), (1, 1));
-        drop(polled);
+        drop((poller, polled));
         while !aborts.is_finished() {
             yield_now().await;
         }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use quoit_proto_types::frame::FrameType;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
@@ -64,8 +65,10 @@ impl Core {
             return Change::Lost;
         };
         let (mut received, mut silent, mut unpushed) = (connection.received(), 0, 0);
+        // It answers now, whatever was before.
+        let _ = connection.silent().now_or_never();
         loop {
-            let mut gone = false;
+            let mut change = None;
             tokio::select! {
                 biased;
                 pushed = subscription.pushed() => {
@@ -78,7 +81,9 @@ impl Core {
                     self.install_pushed(&pushed, connection).await;
                     unpushed = 0;
                 }
-                () = node.stopped() => gone = true,
+                () = node.stopped() => change = Some(Change::Gone),
+                // If it is dead, the view that says so comes from others, and soon.
+                () = connection.silent() => change = Some(Change::Silent),
                 () = self.unpushed.notified() => unpushed += 1,
                 () = sleep(LOOK_INTERVAL) => {
                     let latest = connection.received();
@@ -90,10 +95,10 @@ impl Core {
                 connection.give_up();
                 return Change::Silent;
             }
-            if gone || unpushed >= UNPUSHED_MAX {
+            if let Some(change) = change.or((unpushed >= UNPUSHED_MAX).then_some(Change::Behind)) {
                 // A node that takes no more frames has nothing to push either.
                 let _ = timeout(VIEW_TIMEOUT, subscription.end()).await;
-                return if gone { Change::Gone } else { Change::Behind };
+                return change;
             }
         }
     }
@@ -129,7 +134,7 @@ impl Core {
 enum Change {
     /// The connection is lost.
     Lost,
-    /// The node is gone or frozen.
+    /// The node may be gone or frozen.
     Silent,
     /// It has no view to tell of.
     Refused,

@@ -159,6 +159,15 @@ impl Topology {
         &self.nodes
     }
 
+    /// Tells the connections which members are down.
+    pub(crate) fn tell_liveness(&self) {
+        for (member, node) in self.view.members().iter().zip(&self.nodes) {
+            if let Some(connection) = node.ready() {
+                connection.note_liveness(member.live);
+            }
+        }
+    }
+
     /// Whether `node` is a handle of one of its members.
     pub(crate) fn has(&self, node: &Arc<Node>) -> bool {
         self.nodes.iter().any(|known| Arc::ptr_eq(known, node))

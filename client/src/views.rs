@@ -244,6 +244,7 @@ impl Core {
         };
         let next = Arc::new(current.next(view, Instant::now(), start));
         self.topology.store(Arc::clone(&next));
+        next.tell_liveness();
         // Only once it is stored, so that who waits for one of these finds the new one.
         current.left_out_of(&next).for_each(|node| node.stop());
         Fetched::Newer

@@ -4,7 +4,14 @@ mod control;
 mod gathering;
 mod lane;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
@@ -13,6 +20,7 @@ use quoit_proto_types::{
     frame::{FrameHeader, HEADER_BYTES},
     limits,
     message::session::HelloAck,
+    view::Liveness,
 };
 use tokio::{
     sync::{Mutex, Notify, oneshot::error::RecvError},
@@ -40,8 +48,12 @@ use crate::{
 /// Long-lived streams for small requests. One would be fastest on a clean network; a second lets requests pass a lane
 /// that waits for a lost packet.
 const LANES: u8 = 2;
+/// A node that owes an answer and has been silent for so long may be in trouble: other things are not to wait for it.
+const SILENT_AFTER: Duration = Duration::from_millis(300);
 /// How long a node that owes an answer may be silent before its connection is given up.
 const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
+/// The same where the view says that the node is down. One that lives all the same acknowledges what it gets far sooner.
+const UNRESPONSIVE_IF_DOWN_AFTER: Duration = Duration::from_millis(100);
 /// How often deadlines are looked at while requests are under way: how late a timeout may be.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -67,6 +79,10 @@ struct Shared {
     lanes: Vec<Lane>,
     /// Wakes the sweeper when a request starts.
     started: Notify,
+    /// Told when an answer has been owed, and nothing come, for [`SILENT_AFTER`].
+    silent: Notify,
+    /// Whether the view says that the node is down. Relaxed: the sweeper looks again soon.
+    is_down: AtomicBool,
 }
 
 impl Connection {
@@ -77,7 +93,8 @@ impl Connection {
     pub(crate) async fn open(dialled: Dialled) -> Result<Self, String> {
         let Dialled { connection: quic, peer, ack, control } = dialled;
         let lanes = (0..LANES).map(Lane::new).collect();
-        let shared = Arc::new(Shared { lanes, started: Notify::new() });
+        let shared =
+            Arc::new(Shared { lanes, started: Notify::new(), silent: Notify::new(), is_down: AtomicBool::new(false) });
         let mut tasks = Vec::new();
         let mut spawn = |task| tasks.push(AbortOnDropHandle::new(task));
         for index in 0..shared.lanes.len() {
@@ -123,6 +140,16 @@ impl Connection {
     /// Packets received so far. While nothing else is under way, the transport asks for one every few seconds.
     pub(crate) fn received(&self) -> u64 {
         datagrams(&self.quic)
+    }
+
+    /// Hears whether the node is down, by the view. While it is, and silent, nobody waits for it any longer.
+    pub(crate) fn note_liveness(&self, liveness: Liveness) {
+        self.shared.is_down.store(liveness == Liveness::Down, Ordering::Relaxed);
+    }
+
+    /// Returns when the node owes an answer and nothing has come from it for a while, or did so before and was not asked.
+    pub(crate) async fn silent(&self) {
+        self.shared.silent.notified().await;
     }
 
     /// Gives the connection up, as one whose node is gone or frozen.
@@ -241,6 +268,10 @@ impl Drop for Connection {
 }
 
 impl Shared {
+    fn unresponsive_after(&self) -> Duration {
+        if self.is_down.load(Ordering::Relaxed) { UNRESPONSIVE_IF_DOWN_AFTER } else { UNRESPONSIVE_AFTER }
+    }
+
     fn fail(&self, reason: &Arc<str>) {
         for lane in &self.lanes {
             lane.fail(reason);
@@ -278,7 +309,8 @@ async fn read_lane(shared: Arc<Shared>, index: usize, stream: RecvStream, quic: 
 }
 
 /// Times requests out: one task for the connection instead of a timer for each request. Gives the connection up when its
-/// node owes an answer and not even an acknowledgement has come for [`UNRESPONSIVE_AFTER`]: the process is gone or frozen.
+/// node owes an answer and not even an acknowledgement has come for [`UNRESPONSIVE_AFTER`]: the process is gone or frozen. That is
+/// known sooner where the view says so: who has written may then try again, before its time is up.
 async fn sweep(shared: Arc<Shared>, quic: quinn::Connection) {
     loop {
         shared.started.notified().await;
@@ -295,8 +327,11 @@ async fn sweep(shared: Arc<Shared>, quic: quinn::Connection) {
             } else if busy && silent_since.is_none() {
                 silent_since = Some(now);
             }
+            if silent_since.is_some_and(|since| now.saturating_duration_since(since) >= SILENT_AFTER) {
+                shared.silent.notify_one();
+            }
             match silent_since {
-                Some(since) if now.saturating_duration_since(since) >= UNRESPONSIVE_AFTER => {
+                Some(since) if now.saturating_duration_since(since) >= shared.unresponsive_after() => {
                     quic.close(0u32.into(), b"unresponsive");
                     return shared.fail(&"the node stopped answering".into());
                 }
@@ -345,5 +380,23 @@ async fn read_large(shared: Arc<Shared>, mut stream: RecvStream) {
         Ok(_) => lane.complete(header.request, Err(Unanswered::Lost("the reply was cut off".into()))),
         // The sweeper tells the caller.
         Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_down_by_the_view_and_silent_is_given_up_sooner() {
+        let shared = Shared {
+            lanes: Vec::new(),
+            started: Notify::new(),
+            silent: Notify::new(),
+            is_down: AtomicBool::new(false),
+        };
+        assert_eq!(shared.unresponsive_after(), UNRESPONSIVE_AFTER);
+        shared.is_down.store(true, Ordering::Relaxed);
+        assert_eq!(shared.unresponsive_after(), UNRESPONSIVE_IF_DOWN_AFTER);
     }
 }

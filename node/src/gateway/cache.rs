@@ -28,7 +28,7 @@ use tracing::debug;
 
 use super::{
     admin::Admin,
-    news::{self, Pauses},
+    news::{self, Audience, Pauses},
     requests::{Alone, Place, bad_key, check_again, check_keyspace, expires_at},
 };
 use crate::{
@@ -63,6 +63,8 @@ pub(crate) struct Gateway {
     pub(crate) admin: Arc<Admin>,
     /// Sessions so far, begun at a random number: spreads the moments at which clients are told of views.
     pub(crate) sessions: AtomicU64,
+    /// Those that are told of views.
+    pub(crate) audience: Audience,
     /// Cancelled when the node is about to stop: clients are told to hang up, and served until they have.
     pub(crate) farewell: CancellationToken,
 }
@@ -132,8 +134,8 @@ impl Gateway {
             let (gateway, client) = (Arc::clone(&self), Arc::clone(&client));
             let pauses = Pauses::of_session(number);
             streams.spawn(async move {
-                let ended =
-                    news::serve(&client.session, control, &gateway.plane.views, pauses, &gateway.farewell).await;
+                let (views, told) = (&gateway.plane.views, (&gateway.audience, pauses));
+                let ended = news::serve(&client.session, control, views, told, &gateway.farewell).await;
                 gateway.end_if_at_fault(&client.session, &ended);
             });
         }

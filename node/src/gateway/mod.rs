@@ -2,5 +2,5 @@
 
 pub(crate) mod admin;
 pub(crate) mod cache;
-mod news;
+pub(crate) mod news;
 mod requests;

@@ -1,6 +1,13 @@
 //! Tells clients of views as they change, and that the node is about to stop, on the control stream of each.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use quoit_client::ErrorCode;
@@ -24,9 +31,36 @@ use crate::{
 /// Longest pause before a client is told, so that all clients of a cluster do not come for more at the same moment. What
 /// follows within the pause is told with it.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
+/// A node with few clients need not spread them so far: so much for each. A view may be what they wait for to write again.
+const PAUSE_EACH: Duration = Duration::from_micros(100);
 
 /// Who wants to be told: in which view the client was when it asked, and how it called the request.
 type Asked = Option<(Epoch, RequestId)>;
+
+/// The clients that this node tells of views.
+#[derive(Debug, Default)]
+pub(crate) struct Audience(AtomicU32);
+
+/// One of them, until dropped.
+struct Listener<'a>(&'a Audience);
+
+impl Audience {
+    fn enter(&self) -> Listener<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Listener(self)
+    }
+
+    /// The time over which they are told of a view.
+    fn spread(&self) -> Duration {
+        PAUSE_EACH.saturating_mul(self.0.load(Ordering::Relaxed)).min(PAUSE_MAX)
+    }
+}
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// How long each view waits before the client of one session is told.
 #[derive(Debug)]
@@ -38,10 +72,10 @@ impl Pauses {
         Self(spread(number, 0))
     }
 
-    /// The next one, from nothing to [`PAUSE_MAX`].
-    fn draw(&mut self) -> Duration {
+    /// The next one, from nothing to `longest`.
+    fn draw(&mut self, longest: Duration) -> Duration {
         self.0 = spread(self.0, 1);
-        PAUSE_MAX.mul_f64(f64::from(u16::try_from(self.0 >> 48).unwrap_or_default()) / f64::from(u16::MAX))
+        longest.mul_f64(f64::from(u16::try_from(self.0 >> 48).unwrap_or_default()) / f64::from(u16::MAX))
     }
 }
 
@@ -55,14 +89,15 @@ pub(super) async fn serve(
     session: &Session,
     control: Control,
     views: &Arc<Views>,
-    pauses: Pauses,
+    (audience, pauses): (&Audience, Pauses),
     farewell: &CancellationToken,
 ) -> StreamError {
+    let _listens = audience.enter();
     let Control { asks, tells } = control;
     let (asked, watched) = watch::channel(None);
     let outcome = tokio::select! {
         outcome = listen(asks, &asked) => outcome,
-        outcome = tell(tells, watched, views, pauses, farewell) => outcome,
+        outcome = tell(tells, watched, views, (audience, pauses), farewell) => outcome,
     };
     match outcome {
         Err(Broken::Stream(error)) => error,
@@ -103,7 +138,7 @@ async fn tell(
     mut tells: ControlWriter,
     mut asked: watch::Receiver<Asked>,
     views: &Views,
-    mut pauses: Pauses,
+    (audience, mut pauses): (&Audience, Pauses),
     farewell: &CancellationToken,
 ) -> Result<Never, Broken> {
     let mut latest = views.latest();
@@ -128,7 +163,7 @@ async fn tell(
         if [epoch, Epoch::GENESIS].contains(&*latest.borrow()) {
             continue;
         }
-        sleep(pauses.draw()).await;
+        sleep(pauses.draw(audience.spread())).await;
         if let Some(update) = views.update_from(epoch) {
             let latest = update.epoch;
             let (header, body) = frame(update, request);

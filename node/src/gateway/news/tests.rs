@@ -156,7 +156,7 @@ fn five_thousand_clients_are_told_one_by_one_over_the_whole_pause() {
         for view in 1..=3 {
             let mut slices: BTreeMap<u128, u32> = BTreeMap::new();
             for pauses in &mut sessions {
-                let pause = pauses.draw();
+                let pause = pauses.draw(PAUSE_MAX);
                 assert!(pause <= PAUSE_MAX);
                 *slices.entry(pause.as_nanos() / SLICE.as_nanos()).or_default() += 1;
             }
@@ -168,8 +168,19 @@ fn five_thousand_clients_are_told_one_by_one_over_the_whole_pause() {
 }
 
 #[test]
+fn few_clients_are_told_at_once_and_thousands_over_the_whole_pause() {
+    let audience = Audience::default();
+    let mut listeners = vec![audience.enter()];
+    assert_eq!(audience.spread(), Duration::from_micros(100));
+    listeners.extend((1..CLIENTS).map(|_| audience.enter()));
+    assert_eq!(audience.spread(), PAUSE_MAX);
+    listeners.clear();
+    assert_eq!(audience.spread(), Duration::ZERO);
+}
+
+#[test]
 fn no_client_is_always_the_last() {
     let mut pauses = Pauses::of_session(7);
-    let drawn: Vec<_> = (0..100).map(|_| pauses.draw()).collect();
+    let drawn: Vec<_> = (0..100).map(|_| pauses.draw(PAUSE_MAX)).collect();
     assert!(drawn.iter().filter(|pause| **pause > PAUSE_MAX / 2).count().abs_diff(50) < 25, "{drawn:?}");
 }
