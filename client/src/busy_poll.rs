@@ -297,7 +297,7 @@ mod tests {
             assert!((0..well_ms * 25).all(|_| stage.look(40, false, true) == Next::Look));
             match stage.look(3000, true, true) {
                 Next::Rest(rest) => rest.as_millis(),
-                next => panic!("{next:?}"),
+                next @ (Next::Look | Next::Wait) => panic!("{next:?}"),
             }
         };
         assert_eq!([5; 9].map(&mut rest_after), [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);

@@ -3,9 +3,10 @@
 //!
 //! ```text
 //!   a view is pushed ────────────────────────────────► installed
-//!   a reply has a later epoch ── 0 to 300 ms ── pushed? ─► done
+//!   a reply has a later epoch ─ 0.45 to 0.9 s ─ pushed? ─► done
 //!                                                └ no ──► ask the node that spoke of it
 //!   refused: the client's view is old ────────────────► ask the node that refused, at once
+//!   the node that tells is silent ────────────────────► another one tells, from its view on
 //!   no known node is connected ───────────────────────► dial all members and all seeds
 //! ```
 //!

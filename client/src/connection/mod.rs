@@ -52,8 +52,9 @@ const LANES: u8 = 2;
 const SILENT_AFTER: Duration = Duration::from_millis(300);
 /// How long a node that owes an answer may be silent before its connection is given up.
 const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
-/// The same where the view says that the node is down. One that lives all the same acknowledges what it gets far sooner.
-const UNRESPONSIVE_IF_DOWN_AFTER: Duration = Duration::from_millis(100);
+/// The same where the view says that the node is down. One that lives all the same, and cannot be heard by other nodes only,
+/// acknowledges what it gets sooner, also on a busy machine; one that does not has mostly been silent for longer by then.
+const UNRESPONSIVE_IF_DOWN_AFTER: Duration = Duration::from_millis(500);
 /// How often deadlines are looked at while requests are under way: how late a timeout may be.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 

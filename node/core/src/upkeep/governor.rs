@@ -108,7 +108,11 @@ impl Governor {
         let before = (self.limit(), self.work_limit());
         self.protects = serves;
         match (moves, serves) {
-            (false, _) => self.usual = if self.usual.is_zero() { late } else { (self.usual * 3 + late) / 4 },
+            (false, _) => {
+                self.usual = if self.usual.is_zero() { late } else { (self.usual * 3 + late) / 4 };
+                // What held it back has passed, or was something else.
+                self.part = (self.part + STEP).min(WHOLE);
+            }
             (true, false) => self.part = WHOLE,
             (true, true) => self.steer(late),
         }
@@ -175,6 +179,20 @@ mod tests {
         }
         assert_eq!(decide(&mut governor, 10, true, true), PACE);
         assert!(decide(&mut governor, 13, true, true) < PACE);
+    }
+
+    #[test]
+    fn what_was_held_back_is_let_go_while_nothing_is_moved() {
+        let mut governor = governor();
+        for _ in 0..20 {
+            decide(&mut governor, 500, true, true);
+        }
+        let held = governor.limit().unwrap().get();
+        assert_eq!(decide(&mut governor, 500, false, true), held + PACE / WHOLE * STEP);
+        for _ in 0..40 {
+            decide(&mut governor, 500, false, true);
+        }
+        assert_eq!((governor.limit().unwrap().get(), governor.work_limit()), (PACE, Some(WORK_SHARE)));
     }
 
     #[test]
