@@ -112,7 +112,7 @@ impl Bench {
             let mut clients = Vec::new();
             for _ in 0..self.connections {
                 let config = ClientConfig::new(files_in(folder), seeds).context("--nodes")?;
-                let mut config = config.request_timeout(self.timeout);
+                let mut config = config.request_timeout(self.timeout).busy_poll(self.busy_poll);
                 if let Some(level) = self.write_level {
                     config = config.write_level(level);
                 }

@@ -3,7 +3,9 @@
 //! A thread that has nothing to do lets its processor sleep, and to wake that takes some microseconds, or some ten where it is
 //! a virtual one: more than to answer a request. So Linux looks for a moment before a processor sleeps (haltpoll), or a socket's
 //! reader does (`net.core.busy_poll`), and the same is done here, for the whole runtime of a socket: one task that yields until
-//! something has come, for [`BUSY_POLL`] at most unless the user says otherwise. What else is to do on the thread goes first.
+//! something has come, for [`BUSY_POLL`] at most unless the user says otherwise. What else is to do on the thread goes first. Of
+//! a runtime with several threads it is one that looks, and what comes may have to wake another all the same: there it helps, and
+//! less.
 //!
 //! Whether it pays is learned, as KVM does for what its guests wait for: where it was in vain more than once in three times, it
 //! is left for a while, and then for longer. So it is at once if the thread was not on its processor meanwhile: then somebody
@@ -52,7 +54,7 @@ pub fn busy_polled(socket: Arc<dyn AsyncUdpSocket>, limit: Duration) -> Arc<dyn 
         return socket;
     }
     let signs = Arc::<Signs>::default();
-    let task = tokio::spawn(run(Arc::clone(&signs), limit));
+    let task = tokio::spawn(run(Arc::clone(&signs), limit.min(BUSY_POLL_MAX)));
     Arc::new(Polled { socket, signs, _task: AbortOnDropHandle::new(task) })
 }
 
@@ -80,7 +82,7 @@ struct Judge {
     limit: Duration,
     credit: u32,
     rest: Duration,
-    /// When the last rest ended, if something has come since.
+    /// When it first looked after the last rest. What has passed since counts as well spent, though part of it was waited.
     rested: Option<Instant>,
     /// When something was last sent or came.
     since: Instant,
@@ -306,8 +308,18 @@ mod tests {
         assert_eq!([60; 9].map(&mut rest_after), [500, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000]);
     }
 
+    /// Whether the task waits to be told, within a time that is more than enough.
+    async fn waits(signs: &Signs) -> bool {
+        let waits = async {
+            while !signs.is_waiting.load(Ordering::Relaxed) {
+                yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waits).await.is_ok()
+    }
+
     #[tokio::test]
-    async fn the_task_sees_what_comes_and_ends_with_the_socket() {
+    async fn the_task_looks_when_something_comes_waits_again_and_ends_with_the_socket() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -318,15 +330,18 @@ mod tests {
         let polled = Arc::new(Polled { socket, signs: Arc::clone(&signs), _task: AbortOnDropHandle::new(task) });
         let mut poller = Arc::clone(&polled).create_io_poller();
         std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
+        assert!(waits(&signs).await);
         let transmit =
             Transmit { destination: address, ecn: None, contents: b"ping", segment_size: None, src_ip: None };
         polled.try_send(&transmit).unwrap();
+        assert!(!signs.is_waiting.load(Ordering::Relaxed), "it was told");
         let mut buffer = [0; 64];
         let mut meta = [RecvMeta::default()];
         let received =
             std::future::poll_fn(|cx| polled.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta)).await;
         assert_eq!((received.unwrap(), meta[0].len), (1, 4));
         assert_eq!(signs.counts(), (1, 1));
+        assert!(waits(&signs).await);
         drop((poller, polled));
         while !aborts.is_finished() {
             yield_now().await;

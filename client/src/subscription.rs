@@ -65,7 +65,7 @@ impl Core {
             return Change::Lost;
         };
         let (mut received, mut silent, mut unpushed) = (connection.received(), 0, 0);
-        // It answers now, whatever was before.
+        // That it has been silent before is no reason to leave it now.
         let _ = connection.silent().now_or_never();
         loop {
             let mut change = None;
@@ -79,6 +79,7 @@ impl Core {
                         return Change::Refused;
                     }
                     self.install_pushed(&pushed, connection).await;
+                    let _ = connection.silent().now_or_never();
                     unpushed = 0;
                 }
                 () = node.stopped() => change = Some(Change::Gone),

@@ -52,6 +52,8 @@ const LANES: u8 = 2;
 const SILENT_AFTER: Duration = Duration::from_millis(300);
 /// How long a node that owes an answer may be silent before its connection is given up.
 const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
+/// Neither is concluded in less than so many round trips.
+const ROUND_TRIPS_MIN: u32 = 3;
 /// The same where the view says that the node is down. One that lives all the same, and cannot be heard by other nodes only,
 /// acknowledges what it gets sooner, also on a busy machine; one that does not has mostly been silent for longer by then.
 const UNRESPONSIVE_IF_DOWN_AFTER: Duration = Duration::from_millis(500);
@@ -143,9 +145,10 @@ impl Connection {
         datagrams(&self.quic)
     }
 
-    /// Hears whether the node is down, by the view. While it is, and silent, nobody waits for it any longer.
+    /// Hears whether the node is down, by the view. While it is, and silent, nobody waits for it any longer. A connection that
+    /// is opened later hears of it with the next view.
     pub(crate) fn note_liveness(&self, liveness: Liveness) {
-        self.shared.is_down.store(liveness == Liveness::Down, Ordering::Relaxed);
+        self.shared.note_liveness(liveness);
     }
 
     /// Returns when the node owes an answer and nothing has come from it for a while, or did so before and was not asked.
@@ -269,6 +272,10 @@ impl Drop for Connection {
 }
 
 impl Shared {
+    fn note_liveness(&self, liveness: Liveness) {
+        self.is_down.store(liveness == Liveness::Down, Ordering::Relaxed);
+    }
+
     fn unresponsive_after(&self) -> Duration {
         if self.is_down.load(Ordering::Relaxed) { UNRESPONSIVE_IF_DOWN_AFTER } else { UNRESPONSIVE_AFTER }
     }
@@ -328,11 +335,14 @@ async fn sweep(shared: Arc<Shared>, quic: quinn::Connection) {
             } else if busy && silent_since.is_none() {
                 silent_since = Some(now);
             }
-            if silent_since.is_some_and(|since| now.saturating_duration_since(since) >= SILENT_AFTER) {
+            // Whoever is far away takes longer to answer.
+            let patience = |least: Duration| least.max(quic.rtt() * ROUND_TRIPS_MIN);
+            let silent_for = silent_since.map(|since| now.saturating_duration_since(since));
+            if silent_for.is_some_and(|silent| silent >= patience(SILENT_AFTER)) {
                 shared.silent.notify_one();
             }
-            match silent_since {
-                Some(since) if now.saturating_duration_since(since) >= shared.unresponsive_after() => {
+            match silent_for {
+                Some(silent) if silent >= patience(shared.unresponsive_after()) => {
                     quic.close(0u32.into(), b"unresponsive");
                     return shared.fail(&"the node stopped answering".into());
                 }
@@ -397,7 +407,9 @@ mod tests {
             is_down: AtomicBool::new(false),
         };
         assert_eq!(shared.unresponsive_after(), UNRESPONSIVE_AFTER);
-        shared.is_down.store(true, Ordering::Relaxed);
+        shared.note_liveness(Liveness::Down);
         assert_eq!(shared.unresponsive_after(), UNRESPONSIVE_IF_DOWN_AFTER);
+        shared.note_liveness(Liveness::Up);
+        assert_eq!(shared.unresponsive_after(), UNRESPONSIVE_AFTER);
     }
 }

@@ -148,6 +148,8 @@ struct ChurnArgs {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     callers: u16,
     /// Requests per second of all callers together, once every key is there [default: as many as there can be]
+    ///
+    /// How long one takes counts from when it is sent.
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<NonZeroU32>,
     /// Keys of all callers together

@@ -131,7 +131,7 @@ pub struct Settings {
     /// How long a stop may take. Default 30 s.
     pub drain_timeout: Duration,
     /// How long a thread looks for what comes next before it sleeps, where that pays. Default 50 µs, at most 1 ms; zero for
-    /// never.
+    /// never. A network that is given to the node is left as it is.
     pub busy_poll: Duration,
     /// Seeds everything random in the node. Default: drawn by the operating system.
     pub random_seed: Option<u64>,

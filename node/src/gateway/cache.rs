@@ -63,7 +63,7 @@ pub(crate) struct Gateway {
     pub(crate) admin: Arc<Admin>,
     /// Sessions so far, begun at a random number: spreads the moments at which clients are told of views.
     pub(crate) sessions: AtomicU64,
-    /// Those that are told of views.
+    /// The clients of this node.
     pub(crate) audience: Audience,
     /// Cancelled when the node is about to stop: clients are told to hang up, and served until they have.
     pub(crate) farewell: CancellationToken,

@@ -31,13 +31,14 @@ use crate::{
 /// Longest pause before a client is told, so that all clients of a cluster do not come for more at the same moment. What
 /// follows within the pause is told with it.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
-/// A node with few clients need not spread them so far: so much for each. A view may be what they wait for to write again.
+/// Few clients need not be spread so far: so much for each. A view may be what they wait for to write again.
 const PAUSE_EACH: Duration = Duration::from_micros(100);
 
 /// Who wants to be told: in which view the client was when it asked, and how it called the request.
 type Asked = Option<(Epoch, RequestId)>;
 
-/// The clients that this node tells of views.
+/// The clients that have a session here. As they have one with each node, this is about how many there are, whichever node tells
+/// them of views: it is all of them that must not come at once.
 #[derive(Debug, Default)]
 pub(crate) struct Audience(AtomicU32);
 

@@ -146,7 +146,8 @@ impl Crew {
         let (ends, filled) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let mut tasks = JoinSet::new();
         let count = u32::try_from(callers.len()).unwrap_or(u32::MAX);
-        let pause = rate.map(|rate| Duration::from_secs(1) * count / rate.get());
+        // No pause at all is none that can be kept.
+        let pause = rate.map(|rate| (Duration::from_secs(1) * count / rate.get()).max(Duration::from_nanos(1)));
         for caller in callers {
             let rng = StdRng::seed_from_u64(books.seed.wrapping_add(caller.ledger as u64));
             let (books, ends, filled) = (Arc::clone(books), Arc::clone(&ends), Arc::clone(&filled));
@@ -204,6 +205,9 @@ impl Work {
         while !self.ends.load(Ordering::Relaxed) {
             if let Some(turns) = &mut turns {
                 turns.tick().await;
+                if self.ends.load(Ordering::Relaxed) {
+                    return;
+                }
             }
             let key = self.rng.random_range(0..keys);
             if self.rng.random_range(0..100) < READS_PERCENT || !self.books.ledger(self.caller.ledger).is_clear(key) {

@@ -109,7 +109,10 @@ impl Governor {
         self.protects = serves;
         match (moves, serves) {
             (false, _) => {
-                self.usual = if self.usual.is_zero() { late } else { (self.usual * 3 + late) / 4 };
+                // While it is held back, nothing may be moved for that alone, in the midst of a ring change.
+                if self.part == WHOLE {
+                    self.usual = if self.usual.is_zero() { late } else { (self.usual * 3 + late) / 4 };
+                }
                 // What held it back has passed, or was something else.
                 self.part = (self.part + STEP).min(WHOLE);
             }
