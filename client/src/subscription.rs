@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
 use quoit_proto_types::frame::FrameType;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
@@ -65,8 +64,6 @@ impl Core {
             return Change::Lost;
         };
         let (mut received, mut silent, mut unpushed) = (connection.received(), 0, 0);
-        // That it has been silent before is no reason to leave it now.
-        let _ = connection.silent().now_or_never();
         loop {
             let mut change = None;
             tokio::select! {
@@ -79,7 +76,6 @@ impl Core {
                         return Change::Refused;
                     }
                     self.install_pushed(&pushed, connection).await;
-                    let _ = connection.silent().now_or_never();
                     unpushed = 0;
                 }
                 () = node.stopped() => change = Some(Change::Gone),

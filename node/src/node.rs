@@ -35,7 +35,7 @@ use crate::{
     config::{Config, Settings},
     data::{DataPlane, upkeep::UpkeepTask},
     driver::{Driver, Inputs, Parts, control::DriverHandle, placement::Placement, saver::Saver},
-    gateway::{admin::Admin, cache::Gateway, news::Audience},
+    gateway::{admin::Admin, cache::Gateway},
     leave::{Leave, LeaveProgress, Leaver},
     meta::DataError,
     shutdown::Tasks,
@@ -407,16 +407,7 @@ impl Front {
         let admin = Arc::new(Admin { status, driver: driver.clone(), upkeep, views });
         let sessions = AtomicU64::new(seed);
         let farewell = CancellationToken::new();
-        let gateway = Arc::new(Gateway {
-            plane: Arc::clone(&plane),
-            state,
-            clock,
-            replies,
-            admin,
-            sessions,
-            audience: Audience::default(),
-            farewell,
-        });
+        let gateway = Arc::new(Gateway { plane: Arc::clone(&plane), state, clock, replies, admin, sessions, farewell });
         let (me, listener) = (identity.name.clone(), Arc::new(listener));
         Shared { listener, credentials, gateway, plane, me, hello, sink, driver, clients }
     }

@@ -46,6 +46,11 @@ pub(crate) struct StatusSource {
 }
 
 impl StatusSource {
+    /// How many clients are connected.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients_max.saturating_sub(self.clients.available_permits())
+    }
+
     /// How the node stands now. Takes as long as the driver takes to answer, three seconds at most.
     pub(crate) async fn status(&self) -> NodeStatus {
         let not_after_s = self.credentials.not_after_s();
@@ -56,7 +61,7 @@ impl StatusSource {
             alarms.push(text.into());
         }
         let stats = self.store.stats();
-        let clients = self.clients_max.saturating_sub(self.clients.available_permits());
+        let clients = self.clients();
         if clients >= self.clients_max {
             alarms.push(format!(
                 "{clients} clients are connected and no more are let in: raise --clients-max, or close some"

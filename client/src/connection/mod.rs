@@ -23,7 +23,7 @@ use quoit_proto_types::{
     view::Liveness,
 };
 use tokio::{
-    sync::{Mutex, Notify, oneshot::error::RecvError},
+    sync::{Mutex, Notify, oneshot::error::RecvError, watch},
     task::JoinSet,
     time::{Instant, sleep, timeout_at},
 };
@@ -52,11 +52,11 @@ const LANES: u8 = 2;
 const SILENT_AFTER: Duration = Duration::from_millis(300);
 /// How long a node that owes an answer may be silent before its connection is given up.
 const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
-/// Neither is concluded in less than so many round trips.
-const ROUND_TRIPS_MIN: u32 = 3;
 /// The same where the view says that the node is down. One that lives all the same, and cannot be heard by other nodes only,
 /// acknowledges what it gets sooner, also on a busy machine; one that does not has mostly been silent for longer by then.
 const UNRESPONSIVE_IF_DOWN_AFTER: Duration = Duration::from_millis(500);
+/// None of these is concluded in less than so many round trips.
+const ROUND_TRIPS_MIN: u32 = 3;
 /// How often deadlines are looked at while requests are under way: how late a timeout may be.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -82,8 +82,8 @@ struct Shared {
     lanes: Vec<Lane>,
     /// Wakes the sweeper when a request starts.
     started: Notify,
-    /// Told when an answer has been owed, and nothing come, for [`SILENT_AFTER`].
-    silent: Notify,
+    /// Whether an answer has been owed, and nothing come, for [`SILENT_AFTER`].
+    silent: watch::Sender<bool>,
     /// Whether the view says that the node is down. Relaxed: the sweeper looks again soon.
     is_down: AtomicBool,
 }
@@ -96,8 +96,7 @@ impl Connection {
     pub(crate) async fn open(dialled: Dialled) -> Result<Self, String> {
         let Dialled { connection: quic, peer, ack, control } = dialled;
         let lanes = (0..LANES).map(Lane::new).collect();
-        let shared =
-            Arc::new(Shared { lanes, started: Notify::new(), silent: Notify::new(), is_down: AtomicBool::new(false) });
+        let shared = Arc::new(Shared::new(lanes));
         let mut tasks = Vec::new();
         let mut spawn = |task| tasks.push(AbortOnDropHandle::new(task));
         for index in 0..shared.lanes.len() {
@@ -151,9 +150,10 @@ impl Connection {
         self.shared.note_liveness(liveness);
     }
 
-    /// Returns when the node owes an answer and nothing has come from it for a while, or did so before and was not asked.
+    /// Returns while the node owes an answer and nothing has come from it for a while.
     pub(crate) async fn silent(&self) {
-        self.shared.silent.notified().await;
+        // The sender lives as long as the connection.
+        let _ = self.shared.silent.subscribe().wait_for(|is_silent| *is_silent).await;
     }
 
     /// Gives the connection up, as one whose node is gone or frozen.
@@ -272,6 +272,10 @@ impl Drop for Connection {
 }
 
 impl Shared {
+    fn new(lanes: Vec<Lane>) -> Self {
+        Self { lanes, started: Notify::new(), silent: watch::Sender::default(), is_down: AtomicBool::new(false) }
+    }
+
     fn note_liveness(&self, liveness: Liveness) {
         self.is_down.store(liveness == Liveness::Down, Ordering::Relaxed);
     }
@@ -338,9 +342,8 @@ async fn sweep(shared: Arc<Shared>, quic: quinn::Connection) {
             // Whoever is far away takes longer to answer.
             let patience = |least: Duration| least.max(quic.rtt() * ROUND_TRIPS_MIN);
             let silent_for = silent_since.map(|since| now.saturating_duration_since(since));
-            if silent_for.is_some_and(|silent| silent >= patience(SILENT_AFTER)) {
-                shared.silent.notify_one();
-            }
+            let is_silent = silent_for.is_some_and(|silent| silent >= patience(SILENT_AFTER));
+            shared.silent.send_if_modified(|was| std::mem::replace(was, is_silent) != is_silent);
             match silent_for {
                 Some(silent) if silent >= patience(shared.unresponsive_after()) => {
                     quic.close(0u32.into(), b"unresponsive");
@@ -400,12 +403,7 @@ mod tests {
 
     #[test]
     fn who_is_down_by_the_view_and_silent_is_given_up_sooner() {
-        let shared = Shared {
-            lanes: Vec::new(),
-            started: Notify::new(),
-            silent: Notify::new(),
-            is_down: AtomicBool::new(false),
-        };
+        let shared = Shared::new(Vec::new());
         assert_eq!(shared.unresponsive_after(), UNRESPONSIVE_AFTER);
         shared.note_liveness(Liveness::Down);
         assert_eq!(shared.unresponsive_after(), UNRESPONSIVE_IF_DOWN_AFTER);

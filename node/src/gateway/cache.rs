@@ -28,7 +28,7 @@ use tracing::debug;
 
 use super::{
     admin::Admin,
-    news::{self, Audience, Pauses},
+    news::{self, Pauses},
     requests::{Alone, Place, bad_key, check_again, check_keyspace, expires_at},
 };
 use crate::{
@@ -63,8 +63,6 @@ pub(crate) struct Gateway {
     pub(crate) admin: Arc<Admin>,
     /// Sessions so far, begun at a random number: spreads the moments at which clients are told of views.
     pub(crate) sessions: AtomicU64,
-    /// The clients of this node.
-    pub(crate) audience: Audience,
     /// Cancelled when the node is about to stop: clients are told to hang up, and served until they have.
     pub(crate) farewell: CancellationToken,
 }
@@ -134,8 +132,8 @@ impl Gateway {
             let (gateway, client) = (Arc::clone(&self), Arc::clone(&client));
             let pauses = Pauses::of_session(number);
             streams.spawn(async move {
-                let (views, told) = (&gateway.plane.views, (&gateway.audience, pauses));
-                let ended = news::serve(&client.session, control, views, told, &gateway.farewell).await;
+                let (views, clients) = (&gateway.plane.views, || gateway.admin.status.clients());
+                let ended = news::serve(&client.session, control, views, (clients, pauses), &gateway.farewell).await;
                 gateway.end_if_at_fault(&client.session, &ended);
             });
         }

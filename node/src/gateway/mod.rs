@@ -2,5 +2,5 @@
 
 pub(crate) mod admin;
 pub(crate) mod cache;
-pub(crate) mod news;
+mod news;
 mod requests;

@@ -1,13 +1,6 @@
 //! Tells clients of views as they change, and that the node is about to stop, on the control stream of each.
 
-use std::{
-    future::pending,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use quoit_client::ErrorCode;
@@ -37,32 +30,6 @@ const PAUSE_EACH: Duration = Duration::from_micros(100);
 /// Who wants to be told: in which view the client was when it asked, and how it called the request.
 type Asked = Option<(Epoch, RequestId)>;
 
-/// The clients that have a session here. As they have one with each node, this is about how many there are, whichever node tells
-/// them of views: it is all of them that must not come at once.
-#[derive(Debug, Default)]
-pub(crate) struct Audience(AtomicU32);
-
-/// One of them, until dropped.
-struct Listener<'a>(&'a Audience);
-
-impl Audience {
-    fn enter(&self) -> Listener<'_> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Listener(self)
-    }
-
-    /// The time over which they are told of a view.
-    fn spread(&self) -> Duration {
-        PAUSE_EACH.saturating_mul(self.0.load(Ordering::Relaxed)).min(PAUSE_MAX)
-    }
-}
-
-impl Drop for Listener<'_> {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// How long each view waits before the client of one session is told.
 #[derive(Debug)]
 pub(super) struct Pauses(u64);
@@ -80,25 +47,30 @@ impl Pauses {
     }
 }
 
+/// The longest pause where a node has so many `clients`. As each has a session with every node, that is about how many there are,
+/// whichever node tells them: it is all of them that must not come at once.
+fn longest_pause(clients: usize) -> Duration {
+    PAUSE_EACH.saturating_mul(u32::try_from(clients).unwrap_or(u32::MAX)).min(PAUSE_MAX)
+}
+
 /// The frame that brings `update` to who called its request `request`.
 pub(super) fn frame(update: Update, request: RequestId) -> (FrameHeader, Bytes) {
     (FrameHeader::new(update.kind, request, update.fence, update.epoch), update.body)
 }
 
-/// Serves the control stream of a client until it breaks, and says why. `farewell` is when the node is about to stop.
+/// Serves the control stream of a client until it breaks, and says why. `clients` tells how many there are; `farewell` is when the node is about to stop.
 pub(super) async fn serve(
     session: &Session,
     control: Control,
     views: &Arc<Views>,
-    (audience, pauses): (&Audience, Pauses),
+    (clients, pauses): (impl Fn() -> usize, Pauses),
     farewell: &CancellationToken,
 ) -> StreamError {
-    let _listens = audience.enter();
     let Control { asks, tells } = control;
     let (asked, watched) = watch::channel(None);
     let outcome = tokio::select! {
         outcome = listen(asks, &asked) => outcome,
-        outcome = tell(tells, watched, views, (audience, pauses), farewell) => outcome,
+        outcome = tell(tells, watched, views, (clients, pauses), farewell) => outcome,
     };
     match outcome {
         Err(Broken::Stream(error)) => error,
@@ -139,7 +111,7 @@ async fn tell(
     mut tells: ControlWriter,
     mut asked: watch::Receiver<Asked>,
     views: &Views,
-    (audience, mut pauses): (&Audience, Pauses),
+    (clients, mut pauses): (impl Fn() -> usize, Pauses),
     farewell: &CancellationToken,
 ) -> Result<Never, Broken> {
     let mut latest = views.latest();
@@ -164,7 +136,7 @@ async fn tell(
         if [epoch, Epoch::GENESIS].contains(&*latest.borrow()) {
             continue;
         }
-        sleep(pauses.draw(audience.spread())).await;
+        sleep(pauses.draw(longest_pause(clients()))).await;
         if let Some(update) = views.update_from(epoch) {
             let latest = update.epoch;
             let (header, body) = frame(update, request);
