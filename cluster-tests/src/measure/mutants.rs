@@ -61,6 +61,8 @@ fn situation(mutant: Mutant) -> Option<(&'static str, Situation)> {
         Some(("owns again", data::owns_again))
     } else if mutant == Mutant::Data(DataBug::FloorIgnored) {
         Some(("offers late", data::offers_late))
+    } else if mutant == Mutant::Data(DataBug::CollectsByOwnClock) {
+        Some(("a clock ahead", data::a_clock_ahead))
     } else {
         None
     }
@@ -106,6 +108,7 @@ pub const fn budget(mutant: Mutant) -> u64 {
             | DataBug::FloorIgnored
             | DataBug::ScanBeforeSeal
             | DataBug::DropsWithoutOffer
+            | DataBug::CollectsByOwnClock
             | DataBug::PurgeOnMajority => 1_000,
             DataBug::DigestNotUpdatedOnExpiry
             | DataBug::EqualVersionOverwrites

@@ -262,6 +262,36 @@ pub fn a_clock_a_day_ahead_is_not_obeyed() -> Result<(), Violation> {
     calm_down(&mut cluster)
 }
 
+/// The only owner of a slot has a clock that is further ahead than tombstones are kept, and collects alone; its answers are
+/// so late that what it refuses is kept as a hint and acknowledged. It must not refuse what others write in their present.
+///
+/// # Errors
+/// What is not so.
+pub fn an_only_owner_whose_clock_is_ahead_keeps_nothing_out() -> Result<(), Violation> {
+    a_clock_ahead(Mutant::None)
+}
+
+/// The same, in a cluster that may have a bug.
+///
+/// # Errors
+/// What is not so.
+pub fn a_clock_ahead(mutant: Mutant) -> Result<(), Violation> {
+    // Many keys, so that few writes are hidden by later ones.
+    let data = DataOptions { sessions: 8, keys: 1024, ..DataOptions::calm(1) };
+    let options = Options { data: Some(data), ..Options::calm(3) };
+    let mut cluster = Cluster::scripted(1, options, mutant, Trace::off());
+    cluster.settle(SOON)?;
+    let host = follower(&cluster);
+    cluster.kill(host)?;
+    cluster.set_skew(host, Duration::from_secs(300));
+    // What it would stamp itself would be later than what it refuses.
+    cluster.shun(host);
+    cluster.slow_down(host, Duration::from_millis(80));
+    cluster.boot(host);
+    cluster.run_for(A_WHILE)?;
+    calm_down(&mut cluster)
+}
+
 /// The number of copies goes up and down while clients write: nothing is lost, and reads by a majority find it (18.5).
 ///
 /// # Errors

@@ -100,6 +100,13 @@ impl Cluster {
         }
     }
 
+    /// Has clients ask other hosts than this one.
+    pub fn shun(&mut self, host: usize) {
+        if let Some(world) = &mut self.data {
+            world.shunned = Some(host);
+        }
+    }
+
     /// Sets by how much the time of day of the next process of `host` is ahead.
     pub fn set_skew(&mut self, host: usize, ahead: Duration) {
         self.hosts[host].skew_ms = u64::try_from(ahead.as_millis()).unwrap_or(u64::MAX);

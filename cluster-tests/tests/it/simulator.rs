@@ -173,6 +173,7 @@ scenarios! {
     data::what_a_removed_node_offers_is_taken_above_the_floor_only,
     data::two_of_three_leave_one_after_the_other,
     data::a_clock_a_day_ahead_is_not_obeyed,
+    data::an_only_owner_whose_clock_is_ahead_keeps_nothing_out,
     data::copies_come_and_go,
     changes::a_coordinator_dies_before_its_ring_change_is_accepted,
     changes::a_ring_change_that_nobody_heard_of_is_carried_out,

@@ -94,9 +94,9 @@ pub enum TransferRequest {
     /// meanwhile. Answered by [`TransferReply::Offered`].
     Offer,
     /// Take no more writes up to `until` into these slots, and say what you hold up to there. Answered by
-    /// [`TransferReply::Sealed`].
+    /// [`TransferReply::Sealed`], or by [`TransferReply::NotNow`] if `until` has not passed for long enough.
     Seal {
-        /// Which.
+        /// Which; none for a member that owns none of those in the round, and is asked for the time only.
         slots: SlotSet,
         /// Up to when.
         until: Hlc,

@@ -58,24 +58,29 @@ impl Homes {
     /// Takes note of who keeps an entry for others alone, and returns how many copies went as hints were dropped since the
     /// last time.
     pub(super) fn dropped(&self, hinted: &mut Hinted, sides: &[Side<'_>], key: &[u8], least: Rank) -> usize {
-        let mut dropped = Vec::new();
-        hinted.0.retain(|serial, (before, kept)| {
+        let mut dropped = BTreeMap::new();
+        for (serial, (before, kept)) in &mut hinted.0 {
             let side = sides.iter().find(|side| side.actor.serial == *serial);
-            let is_dropped = |side: &Side<'_>| side.data.hints.stats().dropped > *before && !side.covers(key, least);
-            let goes = side.is_some_and(is_dropped);
-            if goes {
-                dropped.push(self.undelivered(key, kept).collect());
-            }
-            !goes
-        });
+            let drops = |side: &&Side<'_>| side.data.hints.stats().dropped > *before && !side.has(key, least);
+            let Some(side) = side.filter(drops) else { continue };
+            // What it keeps for one owner may go while it keeps the same for another (simulator seeds 28021 and 28202).
+            let left: BTreeSet<Ordinal> = side.keeps_for(key, least).into_iter().map(|(owner, _)| owner).collect();
+            let gone: BTreeSet<Kept> = kept.extract_if(.., |(owner, _)| !left.contains(owner)).collect();
+            dropped.insert(*serial, self.undelivered(key, &gone).collect::<BTreeSet<Home>>());
+        }
+        hinted.0.retain(|_, (_, kept)| !kept.is_empty());
         for side in sides.iter().filter(|side| !side.has(key, least)) {
             let kept = side.keeps_for(key, least);
             if !kept.is_empty() {
                 hinted.0.insert(side.actor.serial, (side.data.hints.stats().dropped, kept));
             }
         }
-        let homes = || sides.iter().map(|side| self.lasting(side, sides, key, least));
-        if dropped.is_empty() { 0 } else { pairs(homes().chain(dropped)) - pairs(homes()) }
+        if dropped.is_empty() {
+            return 0;
+        }
+        let after = |side: &Side<'_>| self.lasting(side, sides, key, least);
+        let before = |side| after(side).into_iter().chain(dropped.remove(&side.actor.serial).unwrap_or_default()).collect();
+        pairs(sides.iter().map(before)) - pairs(sides.iter().map(after))
     }
 
     /// Where those of `kept` come to be that their owners have not taken in.

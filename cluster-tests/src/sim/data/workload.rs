@@ -42,6 +42,8 @@ pub struct DataWorld {
     begun: u64,
     /// Whether clients ask for nothing for a while.
     pub(in crate::sim) rests: bool,
+    /// A host that no client asks.
+    pub(in crate::sim) shunned: Option<usize>,
     rng: StdRng,
 }
 
@@ -86,6 +88,7 @@ impl DataWorld {
             operations: BTreeMap::new(),
             begun: 0,
             rests: false,
+            shunned: None,
             rng: StdRng::seed_from_u64(seed),
             options,
         }
@@ -147,6 +150,9 @@ impl Cluster {
     }
 
     fn serves(&self, host: usize) -> bool {
+        if self.data.as_ref().is_some_and(|world| world.shunned == Some(host)) {
+            return false;
+        }
         let process = self.hosts[host].process.as_ref().filter(|process| process.is_awake());
         let side = process.and_then(|process| process.data.as_deref());
         side.and_then(|side| side.routing.as_ref()).is_some_and(|routing| routing.me().is_some())

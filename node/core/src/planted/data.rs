@@ -47,11 +47,13 @@ pub enum DataBug {
     SkewIgnored,
     /// An entry that expires leaves no tombstone.
     ExpiryLeavesNothing,
+    /// Nobody but the owners is asked whether the moment up to which tombstones are collected has passed.
+    CollectsByOwnClock,
 }
 
 impl DataBug {
     /// Every bug.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::DigestNotUpdatedOnExpiry,
         Self::KeepsDataAfterLosingSlot,
         Self::FloorIgnored,
@@ -74,6 +76,7 @@ impl DataBug {
         Self::FenceIgnored,
         Self::SkewIgnored,
         Self::ExpiryLeavesNothing,
+        Self::CollectsByOwnClock,
     ];
 }
 

@@ -15,10 +15,19 @@
 //!
 //! An owner that misses the purge keeps its tombstones, and takes over the floor when it compares with the others.
 //!
+//! **Whose present.** Whoever lives bears witness in a round, owner or not: the moment up to which it collects must lie well in
+//! the past by the clock of each. Any member may have stamped a write or keep a hint that a floor ahead of its own present
+//! would keep out for ever, although it was acknowledged; and the owner of a slot with one copy, whose clock has jumped ahead by
+//! more than the grace, would be contradicted by no other owner (simulator seed 20246). The protocol asks owners only. A cluster
+//! of one has nobody to ask, and nobody who could be kept out.
+//!
 //! **Known limit.** Owners that evict different values differ up to the moment that is named, and their tombstones are not
 //! collected: they leave for lack of room then, and raise the floor.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use quoit_proto_types::{
     Ordinal, SlotIndex, SlotSet, limits,
@@ -55,6 +64,8 @@ struct Round {
     slots: SlotSet,
     /// The slots of each owner.
     owners: BTreeMap<Ordinal, SlotSet>,
+    /// Members that own none of the slots and are asked for the time.
+    witnesses: BTreeSet<Ordinal>,
     /// Those who are to be asked.
     unasked: Vec<Ordinal>,
     stage: Stage,
@@ -124,13 +135,15 @@ impl Collector {
                 owners.entry(*owner).or_insert_with(|| SlotSet::none(slots.slots())).insert(slot);
             }
         }
+        let witnesses: BTreeSet<Ordinal> = witnesses(scene).filter(|member| !owners.contains_key(member)).collect();
         self.rounds_begun += 1;
         self.round = Some(Round {
             number: self.rounds_begun,
             until: *until,
             slots,
-            unasked: owners.keys().copied().collect(),
+            unasked: owners.keys().chain(&witnesses).copied().collect(),
             owners,
+            witnesses,
             stage: Stage::Sealing(BTreeMap::new()),
             deadline: scene.now.saturating_add(ROUND_TIMEOUT),
         });
@@ -140,7 +153,7 @@ impl Collector {
     pub(super) fn next_ask(&mut self) -> Option<(Job, Ask)> {
         let round = self.round.as_mut()?;
         let to = round.unasked.pop()?;
-        let slots = round.owners.get(&to)?.clone();
+        let slots = round.owners.get(&to).cloned().unwrap_or_else(|| SlotSet::none(round.slots.slots()));
         let (until, number) = (round.until, round.number);
         let request = match round.stage {
             Stage::Sealing(_) => TransferRequest::Seal { slots, until, round: number },
@@ -159,7 +172,7 @@ impl Collector {
                     Some(_) | None => None,
                 };
                 said.insert(owner, digests);
-                said.len() == round.owners.len()
+                said.len() == round.owners.len() + round.witnesses.len()
             }
             Stage::Purging(waiting) => {
                 *waiting -= 1;
@@ -184,9 +197,10 @@ impl Collector {
             let Some(digests) = digests.as_ref().filter(|digests| digests.len() == slots.len()) else { continue };
             slots.iter().zip(digests).for_each(|(slot, digest)| views.entry(slot).or_default().push(*digest));
         }
+        let is_vouched_for = round.witnesses.iter().all(|witness| said.get(witness).is_some_and(Option::is_some));
         let settled = SlotSet::of(round.slots.slots(), |slot| {
             let said = views.get(&slot).map_or(&[][..], Vec::as_slice);
-            round.slots.contains(slot) && is_settled(scene, scene.routing.owners(slot).now.len(), said)
+            is_vouched_for && round.slots.contains(slot) && is_settled(scene, scene.routing.owners(slot).now.len(), said)
         });
         let differs = |slot| views.get(&slot).is_some_and(|said| said.iter().any(|digest| *digest != said[0]));
         let differing = SlotSet::of(round.slots.slots(), differs);
@@ -220,6 +234,13 @@ impl Collector {
 fn drives(scene: &Scene<'_>, slot: SlotIndex) -> bool {
     let owners = scene.routing.owners(slot).now;
     owners.first().copied() == scene.routing.me() && owners.iter().all(|owner| scene.routing.lives(*owner))
+}
+
+/// Who is to say that a moment lies in the past, if it owns nothing that is collected up to there.
+fn witnesses(scene: &Scene<'_>) -> impl Iterator<Item = Ordinal> {
+    let members = scene.routing.view().members().iter().map(|member| member.ordinal);
+    let asked = !scene.planted.is(DataBug::CollectsByOwnClock);
+    members.filter(move |member| asked && scene.routing.is_up(*member))
 }
 
 /// Whether the `owners` of a slot hold the same, by what those `said` who were asked.

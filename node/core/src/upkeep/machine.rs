@@ -124,7 +124,7 @@ impl Upkeep {
             releases: Releases::default(),
             collector: Collector::new(config.round_interval, config.gc_grace),
             replay: Replay::new(hints),
-            serving: Serving::new(config.gc_grace),
+            serving: Serving::new(config.gc_grace, config.hint_age),
             hints_at: Timestamp::default(),
             wake: None,
             outputs: VecDeque::new(),

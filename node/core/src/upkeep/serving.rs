@@ -28,6 +28,9 @@ use crate::{
 pub(super) struct Serving {
     /// How old a tombstone gets at least, whoever says that it may go.
     grace: Duration,
+    /// How far in the past a moment must be up to which others collect: a hint that becomes one just before it is too old has
+    /// as long again to arrive.
+    witnessed: Duration,
     /// The rounds this owner takes part in, by who drives them: one of each at a time.
     rounds: BTreeMap<Ordinal, Round>,
     /// Which of the slots that this process gives up each new owner has merged.
@@ -43,8 +46,8 @@ struct Round {
 }
 
 impl Serving {
-    pub(super) fn new(grace: Duration) -> Self {
-        Self { grace, rounds: BTreeMap::new(), merged: BTreeMap::new() }
+    pub(super) fn new(grace: Duration, hint_age: Duration) -> Self {
+        Self { grace, witnessed: grace.min(hint_age * 2), rounds: BTreeMap::new(), merged: BTreeMap::new() }
     }
 
     /// Answers `request`, which `from` asked under `fence`.
@@ -153,11 +156,14 @@ impl Serving {
 
     fn seal(&mut self, scene: &Scene<'_>, driver: Ordinal, slots: &SlotSet, until: Hlc, number: u64) -> TransferReply {
         let is_joint = scene.routing.target().is_some();
-        // A driver whose clock is ahead must not collect what is being written by others.
-        let until_is = Wall::from_millis(until.millis()).saturating_add(self.grace);
-        let is_early = until_is.checked_duration_since(scene.wall).is_some_and(|ahead| ahead > MAX_SKEW);
-        if is_joint || is_early || slots.len() > limits::TRANSFER_SLOTS_MAX || !owns(scene, slots) {
+        if is_joint || self.is_early(scene, slots, until) || slots.len() > limits::TRANSFER_SLOTS_MAX {
             return TransferReply::NotNow;
+        }
+        if !owns(scene, slots) {
+            return TransferReply::NotNow;
+        }
+        if slots.is_empty() {
+            return TransferReply::Sealed(Vec::new());
         }
         if self.rounds.iter().any(|(other, round)| *other != driver && round.slots.meets(slots)) {
             return TransferReply::NotNow;
@@ -174,6 +180,15 @@ impl Serving {
             scene.store.seal_slots(slots, until);
         }
         TransferReply::Sealed(scene.store.digests_until(slots, until))
+    }
+
+    /// Whether a driver whose clock is ahead would collect what is being written by others. An owner gives a tombstone its whole
+    /// grace. Who is a witness only sees to it that nothing is kept out that is on its way: one clock that is behind must not
+    /// keep a whole cluster from collecting.
+    fn is_early(&self, scene: &Scene<'_>, slots: &SlotSet, until: Hlc) -> bool {
+        let age = if slots.is_empty() { self.witnessed } else { self.grace };
+        let old_at = Wall::from_millis(until.millis()).saturating_add(age);
+        old_at.checked_duration_since(scene.wall).is_some_and(|ahead| ahead > MAX_SKEW)
     }
 
     fn purge(&mut self, scene: &Scene<'_>, driver: Ordinal, slots: &SlotSet, until: Hlc, number: u64) -> TransferReply {
