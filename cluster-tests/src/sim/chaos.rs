@@ -52,6 +52,7 @@ impl Cluster {
                 if let Some(process) = &mut self.hosts[host].process {
                     process.clock.jump(now, by);
                     let actor = process.actor.clone();
+                    self.data.iter_mut().for_each(|world| world.checks.jumped());
                     self.note(host, || format!("has its clock jump {by:?} ahead"));
                     // Its deadlines are past, and it may have been deaf for all it knows.
                     if by >= super::SLEEP {

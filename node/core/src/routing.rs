@@ -163,6 +163,11 @@ impl Routing {
         self.lives_as_named(&self.view.fields().ring, ordinal)
     }
 
+    /// Whether an owner in force of `slot` lives.
+    pub fn is_in_reach(&self, slot: SlotIndex) -> bool {
+        self.owners(slot).now.iter().any(|owner| self.lives(*owner))
+    }
+
     /// The same of the owner of that name in the ring to be.
     pub fn lives_in_target(&self, ordinal: Ordinal) -> bool {
         self.view.fields().target.as_ref().is_some_and(|target| self.lives_as_named(target, ordinal))

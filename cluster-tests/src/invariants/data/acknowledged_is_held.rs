@@ -2,7 +2,7 @@
 
 use quoit_proto_types::{WriteLevel, view::Owner};
 
-use super::{Done, Rank, Side, ledger::Writes, slot_of};
+use super::{Done, Rank, Side, homes::Homes, ledger::Writes, slot_of};
 use crate::invariants::Violation;
 
 pub(super) fn check(writes: &Writes, done: &Done<'_>, rank: Rank, sides: &[Side<'_>]) -> Result<(), Violation> {
@@ -31,7 +31,7 @@ pub(super) fn check(writes: &Writes, done: &Done<'_>, rank: Rank, sides: &[Side<
         let (holding, needed) = match write.level {
             WriteLevel::Any => (holders().count(), 1),
             WriteLevel::One => (among(set, lives), 1),
-            WriteLevel::Two => (writes.copies(sides, &write.key, rank), set.len().clamp(1, 2)),
+            WriteLevel::Two => (Homes::copies_now(sides, &write.key, rank), set.len().clamp(1, 2)),
             WriteLevel::Quorum => (among(set, lives), set.len() / 2 + 1),
             WriteLevel::All => (among(set, lives), set.len()),
         };

@@ -47,6 +47,16 @@ impl Homes {
         pairs(sides.iter().map(|side| self.of(side, key, least)))
     }
 
+    /// The same at this moment: a hint counts although its owner has taken it in and ended, as long as it is kept (simulator seed
+    /// 22186).
+    pub(super) fn copies_now(sides: &[Side<'_>], key: &[u8], least: Rank) -> usize {
+        let homes = |side: &Side<'_>| {
+            let kept = side.keeps_for(key, least).into_iter().map(|(owner, _)| Home::Member(owner));
+            kept.chain(side.has(key, least).then(|| own(side))).collect()
+        };
+        pairs(sides.iter().map(homes))
+    }
+
     /// Whether a copy goes with the process of `side`, one of `sides`: what it has itself, or keeps while there are no two
     /// copies without that.
     pub(super) fn take_along(&self, side: &Side<'_>, sides: &[Side<'_>], key: &[u8], least: Rank) -> bool {

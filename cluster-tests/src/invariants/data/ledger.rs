@@ -109,9 +109,9 @@ pub(super) struct Writes {
     homes: Homes,
     /// The latest that any wall clock has shown.
     wall: Wall,
-    /// Processes that have ended.
-    ends: u64,
-    ends_at_begin: BTreeMap<u64, u64>,
+    /// Processes that have ended, and clocks that have jumped.
+    disturbances: u64,
+    disturbances_at_begin: BTreeMap<u64, u64>,
     totals: Totals,
 }
 
@@ -128,7 +128,7 @@ impl Writes {
             }
         }
         self.totals.begun += 1;
-        self.ends_at_begin.insert(written.token, self.ends);
+        self.disturbances_at_begin.insert(written.token, self.disturbances);
         self.by_key.entry(written.key.clone()).or_default().push(written.token);
         self.all.insert(written.token, written);
         Ok(())
@@ -197,7 +197,7 @@ impl Writes {
 
     /// A process ends, with what it held.
     pub(super) fn ended(&mut self, serial: u32, sides: &[Side<'_>]) {
-        self.ends += 1;
+        self.disturbances += 1;
         let Some(side) = sides.iter().find(|side| side.actor.serial == serial) else { return };
         for (key, promises) in &mut self.promises {
             for promise in promises.iter_mut().filter(|promise| side.covers(key, promise.rank)) {
@@ -226,14 +226,14 @@ impl Writes {
         }
     }
 
+    /// Some clock jumps: for its process a time has passed in which it may have let go of hints (simulator seed 28944).
+    pub(super) fn jumped(&mut self) {
+        self.disturbances += 1;
+    }
+
     /// The member `owner` took in an entry that it owns, and goes on to.
     pub(super) fn owned(&mut self, key: &[u8], stamp: &Stamp, owner: Ordinal) {
         self.homes.note(key, rank(stamp), owner);
-    }
-
-    /// How many copies of an entry of `key` there are, two or more being the same.
-    pub(super) fn copies(&self, sides: &[Side<'_>], key: &[u8], least: Rank) -> usize {
-        self.homes.copies(sides, key, least)
     }
 
     pub(super) fn note_wall(&mut self, wall: Wall) {
@@ -258,9 +258,9 @@ impl Writes {
         self.by_version.get(&version).and_then(|token| self.all.get(token))
     }
 
-    /// Whether no process has ended since a write was begun.
+    /// Whether no process has ended, and no clock has jumped, since a write was begun.
     pub(super) fn is_undisturbed(&self, token: u64) -> bool {
-        self.ends_at_begin.get(&token) == Some(&self.ends)
+        self.disturbances_at_begin.get(&token) == Some(&self.disturbances)
     }
 
     /// The latest that any wall clock has shown.

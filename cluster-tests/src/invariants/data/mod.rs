@@ -274,6 +274,11 @@ impl DataChecks {
         self.reads.ended();
     }
 
+    /// The clock of some process jumps ahead.
+    pub fn jumped(&mut self) {
+        self.writes.jumped();
+    }
+
     /// What is left to be done, if anything.
     pub fn unsettled(
         &mut self,

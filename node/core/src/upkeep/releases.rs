@@ -7,7 +7,8 @@
 //! else is asked.
 //!
 //! Entries that found no owner in time are dropped and counted. A slot that this process is to own again before it was
-//! offered starts empty like any other (T5), and is counted too, unless every new owner had merged it.
+//! offered starts empty like any other (T5), and is counted too, unless every new owner had merged it, or there is none in
+//! reach: then it is kept, and offered further if nothing comes of the change.
 
 use std::collections::BTreeMap;
 
@@ -79,7 +80,7 @@ impl Releases {
             let mut doubtful = SlotSet::none(routing.slots());
             for slot in lost.iter().collect::<Vec<_>>() {
                 // Given up before it was owned: the present owners acknowledged everything that was written here.
-                let is_safe = before.standing(slot) == Standing::Pending && direct;
+                let is_safe = before.standing(slot) == Standing::Pending && direct && before.is_in_reach(slot);
                 let is_empty = scene.store.summary(slot).entries == 0;
                 if is_safe || is_empty || scene.planted.is(DataBug::DropsWithoutOffer) {
                     lost.remove(slot);
@@ -101,7 +102,8 @@ impl Releases {
             let again = SlotSet::of(slots.slots(), |slot| {
                 offering.slots.contains(slot) && scene.routing.standing(slot) != Standing::Stranger
             });
-            self.unoffered += u64::try_from(both(&again, &offering.doubtful).len()).unwrap_or(u64::MAX);
+            let let_go = both(&again, &offering.doubtful).iter().filter(|slot| scene.routing.is_in_reach(*slot)).count();
+            self.unoffered += u64::try_from(let_go).unwrap_or(u64::MAX);
             slots.extend(&offering.slots);
             slots.subtract(&again);
             doubtful.extend(&offering.doubtful);
@@ -209,8 +211,7 @@ impl Releases {
 
 /// Those of `slots` none of whose owners is within reach.
 fn orphaned(routing: &Routing, slots: &SlotSet) -> SlotSet {
-    let lives = |slot| routing.owners(slot).now.iter().any(|owner| routing.lives(*owner));
-    SlotSet::of(slots.slots(), |slot| slots.contains(slot) && !lives(slot))
+    SlotSet::of(slots.slots(), |slot| slots.contains(slot) && !routing.is_in_reach(slot))
 }
 
 /// Whether `view` is the next one after that of `before`.

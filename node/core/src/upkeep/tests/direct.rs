@@ -138,6 +138,20 @@ fn a_round_ends_with_a_timeout_or_another_fence() {
 }
 
 #[test]
+fn a_moment_is_vouched_for_when_it_lies_in_the_past() {
+    let config = UpkeepConfig { gc_grace: Duration::from_secs(100), hint_age: Duration::from_secs(20), ..quiet() };
+    let mut stage = Stage::new(1, 3, &[1, 2], 2, config);
+    let wall = stage.wall().as_millis();
+    let mut says = |slots: SlotSet, ago_ms: u64, round| {
+        let request = TransferRequest::Seal { slots, until: Hlc::from_millis(wall - ago_ms), round };
+        ask(&mut stage, 1, &request, &EntryBlock::default()) != TransferReply::NotNow
+    };
+    // Clocks may differ by half a second. An owner gives a tombstone its grace, a witness what hints may take.
+    assert_eq!([99_600, 99_400].map(|ago| says(all(), ago, ago)), [true, false]);
+    assert_eq!([39_600, 39_400].map(|ago| says(SlotSet::none(slots()), ago, 1)), [true, false]);
+}
+
+#[test]
 fn a_pending_owner_gives_nothing_away() {
     let mut stage = Stage::new(1, 2, &[2], 1, sealing());
     stage.begin(&[1, 2]);

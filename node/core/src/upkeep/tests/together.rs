@@ -288,6 +288,38 @@ fn who_missed_a_ring_change_offers_what_it_has() {
     (0..SEEDS).for_each(|seed| missed_change(seed, DataPlanted::NOTHING).unwrap());
 }
 
+/// The only new owner dies before it could be offered what this one had left, which is to own the slots again then.
+#[test]
+fn what_is_left_of_slots_that_nobody_in_reach_owns_is_kept() {
+    let mut stage = Stage::new(1, 2, &[1], 1, quiet());
+    let stamp = Stamp::value(version(1, 1), 0);
+    stage.write(&[1], b"key", stamp, b"value");
+    stage.begin(&[2]);
+    stage.install_everywhere();
+    assert!(stage.run_until(MINUTE, |stage| stage.node(2).is_synced()));
+    stage.weather = Weather { cut_off: Some(2), ..FAIR };
+    stage.finish();
+    stage.install(1);
+    stage.set_live(2, Liveness::Down);
+    stage.install(1);
+    stage.run(MINUTE);
+    // A change that comes to nothing takes nothing away either.
+    for is_given_up in [true, false] {
+        stage.begin(&[1]);
+        stage.install(1);
+        assert!(stage.run_until(MINUTE, |stage| stage.node(1).is_synced()));
+        if is_given_up {
+            stage.change(|fields| fields.target = None);
+        } else {
+            stage.finish();
+        }
+        stage.install(1);
+        stage.run(MINUTE);
+        assert_eq!(stage.read(1, b"key"), Some(stamp), "given up: {is_given_up}");
+    }
+    assert_eq!(stage.node(1).upkeep.progress(stage.now).unoffered_slots, 0);
+}
+
 #[test]
 fn owners_end_with_the_same() {
     for seed in 0..SEEDS {
