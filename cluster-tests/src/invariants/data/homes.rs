@@ -89,7 +89,8 @@ impl Homes {
             return 0;
         }
         let after = |side: &Side<'_>| self.lasting(side, sides, key, least);
-        let before = |side| after(side).into_iter().chain(dropped.remove(&side.actor.serial).unwrap_or_default()).collect();
+        let before =
+            |side| after(side).into_iter().chain(dropped.remove(&side.actor.serial).unwrap_or_default()).collect();
         pairs(sides.iter().map(before)) - pairs(sides.iter().map(after))
     }
 

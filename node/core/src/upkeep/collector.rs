@@ -200,7 +200,9 @@ impl Collector {
         let is_vouched_for = round.witnesses.iter().all(|witness| said.get(witness).is_some_and(Option::is_some));
         let settled = SlotSet::of(round.slots.slots(), |slot| {
             let said = views.get(&slot).map_or(&[][..], Vec::as_slice);
-            is_vouched_for && round.slots.contains(slot) && is_settled(scene, scene.routing.owners(slot).now.len(), said)
+            is_vouched_for
+                && round.slots.contains(slot)
+                && is_settled(scene, scene.routing.owners(slot).now.len(), said)
         });
         let differs = |slot| views.get(&slot).is_some_and(|said| said.iter().any(|digest| *digest != said[0]));
         let differing = SlotSet::of(round.slots.slots(), differs);

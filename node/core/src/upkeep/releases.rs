@@ -102,7 +102,8 @@ impl Releases {
             let again = SlotSet::of(slots.slots(), |slot| {
                 offering.slots.contains(slot) && scene.routing.standing(slot) != Standing::Stranger
             });
-            let let_go = both(&again, &offering.doubtful).iter().filter(|slot| scene.routing.is_in_reach(*slot)).count();
+            let let_go =
+                both(&again, &offering.doubtful).iter().filter(|slot| scene.routing.is_in_reach(*slot)).count();
             self.unoffered += u64::try_from(let_go).unwrap_or(u64::MAX);
             slots.extend(&offering.slots);
             slots.subtract(&again);
