@@ -1,6 +1,6 @@
 //! Puts views in force, in an order that keeps every acknowledged write (PROTOCOL, T1, T2 and T5).
 //!
-//! 1. What the slots held that this process comes to fetch is removed, shard by shard.
+//! 1. What the slots held that this process comes to fetch is removed, shard by shard, if an owner in reach has them.
 //! 2. Every shard is *sealed*: from then on it takes requests of the new fence and no others.
 //! 3. The view is published: requests are coordinated by it, and others hear of it.
 //! 4. The upkeep goes by it, and so begins to answer what is asked under the new fence.
@@ -16,7 +16,7 @@ use arc_swap::ArcSwapOption;
 use quoit_core::{
     cluster::Life,
     routing::{Routing, Standing},
-    upkeep::starts_empty,
+    upkeep::{newly_pending, starts_empty},
 };
 use quoit_proto_types::{Fence, Ordinal, SlotIndex, SlotSet, View};
 
@@ -159,13 +159,16 @@ impl Placement {
         {
             // The first view tells how many slots there are; all views of a cluster tell the same.
             self.store.prepare(next.slots());
-            let slots = starts_empty(self.current.as_deref(), &next);
-            let filled = SlotSet::of(slots.slots(), |slot| slots.contains(slot) && self.has_entries(slot));
+            let before = self.current.as_deref();
+            let (slots, empty) = (newly_pending(before, &next), starts_empty(before, &next));
+            // What was being dropped is not all there any more, and counts for nothing.
+            let in_part = |slot| self.dropping.as_ref().is_some_and(|dropping| dropping.slots.contains(slot));
+            let is_emptied = |slot| empty.contains(slot) || slots.contains(slot) && in_part(slot);
+            let filled = SlotSet::of(slots.slots(), |slot| is_emptied(slot) && self.has_entries(slot));
             if filled.is_empty() {
                 self.put_in_force(next, &slots);
                 continue;
             }
-            let before = self.current.as_deref();
             let takes_writes = |slot| before.is_some_and(|before| before.standing(slot) != Standing::Stranger);
             if filled.iter().any(takes_writes) {
                 self.seal(next.fence());
@@ -178,9 +181,9 @@ impl Placement {
         self.store.summary(slot).entries > 0
     }
 
-    /// The slots that must be empty are.
-    fn put_in_force(&mut self, routing: Arc<Routing>, empty: &SlotSet) {
-        self.store.reset_slots(empty);
+    /// The slots that must be empty are. Those of `pending` begin without a floor.
+    fn put_in_force(&mut self, routing: Arc<Routing>, pending: &SlotSet) {
+        self.store.reset_slots(pending);
         let is_same = self.current.as_ref().is_some_and(|current| current.fence() == routing.fence());
         if !is_same {
             // Before the first one that another node may miss.

@@ -96,7 +96,7 @@ pub enum TransferRequest {
     /// Take no more writes up to `until` into these slots, and say what you hold up to there. Answered by
     /// [`TransferReply::Sealed`], or by [`TransferReply::NotNow`] if `until` has not passed for long enough.
     Seal {
-        /// Which; none for a member that owns none of those in the round, and is asked for the time only.
+        /// Which; none if only that is asked.
         slots: SlotSet,
         /// Up to when.
         until: Hlc,

@@ -181,12 +181,18 @@ impl DataChecks {
         Ok(())
     }
 
-    /// A process is about to go on to another view, `next`. What it was fetching starts empty again, or is let go of.
+    /// A process is about to go on to another view, `next`. What it was fetching starts empty again, or is let go of, unless
+    /// nobody in reach owns it.
     pub fn leaves(&mut self, side: &Side<'_>, next: &Routing) {
         let Some(before) = side.routing().filter(|before| before.fence() != next.fence()) else { return };
         let is_given_up = |key: &[u8]| {
             let slot = slot_of(before, key);
-            before.standing(slot) == Standing::Pending && next.standing(slot) != Standing::Owner
+            let goes = match next.standing(slot) {
+                Standing::Owner => false,
+                Standing::Pending => next.is_in_reach(slot),
+                Standing::Stranger => before.is_in_reach(slot) && next.is_in_reach(slot),
+            };
+            before.standing(slot) == Standing::Pending && goes
         };
         self.writes.gave_up(side, is_given_up);
     }

@@ -6,7 +6,7 @@ use quoit_core::{
     replication::{self, ReplicaReply, ReplicaRequest},
     routing::Routing,
     time::Timestamp,
-    upkeep::{self, starts_empty},
+    upkeep::{self, newly_pending, starts_empty},
 };
 use quoit_proto_types::{
     Fence, Ordinal, View,
@@ -58,6 +58,7 @@ impl Cluster {
         side.store.prepare(routing.slots());
         (0..side.store.shards_count()).for_each(|shard| side.store.seal(shard, routing.fence()));
         side.empty(&starts_empty(side.routing.as_deref(), &routing));
+        side.store.reset_slots(&newly_pending(side.routing.as_deref(), &routing));
         side.routing = Some(Arc::clone(&routing));
         side.upkeep.install(local, wall, &routing, &side.store);
         for coordinator in side.coordinators.values_mut() {

@@ -81,8 +81,8 @@ pub(super) const REPAIR_SHARE: u64 = 4;
 /// What the pace counts for an entry that is only named, in bytes: about what one of middling size costs to be fetched.
 pub(super) const LISTED_BYTES: usize = 64;
 
-/// How long entries of lost slots are offered before they are dropped whatever happened: their owners are then out of reach
-/// for so long that others have taken their place.
+/// How long entries of lost slots are offered before they are dropped although an owner, which is said to be in reach, has not
+/// taken them. While no owner is, they are kept.
 pub(super) const OFFER_DEADLINE: Duration = Duration::from_secs(600);
 
 /// How long an owner stands by what it said in a round of collection.

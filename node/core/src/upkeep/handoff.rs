@@ -8,8 +8,8 @@
 //! An owner that is not living in the view is passed over, and counted: it was not told that its entries are here, so it
 //! offers them before it drops them (PROTOCOL 11.5). A slot none of whose owners lives is synced as it is.
 //!
-//! The slots must be empty at the beginning (T5). That is up to the driver, as is to leave nothing here under another fence:
-//! a new one begins anew.
+//! The slots must be empty at the beginning (T5), but for [what nobody in reach owns](super::starts_empty). That is up to the
+//! driver, as is to leave nothing here under another fence: a new one begins anew.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -384,7 +384,7 @@ impl Replay {
 /// Who is to have an entry that is kept for `owner`: that one, or a present owner if it is none any more.
 ///
 /// While a ring change is under way it is forgotten only for one who owns the slot before and after it: one that is to leave
-/// may have given all it had, and would drop this; one that is to come drops all it has if nothing comes of the change.
+/// may have given all it had, and would drop this; one that is to come drops all it has if nothing comes of the change, but for what nobody in reach owns.
 fn receiver(scene: &Scene<'_>, owner: Ordinal, slot: SlotIndex) -> Option<(Ordinal, Confirmed)> {
     let (routing, owners) = (scene.routing, scene.routing.owners(slot));
     let stays = |owner: Ordinal| routing.lives(owner) && owners.then.is_none_or(|then| then.contains(&owner));

@@ -95,18 +95,23 @@ pub struct Upkeep {
     outputs: VecDeque<Output>,
 }
 
-/// The slots that must be empty when `after` is installed: those that this process comes to fetch (PROTOCOL, T5).
-///
-/// Not those that nobody in reach owns, of which it may have something left that it could bring to no owner, as it gave them up
-/// when the last one had just died: to empty them would be to lose it (simulator seed 22175). Any other new owner begins with
-/// no floor, and would be offered the same and take it (PROTOCOL 11.5).
-pub fn starts_empty(before: Option<&Routing>, after: &Routing) -> SlotSet {
+/// The slots that this process comes to fetch when `after` is installed, which begin without a floor (PROTOCOL, T5).
+pub fn newly_pending(before: Option<&Routing>, after: &Routing) -> SlotSet {
     let goes_on = |slot| {
         let same = before.filter(|before| before.fence() == after.fence() && before.slots() == after.slots());
         same.is_some_and(|before| before.standing(slot) == Standing::Pending)
     };
-    let fetched = |slot| after.standing(slot) == Standing::Pending && !goes_on(slot) && after.is_in_reach(slot);
-    SlotSet::of(after.slots(), fetched)
+    SlotSet::of(after.slots(), |slot| after.standing(slot) == Standing::Pending && !goes_on(slot))
+}
+
+/// Those of them that must be empty.
+///
+/// Not those that nobody in reach owns, of which it may have something left that it could bring to no owner, as it gave them up
+/// when the last one had just died: to empty them would be to lose it (simulator seed 22175). Any other new owner would be
+/// offered the same and take it (PROTOCOL 11.5).
+pub fn starts_empty(before: Option<&Routing>, after: &Routing) -> SlotSet {
+    let pending = newly_pending(before, after);
+    SlotSet::of(after.slots(), |slot| pending.contains(slot) && after.is_in_reach(slot))
 }
 
 impl Upkeep {

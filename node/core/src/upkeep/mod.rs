@@ -43,7 +43,7 @@ pub use config::UpkeepConfig;
 pub use exchange::ExchangeId;
 pub use governor::Wakeup;
 pub use hints::{HintStats, Hints, Kept};
-pub use machine::{Output, Upkeep, starts_empty};
+pub use machine::{Output, Upkeep, newly_pending, starts_empty};
 pub use progress::{HandoffProgress, Progress, SourceProgress};
 
 #[cfg(test)]

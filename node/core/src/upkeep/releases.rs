@@ -6,7 +6,7 @@
 //! would be the only copy, and a planned change would have cost one (simulator seed 2499). Where digests are equal nothing
 //! else is asked.
 //!
-//! Entries that found no owner in time are dropped and counted. A slot that this process is to own again before it was
+//! Entries that found no owner in time are dropped and counted, but for those of slots that nobody in reach owns. A slot that this process is to own again before it was
 //! offered starts empty like any other (T5), and is counted too, unless every new owner had merged it, or there is none in
 //! reach: then it is kept, and offered further if nothing comes of the change.
 
@@ -74,13 +74,14 @@ impl Releases {
         if before.fence() != routing.fence() {
             self.jobs.clear();
             let direct = follows(routing.view(), before);
+            let is_in_reach = |slot| before.is_in_reach(slot) && routing.is_in_reach(slot);
             let is_lost =
                 |slot| before.standing(slot) != Standing::Stranger && routing.standing(slot) == Standing::Stranger;
             let mut lost = SlotSet::of(routing.slots(), is_lost);
             let mut doubtful = SlotSet::none(routing.slots());
             for slot in lost.iter().collect::<Vec<_>>() {
                 // Given up before it was owned: the present owners acknowledged everything that was written here.
-                let is_safe = before.standing(slot) == Standing::Pending && direct && before.is_in_reach(slot);
+                let is_safe = before.standing(slot) == Standing::Pending && direct && is_in_reach(slot);
                 let is_empty = scene.store.summary(slot).entries == 0;
                 if is_safe || is_empty || scene.planted.is(DataBug::DropsWithoutOffer) {
                     lost.remove(slot);
@@ -135,17 +136,20 @@ impl Releases {
     /// One that is offered to those owners only that are within reach is kept as long as there is time: what is here is one
     /// copy more of it (simulator seed 5884).
     pub(super) fn done(&mut self, scene: &Scene<'_>) -> Option<SlotSet> {
-        let needed = u64::try_from(self.left(scene.routing)).unwrap_or(u64::MAX);
+        let orphaned = orphaned(scene.routing, &self.offering.as_ref()?.slots);
+        let needed = self.left(scene.routing) - orphaned.len();
         let offering = self.offering.as_mut()?;
-        if offering.deadline <= scene.now {
-            self.unoffered += needed;
-            self.jobs.clear();
-            return self.offering.take().map(|offering| offering.slots);
-        }
         let mut done = offering.slots.clone();
+        done.subtract(&orphaned);
+        if offering.deadline <= scene.now {
+            self.unoffered += u64::try_from(needed).unwrap_or(u64::MAX);
+            self.jobs.clear();
+            offering.deadline = scene.now.saturating_add(OFFER_DEADLINE);
+            offering.remaining.values_mut().for_each(|remaining| remaining.subtract(&done));
+        }
         offering.remaining.values().for_each(|remaining| done.subtract(remaining));
-        done.subtract(&orphaned(scene.routing, &offering.slots));
         offering.slots.subtract(&done);
+        offering.doubtful.subtract(&done);
         if offering.slots.is_empty() {
             self.offering = None;
             self.jobs.clear();

@@ -6,8 +6,8 @@ use quoit_core::{
     time::Wall,
 };
 use quoit_proto_types::{
-    Boot, Epoch, HashPoint, Hlc, Instance, KeyspaceId, Nonce, Ordinal, Stamp, Version,
-    view::{Owner, ViewFields, ViewHash},
+    Boot, Epoch, HashPoint, Hlc, Instance, KeyspaceId, Nonce, Ordinal, Stamp, Version, View,
+    view::{Liveness, Owner, ViewFields, ViewHash},
 };
 
 use super::*;
@@ -235,6 +235,32 @@ fn slots_that_are_let_go_are_removed_and_those_that_are_owned_again_are_not() {
     stage.placement.drop_slots(Fence::new(3), &slots);
     stage.settle();
     assert_eq!(stage.held().len(), 1000);
+}
+
+#[test]
+fn what_is_left_of_slots_that_nobody_in_reach_owns_is_kept_but_for_what_was_being_dropped() {
+    let mut stage = Stage::new();
+    let [one, two, _] = views([(ALL, None), (OTHER, None), (OTHER, Some(ALL))]);
+    stage.install(&one);
+    stage.install(&two);
+    stage.fill(2);
+    let slots = stage.slots_with(Standing::Stranger);
+    slots.iter().for_each(|slot| stage.store.raise_floor(slot, Hlc::new(5)));
+    let begun = slots.clone().take(slots.len() / 2);
+    stage.placement.drop_slots(Fence::new(2), &begun);
+    stage.placement.work();
+    // The other one has just died.
+    let mut fields = view(3, two.hash(), OTHER, Some(ALL)).fields().clone();
+    fields.members.iter_mut().filter(|m| m.ordinal == Ordinal::new(2)).for_each(|m| m.live = Liveness::Down);
+    stage.install(&Arc::new(View::new(fields).unwrap()));
+    stage.settle();
+    let slot = |key: &[u8]| slots.slots().slot_of(HashPoint::of_key(KeyspaceId::DEFAULT, key));
+    let pending = stage.keys_with(Standing::Pending);
+    let is_kept = |key: &Vec<u8>| !begun.contains(slot(key));
+    assert!(pending.iter().any(is_kept) && !pending.iter().all(is_kept));
+    let held = stage.held();
+    assert!(pending.iter().all(|key| held.contains(key) == is_kept(key)));
+    assert!(stage.slots_with(Standing::Pending).iter().all(|slot| stage.store.floor(slot) == Hlc::MIN));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
     changes::changes,
     direct::{aged_hint, repair_during_round},
     stage::{FAIR, FOUL},
-    together::{SEEDS, collection, handoff, late_owner, missed_change},
+    together::{SEEDS, collection, handoff, late_owner, missed_change, two_clocks_ahead},
 };
 use crate::planted::data::{DataBug, DataPlanted};
 
@@ -34,6 +34,11 @@ fn scan_before_seal() {
 #[test]
 fn purge_on_majority() {
     is_seen(DataBug::PurgeOnMajority, collection);
+}
+
+#[test]
+fn collects_by_own_clock() {
+    is_seen(DataBug::CollectsByOwnClock, two_clocks_ahead);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use quoit_proto_types::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::super::{ExchangeId, Output, Upkeep, UpkeepConfig, starts_empty};
+use super::super::{ExchangeId, Output, Upkeep, UpkeepConfig, newly_pending, starts_empty};
 use crate::{
     planted::data::DataPlanted,
     routing::{Routing, Standing},
@@ -83,6 +83,8 @@ pub(super) struct Stage {
     /// By when and in which order they arrive.
     wire: BTreeMap<(Timestamp, u64), Wire>,
     sent: u64,
+    /// By how much the clocks of some nodes are ahead.
+    pub(super) ahead: BTreeMap<u32, Duration>,
 }
 
 fn member(index: u32) -> Member {
@@ -159,6 +161,7 @@ impl Stage {
             view: Arc::new(first_view(nodes, ring, copies)),
             wire: BTreeMap::new(),
             sent: 0,
+            ahead: BTreeMap::new(),
         };
         stage.install_everywhere();
         stage
@@ -166,6 +169,10 @@ impl Stage {
 
     pub(super) fn wall(&self) -> Wall {
         Wall::from_millis(BEGINNING_MS + self.now.as_micros() / 1000)
+    }
+
+    fn wall_of(&self, index: u32) -> Wall {
+        self.wall().saturating_add(self.ahead.get(&index).copied().unwrap_or_default())
     }
 
     /// Makes the next view. It goes to nobody yet.
@@ -201,11 +208,12 @@ impl Stage {
 
     /// What a driver does with a view.
     pub(super) fn install(&mut self, index: u32) {
-        let (now, wall) = (self.now, self.wall());
+        let (now, wall) = (self.now, self.wall_of(index));
         let routing = Arc::new(Routing::new(Arc::clone(&self.view), Instance::from_random(index.into()), Boot::new(1)));
         let node = self.nodes.get_mut(&index).unwrap();
         (0..node.store.shards_count()).for_each(|shard| node.store.seal(shard, routing.fence()));
         node.empty(&starts_empty(node.routing.as_deref(), &routing));
+        node.store.reset_slots(&newly_pending(node.routing.as_deref(), &routing));
         node.routing = Some(Arc::clone(&routing));
         node.upkeep.install(now, wall, &routing, &node.store);
         self.drain(index);
@@ -286,12 +294,13 @@ impl Stage {
     }
 
     fn step(&mut self) {
-        let (now, wall) = (self.now, self.wall());
+        let now = self.now;
         while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= now) {
             let message = entry.remove();
             self.arrive(message);
         }
         for index in self.nodes.keys().copied().collect::<Vec<_>>() {
+            let wall = self.wall_of(index);
             let node = self.nodes.get_mut(&index).unwrap();
             if node.upkeep.poll_timeout().is_some_and(|at| at <= now) {
                 node.upkeep.handle_timeout(now, wall, &node.store);
@@ -303,7 +312,8 @@ impl Stage {
     }
 
     fn arrive(&mut self, message: Wire) {
-        let (now, wall) = (self.now, self.wall());
+        let (Wire::Ask { to, .. } | Wire::Reply { to, .. } | Wire::Put { to, .. } | Wire::Stored { to, .. }) = &message;
+        let (now, wall) = (self.now, self.wall_of(*to));
         match message {
             Wire::Ask { from, to, fence, id, request, block } => {
                 let node = self.nodes.get_mut(&to).unwrap();
