@@ -178,7 +178,11 @@ impl Writes {
                     let holding = owners.iter().filter(|side| is_held(side)).count();
                     // What all owners have held, and no memory was lost since, is theirs to keep or to hide for ever.
                     promise.orphaned |= holding == 0 && !promise.settled;
-                    if holding == owners.len() {
+                    // What no owner has, and one has collected: it was too late (A5; simulator seed 100662).
+                    let is_collected = |side: &&Side<'_>| is_held(side) && side.entry(key).is_none();
+                    if promise.orphaned && !promise.settled && owners.iter().any(is_collected) {
+                        promise.lost = promise.spare + 1;
+                    } else if holding == owners.len() {
                         (promise.lost, promise.settled) = (0, true);
                         promise.spare = owners.len().min(2) - 1;
                         promise.hinted = Hinted::default();

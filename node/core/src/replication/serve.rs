@@ -121,7 +121,7 @@ impl Replica<'_> {
             }
             return match self.hints.keep(self.now, owner, slot, stamp, record) {
                 Kept::Kept => Ok(false),
-                Kept::Full => Err(Refusal::new(ErrorCode::Busy, HINTS_FULL_PAUSE_MS)),
+                Kept::Full | Kept::Aging => Err(Refusal::new(ErrorCode::Busy, HINTS_FULL_PAUSE_MS)),
             };
         }
         if self.routing.standing(slot) == Standing::Stranger {

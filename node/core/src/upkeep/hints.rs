@@ -48,6 +48,8 @@ pub enum Kept {
     Kept,
     /// There is no room.
     Full,
+    /// A later one of its key is kept, but was made at an earlier moment, and so may be dropped before this one's time is up.
+    Aging,
 }
 
 /// What is kept, and what could not be.
@@ -128,10 +130,14 @@ impl Hints {
         let Shelf { targets, next, bytes, dropped, .. } = &mut *shelf;
         let kept = targets.entry(target).or_default();
         let key = Bytes::copy_from_slice(record.key());
-        // The same one again gets its full age anew: whoever wants it kept counts on that (simulator seed 6180).
-        if kept.hints.get(&key).is_some_and(|known| known.stamp.supersedes(&stamp)) {
-            return Kept::Kept;
-        }
+        // What is kept already gets its full age anew, as whoever wants it kept counts on that (simulator seeds 6180 and
+        // 108800): the same one, or a later one that is no older.
+        let known = kept.hints.get(&key).filter(|known| known.stamp.supersedes(&stamp));
+        let (stamp, record) = match known {
+            Some(known) if moment(&known.stamp) < moment(&stamp) => return Kept::Aging,
+            Some(known) => (known.stamp, known.record.clone()),
+            None => (stamp, record),
+        };
         let hint = Hint { number: *next, slot, stamp, record, at: now };
         let freed = kept.hints.get(&key).map_or(0, Hint::bytes);
         let fits = |used: u64, limit: u64| (used - freed).saturating_add(hint.bytes()) <= limit;
@@ -181,6 +187,11 @@ impl Hints {
     fn lock(&self) -> MutexGuard<'_, Shelf> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// When an entry was written, or its expiry changed last.
+fn moment(stamp: &Stamp) -> Hlc {
+    stamp.version.hlc.max(stamp.touched)
 }
 
 impl Target {

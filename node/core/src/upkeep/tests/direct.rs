@@ -248,6 +248,25 @@ fn a_hint_that_is_kept_again_begins_to_age_anew() {
 }
 
 #[test]
+fn a_later_hint_ages_anew_with_an_earlier_one_that_is_no_younger() {
+    let mut stage = Stage::new(1, 3, &[1, 2], 2, UpkeepConfig { hint_age: Duration::from_secs(5), ..quiet() });
+    stage.set_live(2, Liveness::Down);
+    stage.install_everywhere();
+    let hints = stage.node(3).upkeep.hints();
+    let (earlier, later) = (Stamp::value(version(1, 1), 0), Stamp::value(version(2, 1), 0));
+    let keep = |now, stamp| hints.keep(now, ordinal(2), slot_of(b"key"), stamp, Record::new(b"key", b"value"));
+    assert_eq!(keep(stage.now, later), Kept::Kept);
+    stage.run(Duration::from_secs(4));
+    assert_eq!(keep(stage.now, earlier), Kept::Kept);
+    stage.run(Duration::from_secs(4));
+    assert_eq!(hints.find(b"key").map(|(stamp, _)| stamp), Some(later));
+    // Its expiry was changed after the later one was written: that one is dropped before this would be.
+    let touched = Stamp { touched: version(3, 1).hlc, ..earlier };
+    assert_eq!(keep(stage.now, touched), Kept::Aging);
+    assert_eq!(hints.stats().entries, 1);
+}
+
+#[test]
 fn hints_are_bounded_for_each_node_and_in_all() {
     let config = UpkeepConfig { hint_target_bytes: 2000, hint_bytes: 3000, ..quiet() };
     let mut stage = Stage::new(1, 4, &[1, 2], 2, config);
