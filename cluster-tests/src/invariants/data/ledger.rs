@@ -222,6 +222,20 @@ impl Writes {
         self.excuse();
     }
 
+    /// A process, one of `sides`, is given slots again of which it had something left: they start empty (PROTOCOL T5). What it
+    /// had not offered to anybody yet is gone (simulator seed 208769).
+    pub(super) fn emptied(&mut self, side: &Side<'_>, sides: &[Side<'_>], is_emptied: impl Fn(&[u8]) -> bool) {
+        for (key, promises) in self.promises.iter_mut().filter(|(key, _)| is_emptied(key)) {
+            for promise in promises.iter_mut().filter(|promise| side.has(key, promise.rank)) {
+                let is_other = |other: &&Side<'_>| other.actor.serial != side.actor.serial;
+                if !sides.iter().filter(is_other).any(|other| other.covers(key, promise.rank)) {
+                    promise.lost = promise.spare + 1;
+                }
+            }
+        }
+        self.excuse();
+    }
+
     fn excuse(&mut self) {
         for promises in self.promises.values_mut() {
             let before = promises.len();

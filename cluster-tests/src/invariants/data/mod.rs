@@ -181,9 +181,9 @@ impl DataChecks {
         Ok(())
     }
 
-    /// A process is about to go on to another view, `next`. What it was fetching starts empty again, or is let go of, unless
+    /// A process, one of `sides`, is about to go on to another view, `next`. What it was fetching starts empty again, or is let go of, unless
     /// nobody in reach owns it.
-    pub fn leaves(&mut self, side: &Side<'_>, next: &Routing) {
+    pub fn leaves(&mut self, side: &Side<'_>, sides: &[Side<'_>], next: &Routing) {
         let Some(before) = side.routing().filter(|before| before.fence() != next.fence()) else { return };
         let is_given_up = |key: &[u8]| {
             let slot = slot_of(before, key);
@@ -195,6 +195,12 @@ impl DataChecks {
             before.standing(slot) == Standing::Pending && goes
         };
         self.writes.gave_up(side, is_given_up);
+        let is_emptied = |key: &[u8]| {
+            let slot = slot_of(before, key);
+            let comes = before.standing(slot) == Standing::Stranger && next.standing(slot) == Standing::Pending;
+            comes && next.is_in_reach(slot)
+        };
+        self.writes.emptied(side, sides, is_emptied);
     }
 
     /// A process answered a part of a client's request.

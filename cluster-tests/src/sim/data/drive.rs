@@ -14,7 +14,7 @@ use quoit_proto_types::{
 };
 use rand::RngExt;
 
-use super::{DataBody, DataFrame, DataSide, Waiting};
+use super::{DataBody, DataFrame, DataSide, Waiting, judge::sides};
 use crate::{
     invariants::{
         Violation,
@@ -51,7 +51,7 @@ impl Cluster {
         let routing = Arc::new(Routing::new(Arc::clone(view), actor.instance, actor.boot));
         let data = self.hosts[host].process.as_ref().and_then(|process| process.data.as_deref());
         if let (Some(world), Some(data)) = (&mut self.data, data) {
-            world.checks.leaves(&Side { actor, data }, &routing);
+            world.checks.leaves(&Side { actor, data }, &sides(&self.hosts), &routing);
         }
         let Some((side, local)) = self.side(host, actor.serial) else { return Ok(()) };
         let wall = side.wall(local);
