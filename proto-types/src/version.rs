@@ -127,6 +127,11 @@ impl Stamp {
         Self { version, touched: Hlc::MIN, kind: EntryKind::Tombstone, expires_at_ms: 0 }
     }
 
+    /// When it was written, or its expiry changed last.
+    pub fn moment(&self) -> Hlc {
+        self.version.hlc.max(self.touched)
+    }
+
     /// Its place among the entries of its key.
     pub fn rank(&self) -> Rank {
         let expires = matches!(self.expires_at_ms, 1..=Hlc::MILLIS_MAX);

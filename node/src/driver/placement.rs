@@ -160,7 +160,8 @@ impl Placement {
             // The first view tells how many slots there are; all views of a cluster tell the same.
             self.store.prepare(next.slots());
             let before = self.current.as_deref();
-            let (slots, empty) = (newly_pending(before, &next), starts_empty(before, &next));
+            let slots = newly_pending(before, &next);
+            let empty = starts_empty(&slots, &next);
             // What was being dropped is not all there any more, and counts for nothing.
             let in_part = |slot| self.dropping.as_ref().is_some_and(|dropping| dropping.slots.contains(slot));
             let is_emptied = |slot| empty.contains(slot) || slots.contains(slot) && in_part(slot);

@@ -58,7 +58,8 @@ pub(super) fn frame(update: Update, request: RequestId) -> (FrameHeader, Bytes) 
     (FrameHeader::new(update.kind, request, update.fence, update.epoch), update.body)
 }
 
-/// Serves the control stream of a client until it breaks, and says why. `clients` tells how many there are; `farewell` is when the node is about to stop.
+/// Serves the control stream of a client until it breaks, and says why. `clients` tells how many there are; `farewell` is when
+/// the node is about to stop.
 pub(super) async fn serve(
     session: &Session,
     control: Control,

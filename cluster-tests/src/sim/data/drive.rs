@@ -57,8 +57,9 @@ impl Cluster {
         let wall = side.wall(local);
         side.store.prepare(routing.slots());
         (0..side.store.shards_count()).for_each(|shard| side.store.seal(shard, routing.fence()));
-        side.empty(&starts_empty(side.routing.as_deref(), &routing));
-        side.store.reset_slots(&newly_pending(side.routing.as_deref(), &routing));
+        let pending = newly_pending(side.routing.as_deref(), &routing);
+        side.empty(&starts_empty(&pending, &routing));
+        side.store.reset_slots(&pending);
         side.routing = Some(Arc::clone(&routing));
         side.upkeep.install(local, wall, &routing, &side.store);
         for coordinator in side.coordinators.values_mut() {

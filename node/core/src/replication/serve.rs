@@ -107,7 +107,7 @@ impl Replica<'_> {
         let fence = self.admit(fence)?;
         let slot = self.slot_of(record.key());
         // A version or a change of expiry from far ahead is refused before anybody holds it (PROTOCOL 9.1).
-        let seen = self.clock.observe(self.wall, stamp.version.hlc.max(stamp.touched));
+        let seen = self.clock.observe(self.wall, stamp.moment());
         if let Err(skew) = seen
             && !self.planted.is(DataBug::SkewIgnored)
         {
@@ -116,7 +116,7 @@ impl Replica<'_> {
         if let Some(owner) = hint_for {
             // Nobody could be given it any more. The writer is told, and stamps it anew.
             let until = self.hints.too_old(self.wall);
-            if stamp.version.hlc.max(stamp.touched) <= until {
+            if stamp.moment() <= until {
                 return Err(Refusal::new(ErrorCode::TooOld, until.value()));
             }
             return match self.hints.keep(self.now, owner, slot, stamp, record) {

@@ -140,7 +140,7 @@ impl Shard {
             Origin::Write => {
                 let until = if is_floor_kept { floor.max(seal) } else { seal };
                 // A change of expiry is as old as itself where its value is held, and as old as the value where it is not.
-                if stamp.version.hlc.max(stamp.touched) <= until || is_collected(until) {
+                if stamp.moment() <= until || is_collected(until) {
                     return Err(ApplyError::TooOld { until });
                 }
             }

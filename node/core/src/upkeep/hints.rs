@@ -134,7 +134,7 @@ impl Hints {
         // 108800): the same one, or a later one that is no older.
         let known = kept.hints.get(&key).filter(|known| known.stamp.supersedes(&stamp));
         let (stamp, record) = match known {
-            Some(known) if moment(&known.stamp) < moment(&stamp) => return Kept::Aging,
+            Some(known) if known.stamp.moment() < stamp.moment() => return Kept::Aging,
             Some(known) => (known.stamp, known.record.clone()),
             None => (stamp, record),
         };
@@ -187,11 +187,6 @@ impl Hints {
     fn lock(&self) -> MutexGuard<'_, Shelf> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// When an entry was written, or its expiry changed last.
-fn moment(stamp: &Stamp) -> Hlc {
-    stamp.version.hlc.max(stamp.touched)
 }
 
 impl Target {
@@ -395,7 +390,8 @@ impl Replay {
 /// Who is to have an entry that is kept for `owner`: that one, or a present owner if it is none any more.
 ///
 /// While a ring change is under way it is forgotten only for one who owns the slot before and after it: one that is to leave
-/// may have given all it had, and would drop this; one that is to come drops all it has if nothing comes of the change, but for what nobody in reach owns.
+/// may have given all it had, and would drop this; one that is to come drops all it has if nothing comes of the change, but for
+/// what nobody in reach owns.
 fn receiver(scene: &Scene<'_>, owner: Ordinal, slot: SlotIndex) -> Option<(Ordinal, Confirmed)> {
     let (routing, owners) = (scene.routing, scene.routing.owners(slot));
     let stays = |owner: Ordinal| routing.lives(owner) && owners.then.is_none_or(|then| then.contains(&owner));

@@ -104,13 +104,12 @@ pub fn newly_pending(before: Option<&Routing>, after: &Routing) -> SlotSet {
     SlotSet::of(after.slots(), |slot| after.standing(slot) == Standing::Pending && !goes_on(slot))
 }
 
-/// Those of them that must be empty.
+/// Those of the slots that are [`newly_pending`] which must be empty.
 ///
 /// Not those that nobody in reach owns, of which it may have something left that it could bring to no owner, as it gave them up
 /// when the last one had just died: to empty them would be to lose it (simulator seed 22175). Any other new owner would be
 /// offered the same and take it (PROTOCOL 11.5).
-pub fn starts_empty(before: Option<&Routing>, after: &Routing) -> SlotSet {
-    let pending = newly_pending(before, after);
+pub fn starts_empty(pending: &SlotSet, after: &Routing) -> SlotSet {
     SlotSet::of(after.slots(), |slot| pending.contains(slot) && after.is_in_reach(slot))
 }
 

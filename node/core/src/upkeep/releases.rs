@@ -6,9 +6,9 @@
 //! would be the only copy, and a planned change would have cost one (simulator seed 2499). Where digests are equal nothing
 //! else is asked.
 //!
-//! Entries that found no owner in time are dropped and counted, but for those of slots that nobody in reach owns. A slot that this process is to own again before it was
-//! offered starts empty like any other (T5), and is counted too, unless every new owner had merged it, or there is none in
-//! reach: then it is kept, and offered further if nothing comes of the change.
+//! Entries that found no owner in time are dropped and counted, but for those of slots that nobody in reach owns. A slot that
+//! this process is to own again before it was offered starts empty like any other (T5), and is counted too, unless every new
+//! owner had merged it, or there is none in reach: then it is kept, and offered further if nothing comes of the change.
 
 use std::collections::BTreeMap;
 

@@ -156,10 +156,8 @@ impl Serving {
 
     fn seal(&mut self, scene: &Scene<'_>, driver: Ordinal, slots: &SlotSet, until: Hlc, number: u64) -> TransferReply {
         let is_joint = scene.routing.target().is_some();
-        if is_joint || self.is_early(scene, slots, until) || slots.len() > limits::TRANSFER_SLOTS_MAX {
-            return TransferReply::NotNow;
-        }
-        if !owns(scene, slots) {
+        let is_too_much = slots.len() > limits::TRANSFER_SLOTS_MAX || !owns(scene, slots);
+        if is_joint || is_too_much || self.is_early(scene, slots, until) {
             return TransferReply::NotNow;
         }
         if slots.is_empty() {
@@ -182,8 +180,8 @@ impl Serving {
         TransferReply::Sealed(scene.store.digests_until(slots, until))
     }
 
-    /// Whether a driver whose clock is ahead would collect what is being written by others. An owner gives a tombstone its whole
-    /// grace. Who is a witness only sees to it that nothing is kept out that is on its way: one clock that is behind must not
+    /// Whether a driver whose clock is ahead would collect what is being written by others. An owner gives a tombstone its
+    /// whole grace. Who is a witness only sees to it that nothing is kept out that is on its way: one clock that is behind must not
     /// keep a whole cluster from collecting.
     fn is_early(&self, scene: &Scene<'_>, slots: &SlotSet, until: Hlc) -> bool {
         let age = if slots.is_empty() { self.witnessed } else { self.grace };

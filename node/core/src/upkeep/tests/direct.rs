@@ -9,7 +9,7 @@ use quoit_proto_types::{
     view::Liveness,
 };
 
-use super::super::{Kept, UpkeepConfig};
+use super::super::{Hints, Kept, UpkeepConfig};
 use super::stage::{BEGINNING_MS, Stage, ordinal, slot_of, slots, version};
 use super::together::{brisk, quiet};
 use crate::{
@@ -230,12 +230,18 @@ fn what_is_old_does_not_become_a_hint() {
     assert_eq!(keep(b"new", Stamp::value(version(9_000, 1), 0)), Ok(false));
 }
 
-#[test]
-fn a_hint_that_is_kept_again_begins_to_age_anew() {
+/// Two owners, of whom 2 is down, and the hints of node 3, which get five seconds old.
+fn keeper() -> (Stage, Hints) {
     let mut stage = Stage::new(1, 3, &[1, 2], 2, UpkeepConfig { hint_age: Duration::from_secs(5), ..quiet() });
     stage.set_live(2, Liveness::Down);
     stage.install_everywhere();
     let hints = stage.node(3).upkeep.hints();
+    (stage, hints)
+}
+
+#[test]
+fn a_hint_that_is_kept_again_begins_to_age_anew() {
+    let (mut stage, hints) = keeper();
     let stamp = Stamp::value(version(1, 1), 0);
     for _ in 0..3 {
         let kept = hints.keep(stage.now, ordinal(2), slot_of(b"key"), stamp, Record::new(b"key", b"value"));
@@ -249,10 +255,7 @@ fn a_hint_that_is_kept_again_begins_to_age_anew() {
 
 #[test]
 fn a_later_hint_ages_anew_with_an_earlier_one_that_is_no_younger() {
-    let mut stage = Stage::new(1, 3, &[1, 2], 2, UpkeepConfig { hint_age: Duration::from_secs(5), ..quiet() });
-    stage.set_live(2, Liveness::Down);
-    stage.install_everywhere();
-    let hints = stage.node(3).upkeep.hints();
+    let (mut stage, hints) = keeper();
     let (earlier, later) = (Stamp::value(version(1, 1), 0), Stamp::value(version(2, 1), 0));
     let keep = |now, stamp| hints.keep(now, ordinal(2), slot_of(b"key"), stamp, Record::new(b"key", b"value"));
     assert_eq!(keep(stage.now, later), Kept::Kept);

@@ -212,8 +212,9 @@ impl Stage {
         let routing = Arc::new(Routing::new(Arc::clone(&self.view), Instance::from_random(index.into()), Boot::new(1)));
         let node = self.nodes.get_mut(&index).unwrap();
         (0..node.store.shards_count()).for_each(|shard| node.store.seal(shard, routing.fence()));
-        node.empty(&starts_empty(node.routing.as_deref(), &routing));
-        node.store.reset_slots(&newly_pending(node.routing.as_deref(), &routing));
+        let pending = newly_pending(node.routing.as_deref(), &routing);
+        node.empty(&starts_empty(&pending, &routing));
+        node.store.reset_slots(&pending);
         node.routing = Some(Arc::clone(&routing));
         node.upkeep.install(now, wall, &routing, &node.store);
         self.drain(index);
