@@ -16,6 +16,7 @@ use quoit_proto_types::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::yield_now,
     time::{Sleep, sleep, timeout},
 };
 
@@ -25,6 +26,9 @@ use super::{counters::Counters, deferred::Deferred, session::WRITE_TIMEOUT};
 pub(super) const LANES_MAX: usize = 8;
 /// Chunks taken from QUIC at once.
 const CHUNKS_AT_ONCE: usize = 32;
+/// Requests that came together are answered in two parts, if either is at least as long: who waits for the first goes on
+/// while the second is worked on, so that both sides are busy at once, where otherwise they would take turns.
+const HALF_BYTES_MIN: usize = 1000;
 /// Replies are handed to QUIC when this many bytes have gathered, or all requests at hand are answered. One more reply is
 /// the most that a lane holds beyond it.
 const FLUSH_BYTES: usize = 256 * 1024;
@@ -150,9 +154,10 @@ pub(crate) struct Lane<'s> {
 impl Lane<'_> {
     /// Calls `handle` for every request, with the buffer for its reply, until the client closes the lane.
     ///
-    /// Requests that have arrived are answered before anything is sent, and then all replies go out in one piece, unless
-    /// they are many, and those with them that were `deferred` and have been given meanwhile. While a client does not read its replies, its lane takes no more requests: that is the bound on its
-    /// memory. `begin` is called after every wait, for what all requests handled until the next one share.
+    /// Requests that have arrived are answered before anything is sent, or half of them where they are many, and then all
+    /// replies go out in one piece, unless they are long, and those with them that were `deferred` and have been given
+    /// meanwhile. While a client does not read its replies, its lane takes no more requests: that is the bound on its memory.
+    /// `begin` is called after every wait, for what all requests handled until the next one share.
     pub(crate) async fn serve<B>(
         self,
         deferred: &Deferred,
@@ -168,14 +173,22 @@ impl Lane<'_> {
         let mut too_late = pin!(None::<Sleep>);
         loop {
             let mut batch = begin();
+            let mut left: usize = chunks[..count].iter().map(Bytes::len).sum();
+            let mut half = Some(left / 2).filter(|half| *half >= HALF_BYTES_MIN);
             for chunk in &mut chunks[..count] {
                 let chunk = std::mem::take(chunk);
+                left -= chunk.len();
                 let mut rest = &chunk[..];
                 while let Some((header, body)) = frames.next_frame(&mut rest)? {
                     too_late.set(None);
                     handle(&batch, header, body, &mut replies);
-                    if replies.len() > FLUSH_BYTES {
+                    let is_half_done = half.take_if(|half| left + rest.len() <= *half).is_some() && !replies.is_empty();
+                    if is_half_done || replies.len() > FLUSH_BYTES {
                         self.stream.write(&mut replies).await?;
+                        if is_half_done {
+                            // What sends it has its turn.
+                            yield_now().await;
+                        }
                         batch = begin();
                     }
                 }
