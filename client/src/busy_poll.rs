@@ -8,10 +8,11 @@
 //! less.
 //!
 //! Whether it pays is learned, as KVM does for what its guests wait for: where it was in vain more than once in three times, it
-//! is left for a while, and then for longer. So it is at once if the thread was not on its processor meanwhile: then somebody
-//! else has use for that, maybe who is waited for.
+//! is left for a while, and then for longer. So it is at once if the thread was not on its processor meanwhile, or where it had
+//! to wait for one: then somebody else has use for that, maybe who is waited for.
 
 use std::{
+    fs,
     io::{self, IoSliceMut},
     net::SocketAddr,
     pin::Pin,
@@ -20,6 +21,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -37,6 +39,10 @@ pub const BUSY_POLL_MAX: Duration = Duration::from_millis(1);
 
 /// So long between two looks, and the thread was not on its processor, or had much to do.
 const AWAY: Duration = Duration::from_micros(500);
+/// How often it is asked how long the thread has waited for a processor, and the part of the time that is too much: where
+/// more threads want to run than there are processors, it is a quarter or more, and next to nothing elsewhere.
+const ASKED_EACH: Duration = Duration::from_millis(5);
+const CROWDED_PART: u32 = 10;
 /// So often it may be in vain in a row, once it has paid for long enough.
 const CREDIT_MAX: u32 = 8;
 /// What being in vain costs, in times that it paid.
@@ -101,22 +107,62 @@ enum Next {
 
 async fn run(signs: Arc<Signs>, limit: Duration) {
     let mut judge = Judge::new(limit, Instant::now());
+    let mut waits = None;
     loop {
         signs.wait().await;
         judge.begin(Instant::now());
         let (mut sent, mut came) = signs.counts();
         let next = loop {
             yield_now().await;
-            let now = signs.counts();
-            let next = judge.look(Instant::now(), now.0 != sent, now.1 != came);
-            (sent, came) = now;
+            let (now, counts) = (Instant::now(), signs.counts());
+            if Waits::are_long(&mut waits, now) {
+                break judge.leave(now);
+            }
+            let next = judge.look(now, counts.0 != sent, counts.1 != came);
+            (sent, came) = counts;
             if next != Next::Look {
                 break next;
             }
         };
         if let Next::Rest(rest) = next {
+            waits = None;
             sleep(rest).await;
         }
+    }
+}
+
+/// How long a thread had waited for a processor, in all its life, at some moment.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    thread: ThreadId,
+    at: Instant,
+    /// Nothing where the system does not say.
+    waited: Duration,
+}
+
+impl Waits {
+    /// Those of this thread, as Linux counts them.
+    fn now(at: Instant) -> Self {
+        let waited_ns = fs::read_to_string("/proc/thread-self/schedstat")
+            .ok()
+            .and_then(|text| text.split_ascii_whitespace().nth(1)?.parse().ok());
+        let waited = Duration::from_nanos(waited_ns.unwrap_or_default());
+        Self { thread: thread::current().id(), at, waited }
+    }
+
+    /// Whether the thread has waited for too much of the time since `before`, which moves on now and then.
+    fn are_long(before: &mut Option<Self>, now: Instant) -> bool {
+        if before.is_some_and(|before| now.saturating_duration_since(before.at) < ASKED_EACH) {
+            return false;
+        }
+        let later = Self::now(now);
+        before.replace(later).is_some_and(|earlier| later.is_long_since(earlier))
+    }
+
+    fn is_long_since(self, earlier: Self) -> bool {
+        let waited = self.waited.saturating_sub(earlier.waited);
+        let passed = self.at.saturating_duration_since(earlier.at);
+        self.thread == earlier.thread && waited * CROWDED_PART > passed
     }
 }
 
@@ -306,6 +352,29 @@ mod tests {
         assert_eq!([2000, 4000, 4000].map(&mut rest_after), [1000, 500, 250]);
         assert_eq!([600; 5].map(&mut rest_after), [250, 250, 250, 250, 250]);
         assert_eq!([60; 9].map(&mut rest_after), [500, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000]);
+    }
+
+    #[test]
+    fn a_thread_waits_long_if_it_is_for_more_than_a_tenth_of_the_time() {
+        let now = Instant::now();
+        let ms = Duration::from_millis;
+        let waits = |at_ms, waited| Waits { thread: thread::current().id(), at: now + ms(at_ms), waited };
+        let before = waits(0, ms(70));
+        assert!(!waits(10, ms(71)).is_long_since(before));
+        assert!(waits(10, ms(72)).is_long_since(before));
+        let elsewhere = thread::spawn(|| thread::current().id()).join().unwrap();
+        assert!(!waits(10, ms(72)).is_long_since(Waits { thread: elsewhere, ..before }));
+    }
+
+    #[test]
+    fn what_the_kernel_counts_is_looked_at_now_and_then() {
+        let now = Instant::now();
+        let mut waits = None;
+        assert!(!Waits::are_long(&mut waits, now));
+        assert!(!Waits::are_long(&mut waits, now + ASKED_EACH / 2));
+        assert_eq!(waits.map(|it| it.at), Some(now));
+        Waits::are_long(&mut waits, now + ASKED_EACH);
+        assert_eq!(waits.map(|it| it.at), Some(now + ASKED_EACH));
     }
 
     /// Whether the task waits to be told, within a time that is more than enough.
