@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
     path::PathBuf,
     thread,
     time::Duration,
@@ -13,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use quoit_client::{CertificateFiles, busy_poll::BUSY_POLL};
 use quoit_node::{
-    Network, NodeHandle,
+    Network, NodeHandle, Workers,
     config::{Config, MEMORY_BYTES_DEFAULT, OnStop, Settings},
 };
 use tokio::{
@@ -43,7 +44,7 @@ pub struct ServeArgs {
     /// Folder of its certificate
     #[arg(long)]
     pub certs: PathBuf,
-    /// Worker threads: 1 for a single-threaded runtime, 0 for one worker on each CPU
+    /// Threads for requests; 0 for as many as `quoit node` has
     #[arg(long)]
     pub threads: usize,
     /// Memory for entries, in bytes
@@ -113,7 +114,7 @@ impl ServeArgs {
 /// # Errors
 /// A server that cannot start.
 pub fn serve(args: &ServeArgs) -> Result<()> {
-    runtime(args.threads)?.block_on(async {
+    runtime(1)?.block_on(async {
         match args.subject {
             Subject::Quoit => {
                 let mut node = start_node(args).await?;
@@ -147,8 +148,9 @@ pub fn runtime(threads: usize) -> io::Result<Runtime> {
 }
 
 async fn start_node(args: &ServeArgs) -> Result<NodeHandle> {
-    let network = Network::udp(args.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))?;
-    let network = network.busy_polled(args.busy_poll);
+    let workers = Workers::start(NonZeroUsize::new(args.threads).unwrap_or_else(Workers::default_count))?;
+    let listen = args.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let network = Network::udp_on(&workers, listen, args.busy_poll)?;
     let listen = network.socket.local_addr()?;
     let seeds = if args.seeds.is_empty() { vec![listen] } else { args.seeds.clone() };
     let mut settings = Settings {

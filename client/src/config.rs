@@ -18,6 +18,7 @@ use crate::{
     busy_poll::{BUSY_POLL, BUSY_POLL_MAX},
     core::Levels,
     dial::Resolver,
+    packets::PacketBytes,
     retry::RetryPolicy,
     session::Remember,
     tls::CertificateFiles,
@@ -46,6 +47,7 @@ pub struct ClientConfig {
     pub(crate) seed: u64,
     pub(crate) resolver: Resolver,
     pub(crate) busy_poll: Duration,
+    pub(crate) packets: PacketBytes,
     pub(crate) transport: Option<(Arc<dyn AsyncUdpSocket>, Arc<dyn Runtime>)>,
 }
 
@@ -78,6 +80,7 @@ impl ClientConfig {
             seed: rand::random(),
             resolver: Resolver::default(),
             busy_poll: BUSY_POLL,
+            packets: PacketBytes::default(),
             transport: None,
         })
     }
@@ -148,6 +151,22 @@ impl ClientConfig {
     #[must_use]
     pub fn busy_poll(mut self, limit: Duration) -> Self {
         self.busy_poll = limit.min(BUSY_POLL_MAX);
+        self
+    }
+
+    /// The largest packets that are looked for between machines, in bytes of UDP payload, 1,200 to 65,000. Default 1,452, which
+    /// Ethernet carries. Where the network has jumbo frames, their size less 48 (8,952 of 9,000) spares both sides much of the
+    /// work; what does not come through is noticed and done without. Within a machine packets are larger in any case. What
+    /// a node sends is up to its own `max_mtu`, and no larger than this or 6,500.
+    ///
+    /// ```
+    /// # use quoit_client::ClientConfig;
+    /// let config = ClientConfig::new("certs/client", ["localhost:7750"])?.max_mtu(8952);
+    /// # Ok::<(), quoit_client::AddressError>(())
+    /// ```
+    #[must_use]
+    pub fn max_mtu(mut self, bytes: u16) -> Self {
+        self.packets = PacketBytes::nearest(bytes);
         self
     }
 

@@ -24,6 +24,7 @@ use crate::{
     connection::Connection,
     discovery, endpoint,
     error::ConnectError,
+    packets::sized,
     pool::{Dialler, Node},
     retry::RetryPolicy,
     tls::CredentialsError,
@@ -80,6 +81,7 @@ impl Core {
             identity,
             files: config.files,
             dial_timeout: config.dial_timeout,
+            packets: config.packets,
             seed: config.seed,
         });
         let deadline = Instant::now() + config.connect_timeout;
@@ -148,7 +150,7 @@ impl Core {
 }
 
 fn open_endpoint(config: &ClientConfig, reset_key: &[u8; 32]) -> std::io::Result<Endpoint> {
-    let settings = endpoint::endpoint_config(reset_key);
+    let settings = endpoint::endpoint_config(reset_key, config.packets);
     if let Some((socket, runtime)) = &config.transport {
         return endpoint::dialling_endpoint(settings, Arc::clone(socket), Arc::clone(runtime));
     }
@@ -156,6 +158,7 @@ fn open_endpoint(config: &ClientConfig, reset_key: &[u8; 32]) -> std::io::Result
     let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let (socket, _) = endpoint::bind(any_v6).or_else(|_| endpoint::bind(SocketAddr::from(([0, 0, 0, 0], 0))))?;
     let runtime = Arc::new(TokioRuntime);
-    let socket = busy_polled(runtime.wrap_udp_socket(socket)?, config.busy_poll);
+    let socket = sized(runtime.wrap_udp_socket(socket)?, config.packets);
+    let socket = busy_polled(socket, config.busy_poll);
     endpoint::dialling_endpoint(settings, socket, runtime)
 }

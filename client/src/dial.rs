@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{endpoint, error::DialError, frames, tls};
+use crate::{endpoint, error::DialError, frames, packets::PacketBytes, tls};
 
 /// How long after one address the next is dialled.
 pub(crate) const STAGGER: Duration = Duration::from_millis(100);
@@ -49,6 +49,8 @@ pub struct Target {
     pub server_name: String,
     /// The protocol to speak.
     pub role: Role,
+    /// The largest packets to look for.
+    pub packets: PacketBytes,
 }
 
 /// What knows the addresses behind a name: the system's resolver, or one from outside.
@@ -149,7 +151,7 @@ pub async fn dial(
     let address = target.address;
     let failed = |reason: String| DialError::Failed { address, reason };
     let mut config = quinn::ClientConfig::new(tls);
-    config.transport_config(endpoint::transport(target.role));
+    config.transport_config(Arc::new(endpoint::transport(target.role, target.packets, address)));
     let connecting =
         endpoint.connect_with(config, address, &target.server_name).map_err(|error| failed(error.to_string()))?;
     let handshake = async {

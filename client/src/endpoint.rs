@@ -9,6 +9,8 @@ use quinn::{
 use quoit_proto_types::Role;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::packets::PacketBytes;
+
 /// UDP buffer asked of the kernel, in bytes, for each direction. The usual default of 208 KiB overflows under load.
 pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
@@ -36,8 +38,8 @@ const DATAGRAMS_SENT_BYTES: usize = 8 * 1024;
 /// Bytes of a connection id: enough that no two connections of a process ever share one.
 const CONNECTION_ID_BYTES: usize = 8;
 
-/// How a connection in the protocol of `role` behaves.
-pub fn transport(role: Role) -> Arc<TransportConfig> {
+/// How a connection with `remote` in the protocol of `role` behaves, with packets of up to `packets`.
+pub fn transport(role: Role, packets: PacketBytes, remote: SocketAddr) -> TransportConfig {
     let (window, streams, idle, keep_alive) = match role {
         Role::Node => (NODE_WINDOW_BYTES, NODE_STREAMS_MAX, IDLE_BETWEEN_NODES, KEEP_ALIVE_BETWEEN_NODES),
         Role::Client | Role::Admin => (CLIENT_WINDOW_BYTES, CLIENT_STREAMS_MAX, IDLE_OF_CLIENTS, KEEP_ALIVE),
@@ -52,12 +54,13 @@ pub fn transport(role: Role) -> Arc<TransportConfig> {
         .keep_alive_interval(Some(keep_alive))
         .max_idle_timeout(Some(idle_timeout(idle)))
         .initial_rtt(INITIAL_RTT)
+        .mtu_discovery_config(Some(packets.discovery(remote)))
         .datagram_receive_buffer_size(match role {
             Role::Node => Some(DATAGRAMS_RECEIVED_BYTES),
             Role::Client | Role::Admin => None,
         })
         .datagram_send_buffer_size(DATAGRAMS_SENT_BYTES);
-    Arc::new(config)
+    config
 }
 
 fn idle_timeout(duration: Duration) -> IdleTimeout {
@@ -97,12 +100,14 @@ pub fn bind(address: SocketAddr) -> io::Result<(std::net::UdpSocket, SocketBuffe
     Ok((socket.into(), buffers))
 }
 
-/// The settings of an endpoint. `reset_key` lets a process that restarts with the same key end its peers' dead
-/// connections in one round trip.
-pub fn endpoint_config(reset_key: &[u8; 32]) -> EndpointConfig {
+/// The settings of an endpoint for packets of up to `packets`. `reset_key` lets a process that restarts with the same key end
+/// its peers' dead connections in one round trip.
+pub fn endpoint_config(reset_key: &[u8; 32], packets: PacketBytes) -> EndpointConfig {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, reset_key);
     let mut config = EndpointConfig::new(Arc::new(key));
     config.cid_generator(|| Box::new(RandomIds));
+    // Fails only for less than every network carries.
+    let _ = config.max_udp_payload_size(packets.largest());
     config
 }
 

@@ -54,7 +54,7 @@
 //!
 //! Deliberately not here: a near-cache, compression, serialisation of values, and any plaintext mode.
 //!
-//! The modules `busy_poll`, `dial`, `endpoint`, `frames` and `tls` are hidden from this documentation. They are public only because a
+//! The modules `busy_poll`, `dial`, `endpoint`, `frames`, `packets` and `tls` are hidden from this documentation. They are public only because a
 //! node dials its peers by the same code, and they may change with any release.
 #![deny(missing_docs)]
 
@@ -76,6 +76,8 @@ mod execute;
 #[doc(hidden)]
 pub mod frames;
 mod options;
+#[doc(hidden)]
+pub mod packets;
 mod pool;
 mod request;
 mod retry;

@@ -173,7 +173,7 @@ impl Driver {
     /// Runs until the process must end; the state says why.
     pub(crate) async fn run(mut self, mut inputs: Inputs) {
         for seed in self.seeds.all() {
-            self.tasks.spawn(self.dialler.clone().keep_found(seed, self.peers.connected()));
+            self.tasks.spawn_home(self.dialler.clone().keep_found(seed, self.peers.connected()));
         }
         self.founders_if_known();
         self.execute();
@@ -435,7 +435,7 @@ impl Driver {
                     self.placement.install(view, self.life);
                     self.installed();
                 }
-                Output::Reach(applicant) => drop(self.tasks.spawn(self.dialler.clone().reach(applicant))),
+                Output::Reach(applicant) => drop(self.tasks.spawn_home(self.dialler.clone().reach(applicant))),
                 Output::Answer { id, answer } => {
                     if let Some(waiting) = self.commands.remove(&id) {
                         let _ = waiting.send(answer);
@@ -459,7 +459,7 @@ impl Driver {
             self.members.follow(view, &self.me, |name, address, connected| {
                 connected.send_replace(peers.is_connected(&name));
                 let dial = dialler.clone().keep_connected(name, address, connected.subscribe());
-                self.tasks.spawn(dial)
+                self.tasks.spawn_home(dial)
             });
             self.plane.upkeep.install(routing);
         }

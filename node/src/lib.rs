@@ -19,9 +19,11 @@ mod status;
 pub mod store;
 mod transport;
 mod views;
+mod workers;
 
 pub use leave::{Leave, LeaveProgress, LeftBehind};
 pub use meta::DataError;
 pub use node::{NodeHandle, NodeState, StartError};
 pub use quoit_core::cluster::StopReason;
 pub use transport::{counters::LimitsHit, endpoint::Network};
+pub use workers::Workers;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use assembly::{control_plane, data_plane, durable_state, founder_search, introduce};
-use quoit_client::{CredentialsError, ErrorCode, Identity, Label, Role, View};
+use quoit_client::{CredentialsError, ErrorCode, Identity, Label, Role, View, packets::PacketBytes};
 use quoit_core::{
     cluster::{Life, StopReason},
     store::ShardStats,
@@ -50,6 +50,7 @@ use crate::{
         refusals::RefusalLog,
         session::Session,
     },
+    workers::Workers,
 };
 
 mod assembly;
@@ -92,6 +93,7 @@ struct Shared {
     driver: DriverHandle,
     /// A permit for each connection of a client.
     clients: Arc<Semaphore>,
+    workers: Workers,
 }
 
 /// Where a node stands on its way into a cluster.
@@ -168,29 +170,31 @@ impl StartError {
 }
 
 impl NodeHandle {
-    /// Starts a node on a UDP socket. It forms its cluster in the background: see [`formed`](Self::formed).
+    /// Starts a node on a UDP socket, all on the runtime that calls this. It forms its cluster in the background: see
+    /// [`formed`](Self::formed).
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let settings = config.settings();
-        let network = Network::udp(settings.listen)?.busy_polled(settings.busy_poll);
+        let network = Network::udp_on(&Workers::default(), settings.listen, settings.busy_poll)?;
         Self::start_on(config, network).await
     }
 
-    /// Starts a node on a socket and runtime from outside, such as a simulated network.
+    /// Starts a node on a socket and runtime from outside, such as one with [`Workers`], or a simulated network.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start_on(config: Config, network: Network) -> Result<Self, StartError> {
         let mut settings = config.settings().clone();
-        let credentials = Arc::new(NodeCredentials::load(settings.certs.clone())?);
+        let packets = PacketBytes::nearest(settings.max_mtu);
+        let credentials = Arc::new(NodeCredentials::load(settings.certs.clone(), packets)?);
         let identity = credentials.identity();
         let seed = settings.random_seed.unwrap_or_else(rand::random);
         // Before anybody can hear from this process: its boot must be on disk.
         let (file, meta) = durable_state(settings.data.clone(), seed).await?;
-        let resolver = network.resolver.clone();
-        let endpoint = network.open(&credentials)?;
+        let (resolver, workers) = (network.resolver.clone(), network.workers.clone());
+        let endpoint = network.open(&credentials, packets)?;
         let address = endpoint.local_addr().map_err(StartError::Endpoint)?;
         if settings.seeds.is_empty() {
             settings.seeds.push(settings.advertise.clone().unwrap_or_else(|| address.into()));
@@ -202,7 +206,7 @@ impl NodeHandle {
             nonce: Nonce::new(spread(seed, 3)),
             address: me.address.clone(),
         };
-        let (clock, tasks) = (Clock::start(), Tasks::default());
+        let (clock, tasks) = (Clock::start(), Tasks::with_home(workers.first().cloned()));
         let (events, event_receiver) = mpsc::channel(PEER_EVENTS);
         let (beats, beat_receiver) = mpsc::channel(BEATS);
         let (driver, requests) = DriverHandle::new();
@@ -215,6 +219,7 @@ impl NodeHandle {
             credentials: Arc::clone(&credentials),
             cluster: identity.cluster.clone(),
             me: me.name.clone(),
+            packets,
             hello: hello.clone(),
             seed: spread(seed, 4),
             sink: sink.clone(),
@@ -232,7 +237,7 @@ impl NodeHandle {
             state: state_sender,
         };
         let replies = TaskTracker::new();
-        let front = Front { plane, state: state.clone(), replies: replies.clone(), hello, sink, driver };
+        let front = Front { workers, plane, state: state.clone(), replies: replies.clone(), hello, sink, driver };
         let shared = Arc::new(front.shared(&settings, &identity, endpoint, credentials, spread(seed, 7)));
         let draining = tasks.stopping().child_token();
         let node = Self { identity, settings, address, clock, shared, state, draining, tasks, replies };
@@ -246,7 +251,7 @@ impl NodeHandle {
         // Large, and for the life of the process: not on the stack of whoever starts it.
         self.tasks.spawn(Box::pin(driver.run(inputs)));
         self.tasks.spawn(Box::pin(upkeep.run(Arc::clone(&self.shared.plane))));
-        self.tasks.spawn(accept(Arc::clone(&self.shared)));
+        self.tasks.spawn_home(accept(Arc::clone(&self.shared)));
         let (draining, reload) = (self.draining.clone(), reload(Arc::clone(&self.shared)));
         self.tasks.spawn(async move { draining.run_until_cancelled(reload).await.unwrap_or_default() });
     }
@@ -371,6 +376,7 @@ impl Drop for NodeHandle {
 
 /// What the front of the house is made of.
 struct Front {
+    workers: Workers,
     plane: Arc<DataPlane>,
     state: watch::Receiver<NodeState>,
     replies: TaskTracker,
@@ -388,9 +394,10 @@ impl Front {
         credentials: Arc<NodeCredentials>,
         seed: u64,
     ) -> Shared {
-        let Self { plane, state, replies, hello, sink, driver } = self;
+        let Self { workers, plane, state, replies, hello, sink, driver } = self;
         let (clock, log) = (plane.clock, RefusalLog::new(plane.clock));
-        let listener = Listener::new(endpoint, identity.cluster.clone(), log, Arc::clone(&plane.counters));
+        let (cluster, counters) = (identity.cluster.clone(), Arc::clone(&plane.counters));
+        let listener = Listener::new(endpoint, Arc::clone(&credentials), cluster, log, counters);
         let clients = Arc::new(Semaphore::new(settings.clients_max));
         let status = StatusSource {
             name: identity.name.clone(),
@@ -409,7 +416,7 @@ impl Front {
         let farewell = CancellationToken::new();
         let gateway = Arc::new(Gateway { plane: Arc::clone(&plane), state, clock, replies, admin, sessions, farewell });
         let (me, listener) = (identity.name.clone(), Arc::new(listener));
-        Shared { listener, credentials, gateway, plane, me, hello, sink, driver, clients }
+        Shared { listener, credentials, gateway, plane, me, hello, sink, driver, clients, workers }
     }
 }
 
@@ -426,7 +433,7 @@ async fn accept(shared: Arc<Shared>) {
     let mut sessions = JoinSet::new();
     while let Some(handshake) = shared.listener.next().await {
         while sessions.try_join_next().is_some() {}
-        sessions.spawn(serve(Arc::clone(&shared), handshake));
+        shared.workers.spawn_connection(&mut sessions, serve(Arc::clone(&shared), handshake));
     }
 }
 

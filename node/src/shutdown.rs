@@ -1,6 +1,6 @@
 //! Owns what runs in the background, so that a stop ends and awaits all of it.
 
-use tokio::task::JoinHandle;
+use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Everything that runs, but for what the sessions own. Clones share it.
@@ -8,9 +8,31 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) struct Tasks {
     stopping: CancellationToken,
     tracker: TaskTracker,
+    /// Where what has to do with connections runs; nothing for where it is started.
+    home: Option<Handle>,
 }
 
 impl Tasks {
+    /// What has to do with connections runs on `home`, if that is said.
+    pub(crate) fn with_home(home: Option<Handle>) -> Self {
+        Self { home, ..Self::default() }
+    }
+
+    /// Runs `task`, which makes connections, until it ends or the node stops.
+    pub(crate) fn spawn_home(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        match &self.home {
+            Some(home) => self.spawn_on(home, task),
+            None => self.spawn(task),
+        }
+    }
+
+    /// The same, on `runtime`.
+    pub(crate) fn spawn_on(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let stopping = self.stopping.clone();
+        let task = async move { stopping.run_until_cancelled(task).await.unwrap_or_default() };
+        self.tracker.spawn_on(task, runtime)
+    }
+
     /// Runs `task` until it ends or the node stops.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let stopping = self.stopping.clone();

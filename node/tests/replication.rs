@@ -15,6 +15,7 @@ use quoit_client::{
     CertificateFiles, Client, ClientConfig, Role, View,
     dial::{self, Dialled, Target},
     frames::read_frame,
+    packets::PacketBytes,
 };
 use quoit_node::{
     Network, NodeHandle, NodeState,
@@ -83,7 +84,7 @@ impl Cluster {
         let tls = self.files(CertRole::Client, "client").load().unwrap().dialler(Role::Client);
         let server_name = format!("node.{}.quoit.internal", self.authority.cluster());
         let address = self.nodes[index].local_address();
-        let target = Target { address, server_name, role: Role::Client };
+        let target = Target { address, server_name, role: Role::Client, packets: PacketBytes::default() };
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let dialled = dial::dial(&endpoint, tls, &target, &Hello { node: None }, PATIENCE).await.unwrap();
         let lane = dialled.connection.open_bi().await.unwrap();

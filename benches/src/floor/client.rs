@@ -7,8 +7,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, Endpoint, RecvStream, SendStream, TokioRuntime};
-use quoit_client::{CertificateFiles, Role, endpoint};
+use quinn::{Connection, RecvStream, Runtime, SendStream, TokioRuntime};
+use quoit_client::{
+    CertificateFiles, Role, endpoint,
+    packets::{PacketBytes, sized},
+};
 use slab::Slab;
 use tokio::sync::{Notify, oneshot};
 
@@ -46,10 +49,13 @@ impl Client {
     pub async fn connect(files: &CertificateFiles, address: SocketAddr) -> Result<Self> {
         let credentials = files.load()?;
         let (socket, _) = endpoint::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
-        let settings = endpoint::endpoint_config(credentials.reset_key());
-        let endpoint = Endpoint::new(settings, None, socket, Arc::new(TokioRuntime))?;
+        let packets = PacketBytes::default();
+        let settings = endpoint::endpoint_config(credentials.reset_key(), packets);
+        let runtime = Arc::new(TokioRuntime);
+        let socket = sized(runtime.wrap_udp_socket(socket)?, packets);
+        let endpoint = endpoint::dialling_endpoint(settings, socket, runtime)?;
         let mut config = quinn::ClientConfig::new(credentials.dialler(Role::Client));
-        config.transport_config(endpoint::transport(Role::Client));
+        config.transport_config(Arc::new(endpoint::transport(Role::Client, packets, address)));
         let server_name = Role::Node.dns_name(&credentials.identity().cluster);
         let connection = endpoint.connect_with(config, address, &server_name)?.await?;
         let (send, recv) = connection.open_bi().await?;

@@ -9,8 +9,11 @@ use std::{
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
-use quinn::{Endpoint, Incoming, TokioRuntime};
-use quoit_client::{CertificateFiles, Role, endpoint};
+use quinn::{Endpoint, Incoming, Runtime, TokioRuntime};
+use quoit_client::{
+    CertificateFiles, Role, endpoint,
+    packets::{PacketBytes, sized},
+};
 
 use super::{
     KEY_BYTES,
@@ -34,10 +37,14 @@ impl Server {
     pub fn start(files: &CertificateFiles) -> Result<Self> {
         let credentials = files.load()?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(credentials.listener(files)?));
-        config.transport_config(endpoint::transport(Role::Client));
-        let (socket, _) = endpoint::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let settings = endpoint::endpoint_config(credentials.reset_key());
-        let endpoint = Endpoint::new(settings, Some(config), socket, Arc::new(TokioRuntime))?;
+        let packets = PacketBytes::default();
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        config.transport_config(Arc::new(endpoint::transport(Role::Client, packets, loopback)));
+        let (socket, _) = endpoint::bind(loopback)?;
+        let settings = endpoint::endpoint_config(credentials.reset_key(), packets);
+        let runtime = Arc::new(TokioRuntime);
+        let socket = sized(runtime.wrap_udp_socket(socket)?, packets);
+        let endpoint = Endpoint::new_with_abstract_socket(settings, Some(config), socket, runtime)?;
         tokio::spawn(accept(endpoint.clone()));
         Ok(Self { endpoint })
     }

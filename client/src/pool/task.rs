@@ -16,6 +16,7 @@ use crate::{
     connection::Connection,
     dial::{self, Resolver, Target},
     error::DialError,
+    packets::PacketBytes,
     tls::CertificateFiles,
 };
 
@@ -34,6 +35,7 @@ pub(crate) struct Dialler {
     pub(crate) files: CertificateFiles,
     pub(crate) identity: Identity,
     pub(crate) dial_timeout: Duration,
+    pub(crate) packets: PacketBytes,
     /// Seeds the jitter of the pauses.
     pub(crate) seed: u64,
 }
@@ -57,7 +59,8 @@ impl Dialler {
         };
         let tls = credentials.dialler(self.identity.role);
         let dial = |address| {
-            let target = Target { address, server_name: server_name.clone(), role: self.identity.role };
+            let (role, packets) = (self.identity.role, self.packets);
+            let target = Target { address, server_name: server_name.clone(), role, packets };
             let tls = Arc::clone(&tls);
             async move { dial::dial(&self.endpoint, tls, &target, &Hello { node: None }, wait).await }
         };

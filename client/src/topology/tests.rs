@@ -8,7 +8,7 @@ use quoit_proto_types::{
 };
 
 use super::*;
-use crate::{dial::Resolver, error::RequestError, pool::Dialler, tls::CertificateFiles};
+use crate::{dial::Resolver, error::RequestError, packets::PacketBytes, pool::Dialler, tls::CertificateFiles};
 
 fn cluster(id: u128) -> ClusterId {
     ClusterId::from_random(id)
@@ -194,6 +194,7 @@ fn what_says_nothing_of_the_process_leaves_its_connection_alone() {
 fn hopeless_dialler() -> Arc<Dialler> {
     let name = "tests".parse().unwrap();
     Arc::new(Dialler {
+        packets: PacketBytes::default(),
         endpoint: quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap(),
         resolver: Resolver::default(),
         files: CertificateFiles::in_folder("no such folder"),

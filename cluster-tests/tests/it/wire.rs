@@ -14,6 +14,7 @@ use quoit_client::{
     DialError, ErrorCode, Role,
     dial::{self, Target, session_header},
     frames::read_frame,
+    packets::PacketBytes,
 };
 use quoit_proto_types::{
     Epoch, Fence, Hlc, KeyspaceId, ReadLevel, RequestId, View, WriteLevel,
@@ -42,7 +43,7 @@ fn endpoint() -> Result<Endpoint> {
 
 fn target(cluster: &LiveCluster, role: Role) -> Result<Target> {
     let address: SocketAddr = cluster.seeds[0].parse()?;
-    Ok(Target { address, server_name: "node.test.quoit.internal".into(), role })
+    Ok(Target { address, server_name: "node.test.quoit.internal".into(), role, packets: PacketBytes::default() })
 }
 
 /// An open session as a client.
@@ -155,8 +156,9 @@ async fn an_unknown_protocol_version_is_refused_with_both_named() -> Result<()> 
     // A second session whose Hello speaks versions 7 to 9, and then in a way nobody here knows.
     let tls = cluster.certs.files(CertRole::Client, "client")?.load()?.dialler(Role::Client);
     let mut config = quinn::ClientConfig::new(tls);
-    config.transport_config(quoit_client::endpoint::transport(Role::Client));
     let address: SocketAddr = cluster.seeds[0].parse()?;
+    let transport = quoit_client::endpoint::transport(Role::Client, PacketBytes::default(), address);
+    config.transport_config(Arc::new(transport));
     let connection = endpoint.connect_with(config, address, "node.test.quoit.internal")?.await?;
     let (mut send, _recv) = connection.open_bi().await?;
     let mut out = BytesMut::new();

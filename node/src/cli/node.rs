@@ -16,7 +16,7 @@ use super::{
     output::Output,
 };
 use crate::{
-    Leave, LeaveProgress, LeftBehind, NodeHandle, NodeState, StopReason,
+    Leave, LeaveProgress, LeftBehind, Network, NodeHandle, NodeState, StopReason, Workers,
     config::{Config, Effective, OnStop, Origin, Size},
 };
 
@@ -47,19 +47,17 @@ pub(crate) fn run(args: NodeArgs, global: &GlobalArgs, output: &Output) -> Resul
     let effective = args.settings.effective(global)?;
     let config = with_data(effective.config()?)?;
     logging::init_node(global, effective.log(), effective.log_format())?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = effective.threads() {
-        runtime.worker_threads(threads.get());
-    }
-    let runtime = runtime.enable_all().build()?;
-    let done = runtime.block_on(serve(config, &effective, output));
+    let workers = Workers::start(effective.threads().unwrap_or_else(Workers::default_count))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(serve(config, &workers, &effective, output));
     runtime.shutdown_timeout(Duration::ZERO);
     done
 }
 
-async fn serve(config: Config, effective: &Effective, output: &Output) -> Result<(), CliError> {
+async fn serve(config: Config, workers: &Workers, effective: &Effective, output: &Output) -> Result<(), CliError> {
     let mut signals = Signals::new()?;
-    let mut node = NodeHandle::start(config.clone()).await?;
+    let network = Network::udp_on(workers, config.settings().listen, config.settings().busy_poll)?;
+    let mut node = NodeHandle::start_on(config.clone(), network).await?;
     introduce(&node, &config, effective, output);
     let mut ready = false;
     let mut leaves = false;

@@ -128,7 +128,7 @@ impl Effective {
         self.file.as_ref().map(ConfigFile::path)
     }
 
-    /// Worker threads; `None` for one on each CPU.
+    /// Threads for requests; `None` for [as many as suit](crate::Workers::default_count).
     pub(crate) fn threads(&self) -> Option<NonZeroUsize> {
         self.layer.threads
     }

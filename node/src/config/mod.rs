@@ -5,6 +5,7 @@ use std::{fmt, net::SocketAddr, num::NonZeroU64, path::PathBuf, time::Duration};
 use quoit_client::{
     CertificateFiles,
     busy_poll::{BUSY_POLL, BUSY_POLL_MAX},
+    packets::PacketBytes,
 };
 use quoit_core::{store::EvictionPolicy, upkeep::UpkeepConfig};
 use quoit_proto_types::{
@@ -133,6 +134,9 @@ pub struct Settings {
     /// How long a thread looks for what comes next before it sleeps, where that pays. Default 50 µs, at most 1 ms; zero for
     /// never. A network that is given to the node is left as it is.
     pub busy_poll: Duration,
+    /// The largest packets that are looked for between machines. Default 1,452 bytes of UDP payload, which Ethernet carries.
+    /// Within a machine they are larger in any case.
+    pub max_mtu: u16,
     /// Seeds everything random in the node. Default: drawn by the operating system.
     pub random_seed: Option<u64>,
 }
@@ -165,6 +169,7 @@ impl Settings {
             on_stop: ON_STOP_DEFAULT,
             drain_timeout: DRAIN_TIMEOUT_DEFAULT,
             busy_poll: BUSY_POLL,
+            max_mtu: PacketBytes::default().get(),
             random_seed: None,
         }
     }
@@ -224,6 +229,10 @@ impl TryFrom<Settings> for Config {
         }
         if settings.busy_poll > BUSY_POLL_MAX {
             return broken("busy_poll", "at most 1 ms".into());
+        }
+        if PacketBytes::new(settings.max_mtu).is_none() {
+            let (least, most) = (PacketBytes::RANGE.start(), PacketBytes::RANGE.end());
+            return broken("max_mtu", format!("{least} to {most} bytes"));
         }
         let whole = settings.out_after.subsec_nanos() == 0;
         if !whole || !(Duration::from_secs(1)..=OUT_AFTER_MAX).contains(&settings.out_after) {

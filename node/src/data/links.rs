@@ -17,7 +17,7 @@ use quoit_proto_types::{
     frame::{FrameHeader, FrameType},
     message::transfer::{EntryBlock, TransferRequest},
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{runtime::Handle, sync::Semaphore, time::timeout};
 
 use super::lane::{self, Lane, NotSent, Queued, ReplyTo, deliver};
 use crate::{
@@ -56,6 +56,8 @@ pub(crate) struct Link {
     instance: Instance,
     lanes: [Lane; LANES],
     streams: PeerStreams,
+    /// That of the connection.
+    runtime: Handle,
     large: Arc<Semaphore>,
     tasks: Tasks,
 }
@@ -68,7 +70,7 @@ impl Links {
 
     /// Sends to `peer` over this connection from here on.
     pub(super) fn connected(&self, peer: Label, instance: Instance, link: &PeerLink) -> Arc<Link> {
-        let link = Arc::new(Link::new(link.id, instance, link.streams(), self.0.tasks.clone()));
+        let link = Arc::new(Link::new(link, instance, self.0.tasks.clone()));
         self.change(|all| all.entry(peer).or_default().push(Arc::clone(&link)));
         link
     }
@@ -144,9 +146,10 @@ fn header_of(routing: &Routing) -> FrameHeader {
 }
 
 impl Link {
-    fn new(id: ConnectionId, instance: Instance, streams: PeerStreams, tasks: Tasks) -> Self {
+    fn new(link: &PeerLink, instance: Instance, tasks: Tasks) -> Self {
+        let (streams, runtime) = (link.streams(), link.runtime.clone());
         let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
-        Self { id, instance, lanes: [Lane::new(0), Lane::new(1)], streams, large, tasks }
+        Self { id: link.id, instance, lanes: [Lane::new(0), Lane::new(1)], streams, runtime, large, tasks }
     }
 
     pub(super) fn streams(&self) -> &PeerStreams {
@@ -165,7 +168,7 @@ impl Link {
         }
         let index = usize::from(!hint.is_multiple_of(LANES as u64));
         if self.lanes[index].push(header, &request, reply_to)? == Queued::First {
-            self.tasks.spawn(Arc::clone(self).run(index));
+            self.tasks.spawn_on(&self.runtime, Arc::clone(self).run(index));
         }
         Ok(())
     }

@@ -84,8 +84,9 @@ pub(crate) struct DataPlane {
 impl DataPlane {
     /// Serves a connection with `peer` that was admitted, and sends requests over it.
     pub(crate) fn connected(self: &Arc<Self>, peer: Label, life: Life, link: &PeerLink) {
+        let runtime = &link.runtime;
         let link = self.links.connected(peer.clone(), life.instance, link);
-        self.tasks.spawn(Arc::clone(self).serve_peer(peer, life, link));
+        self.tasks.spawn_on(runtime, Arc::clone(self).serve_peer(peer, life, link));
     }
 
     /// A connection with `peer` is gone: nothing is sent over it any more, and nothing is waited for.

@@ -1,6 +1,7 @@
 //! The node's certificates, read again when their files change. Established connections keep what they have.
 
 use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -10,6 +11,7 @@ use quinn::{Endpoint, crypto::rustls::QuicClientConfig};
 use quoit_client::{
     CertificateFiles, CredentialsError, Identity, Role,
     endpoint::transport,
+    packets::{PacketBytes, is_on_this_machine},
     tls::{self, PemBytes},
 };
 use rustls::{
@@ -28,6 +30,9 @@ pub(crate) const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
 const HANDSHAKES_WAITING_MAX: usize = 1024;
 const HANDSHAKE_BYTES_MAX: u64 = 64 * 1024;
 const HANDSHAKES_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// An address within the machine, and one beyond it.
+const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// Bytes of heartbeats that may wait to be read, for each connection. The oldest go first.
 const DATAGRAMS_RECEIVED_BYTES: usize = 64 * 1024;
 
@@ -37,6 +42,9 @@ pub(crate) struct NodeCredentials {
     files: CertificateFiles,
     seen: Mutex<Seen>,
     current: ArcSwap<tls::Credentials>,
+    packets: PacketBytes,
+    /// How connections from within the machine are accepted, which carry larger packets than the others.
+    from_here: ArcSwap<quinn::ServerConfig>,
 }
 
 /// What the files held when they were last read.
@@ -50,10 +58,12 @@ struct Seen {
 
 impl NodeCredentials {
     /// Loads the files and checks that they are a node's, and that its peers will accept them today.
-    pub(crate) fn load(files: CertificateFiles) -> Result<Self, StartError> {
+    pub(crate) fn load(files: CertificateFiles, packets: PacketBytes) -> Result<Self, StartError> {
         let loaded = files.read()?;
-        let current = ArcSwap::from_pointee(checked(&loaded, &files)?);
-        Ok(Self { files, seen: Mutex::new(Seen { loaded, refused: None }), current })
+        let current = checked(&loaded, &files)?;
+        let from_here = ArcSwap::from_pointee(listener(&current, &files, packets, HERE)?);
+        let seen = Mutex::new(Seen { loaded, refused: None });
+        Ok(Self { files, seen, current: ArcSwap::from_pointee(current), packets, from_here })
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -81,7 +91,12 @@ impl NodeCredentials {
 
     /// For listening.
     pub(crate) fn listener(&self) -> Result<quinn::ServerConfig, CredentialsError> {
-        listener(&self.current.load(), &self.files)
+        listener(&self.current.load(), &self.files, self.packets, ELSEWHERE)
+    }
+
+    /// For a connection from `remote`, if it is to be accepted in another way than [`listener`](Self::listener) says.
+    pub(crate) fn listener_towards(&self, remote: SocketAddr) -> Option<Arc<quinn::ServerConfig>> {
+        is_on_this_machine(remote).then(|| self.from_here.load_full())
     }
 
     /// Reads the files; if they changed and are good, `endpoint` uses them from the next handshake on. If they are not
@@ -125,22 +140,28 @@ impl NodeCredentials {
             return Err(CredentialsError::Role { path, found: Box::new(found), expected }.into());
         }
         // Everything that can fail comes before the first change.
-        let listener = listener(&credentials, &self.files)?;
+        let listening = |remote| listener(&credentials, &self.files, self.packets, remote);
+        let (from_here, from_elsewhere) = (listening(HERE)?, listening(ELSEWHERE)?);
+        self.from_here.store(Arc::new(from_here));
         self.current.store(Arc::new(credentials));
-        endpoint.set_server_config(Some(listener));
+        endpoint.set_server_config(Some(from_elsewhere));
         Ok(())
     }
 }
 
-fn listener(credentials: &tls::Credentials, files: &CertificateFiles) -> Result<quinn::ServerConfig, CredentialsError> {
+/// How connections are accepted from addresses such as `remote`.
+fn listener(
+    credentials: &tls::Credentials,
+    files: &CertificateFiles,
+    packets: PacketBytes,
+    remote: SocketAddr,
+) -> Result<quinn::ServerConfig, CredentialsError> {
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(credentials.listener(files)?));
-    let mut transport = transport(Role::Client);
-    if let Some(transport) = Arc::get_mut(&mut transport) {
-        // Who dials is not known yet: it may be a node, which sends heartbeats.
-        transport.datagram_receive_buffer_size(Some(DATAGRAMS_RECEIVED_BYTES));
-    }
+    let mut transport = transport(Role::Client, packets, remote);
+    // Who dials is not known yet: it may be a node, which sends heartbeats.
+    transport.datagram_receive_buffer_size(Some(DATAGRAMS_RECEIVED_BYTES));
     config
-        .transport_config(transport)
+        .transport_config(Arc::new(transport))
         .migration(false)
         .max_incoming(HANDSHAKES_WAITING_MAX)
         .incoming_buffer_size(HANDSHAKE_BYTES_MAX)

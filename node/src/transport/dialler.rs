@@ -12,6 +12,7 @@ use quinn::Endpoint;
 use quoit_client::{
     Address, DialError, ErrorCode, Identity, Label, Role,
     dial::{self, Dialled, Resolver, Target},
+    packets::PacketBytes,
 };
 use quoit_core::cluster::Reached;
 use quoit_proto_types::message::{
@@ -53,6 +54,7 @@ pub(crate) struct PeerDialler {
     pub(crate) credentials: Arc<NodeCredentials>,
     pub(crate) cluster: Label,
     pub(crate) me: Label,
+    pub(crate) packets: PacketBytes,
     pub(crate) hello: NodeHello,
     /// Seeds the jitter of the pauses.
     pub(crate) seed: u64,
@@ -226,7 +228,7 @@ impl PeerDialler {
 
     async fn dial(&self, address: SocketAddr, server_name: String) -> Result<Dialled, DialError> {
         let hello = Hello { node: Some(self.hello.clone()) };
-        let target = Target { address, server_name, role: Role::Node };
+        let target = Target { address, server_name, role: Role::Node, packets: self.packets };
         dial::dial(&self.endpoint, self.credentials.dialler(), &target, &hello, DIAL_TIMEOUT).await
     }
 

@@ -7,11 +7,12 @@ use quoit_client::{
     busy_poll,
     dial::Resolver,
     endpoint::{self, SOCKET_BUFFER_BYTES},
+    packets::{PacketBytes, sized},
 };
 use tracing::warn;
 
 use super::credentials::NodeCredentials;
-use crate::node::StartError;
+use crate::{node::StartError, workers::Workers};
 
 /// What listens and dials, for those who hold it but do not use it.
 pub(crate) type QuicEndpoint = Endpoint;
@@ -25,6 +26,8 @@ pub struct Network {
     pub runtime: Arc<dyn Runtime>,
     /// Finds the addresses of names.
     pub resolver: Resolver,
+    /// Carry out requests, and read the socket.
+    pub workers: Workers,
 }
 
 impl Network {
@@ -47,7 +50,14 @@ impl Network {
         }
         let runtime = Arc::new(TokioRuntime);
         let socket = runtime.wrap_udp_socket(socket).map_err(failed)?;
-        Ok(Self { socket, runtime, resolver: Resolver::default() })
+        if socket.max_transmit_segments() == 1 {
+            warn!(
+                event = "no_segmentation_offload",
+                "the kernel takes one packet in a call, which costs several times the processor where values are large: Linux has \
+                 UDP segmentation offload since 4.18"
+            );
+        }
+        Ok(Self { socket, runtime, resolver: Resolver::default(), workers: Workers::default() })
     }
 
     /// The same, after whose datagrams the runtime that calls this stays awake for up to `limit`, where that pays.
@@ -56,11 +66,23 @@ impl Network {
         Self { socket: busy_poll::busy_polled(self.socket, limit), ..self }
     }
 
-    /// An endpoint on this network that listens, and dials, as `credentials` say.
-    pub(crate) fn open(self, credentials: &NodeCredentials) -> Result<Endpoint, StartError> {
-        let config = endpoint::endpoint_config(&credentials.reset_key());
+    /// A UDP socket at `address`, as [`udp`](Self::udp) makes, that `workers` read, and after whose datagrams they stay awake for
+    /// up to `busy_poll`, where that pays.
+    ///
+    /// # Errors
+    /// [`StartError::Bind`].
+    pub fn udp_on(workers: &Workers, address: SocketAddr, busy_poll: Duration) -> Result<Self, StartError> {
+        let network = workers.on_first(|| Ok::<_, StartError>(Self::udp(address)?.busy_polled(busy_poll)))?;
+        Ok(Self { workers: workers.clone(), ..network })
+    }
+
+    /// An endpoint on this network that listens, and dials, as `credentials` say, with packets of up to `packets`.
+    pub(crate) fn open(self, credentials: &NodeCredentials, packets: PacketBytes) -> Result<Endpoint, StartError> {
+        let config = endpoint::endpoint_config(&credentials.reset_key(), packets);
         let listener = credentials.listener()?;
-        Endpoint::new_with_abstract_socket(config, Some(listener), self.socket, self.runtime)
+        let socket = sized(self.socket, packets);
+        self.workers
+            .on_first(|| Endpoint::new_with_abstract_socket(config, Some(listener), socket, self.runtime))
             .map_err(StartError::Endpoint)
     }
 }

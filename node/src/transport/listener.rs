@@ -22,7 +22,7 @@ use quoit_proto_types::{
 };
 use tokio::time::timeout;
 
-use super::{counters::Counters, refusals::RefusalLog, session::Session};
+use super::{counters::Counters, credentials::NodeCredentials, refusals::RefusalLog, session::Session};
 
 /// From the first packet to an open session.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,6 +38,7 @@ const HANDSHAKES_UNPROVEN_PER_ADDRESS_MAX: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) endpoint: Endpoint,
+    pub(crate) credentials: Arc<NodeCredentials>,
     pub(crate) cluster: Label,
     pub(crate) log: RefusalLog,
     pub(crate) counters: Arc<Counters>,
@@ -68,8 +69,14 @@ struct Refused {
 }
 
 impl Listener {
-    pub(crate) fn new(endpoint: Endpoint, cluster: Label, log: RefusalLog, counters: Arc<Counters>) -> Self {
-        Self { endpoint, cluster, log, counters, handshakes: Mutex::default() }
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        credentials: Arc<NodeCredentials>,
+        cluster: Label,
+        log: RefusalLog,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self { endpoint, credentials, cluster, log, counters, handshakes: Mutex::default() }
     }
 
     /// The next dialler, not yet let in; `None` once the endpoint is closed. Cancel-safe.
@@ -156,7 +163,12 @@ impl Handshake {
     pub(crate) async fn complete(mut self, acknowledge: impl FnOnce(&Hello) -> HelloAck) -> Option<Session> {
         let incoming = self.incoming.take()?;
         let shake = async {
-            let connection = match incoming.await {
+            let accepted = match self.listener.credentials.listener_towards(self.remote) {
+                Some(config) => incoming.accept_with(config),
+                None => incoming.accept(),
+            };
+            let accepted = async { accepted?.await };
+            let connection = match accepted.await {
                 Ok(connection) => connection,
                 Err(error) => return Err((None, refused_by_tls(&error))),
             };

@@ -19,6 +19,7 @@ use quoit_proto_types::{
     message::{heartbeat::Heartbeat, membership::Applicant, peer::PeerMessage, session::NodeHello},
 };
 use tokio::{
+    runtime::Handle,
     sync::mpsc::{self, error::TrySendError},
     time::timeout,
 };
@@ -114,6 +115,8 @@ pub(crate) enum Direction {
 pub(crate) struct PeerLink {
     pub(crate) id: ConnectionId,
     pub(crate) direction: Direction,
+    /// That of the connection: what has to do with it runs best there.
+    pub(crate) runtime: Handle,
     quic: Connection,
     outbox: mpsc::Sender<PeerMessage>,
 }
@@ -169,7 +172,7 @@ impl PeerSink {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
         let life = Life { instance: node.instance, boot: node.boot, nonce: node.nonce };
         let (outbox, messages) = mpsc::channel(OUTBOX_MESSAGES);
-        let link = PeerLink { id, direction, quic: quic.clone(), outbox };
+        let link = PeerLink { id, direction, runtime: Handle::current(), quic: quic.clone(), outbox };
         if self.events.send(PeerEvent::Connected { peer: peer.clone(), life, link }).await.is_err() {
             return;
         }

@@ -58,6 +58,7 @@ fn every_key_reaches_the_node() {
         on_stop = "stay"
         drain_timeout = "8s"
         busy_poll = "20us"
+        max_mtu = 8952
         threads = 9
         log = "warn"
         log_format = "json"
@@ -84,7 +85,7 @@ fn every_key_reaches_the_node() {
     assert_eq!((settings.gc_grace.as_secs(), settings.hint_memory_bytes), (7200, 3 << 20));
     assert_eq!(settings.on_stop, crate::config::OnStop::Stay);
     assert_eq!(settings.drain_timeout.as_secs(), 8);
-    assert_eq!(settings.busy_poll.as_micros(), 20);
+    assert_eq!((settings.busy_poll.as_micros(), settings.max_mtu), (20, 8952));
     assert_eq!(effective.threads().map(NonZeroUsize::get), Some(9));
     assert_eq!((effective.log(), effective.log_format()), (Some("warn"), LogFormat::Json));
 }
