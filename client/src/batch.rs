@@ -12,6 +12,7 @@ use quoit_proto_types::{
 use crate::{
     answers::Found,
     client::Client,
+    connection::TOGETHER_MAX,
     error::RequestError,
     execute::{OneDone, OneOfMany},
     options::{GetOptions, SetOptions, WriteOptions},
@@ -19,8 +20,6 @@ use crate::{
     session::SessionKey,
 };
 
-/// Requests of one batch that go to a node in one piece: enough to fill packets.
-const TOGETHER_MAX: usize = 128;
 /// Pieces of one batch under way to one node, so that it is never without: well below a connection's limit.
 const PARTS_IN_FLIGHT_PER_NODE: usize = 2;
 

@@ -1,117 +1,135 @@
-//! The answers to many requests of one caller, who is woken once for all of them.
+//! The answers to many requests of one caller, which wait for each other in one place and wake the caller once.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
-
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use super::lane::{Outcome, Unanswered};
 
-/// Where the answers gather.
-#[derive(Debug, Default)]
-pub(super) struct Gathering {
-    gathered: Mutex<Gathered>,
-    /// Told when nothing is left to wait for.
-    complete: Notify,
-    /// Nobody waits any more. Relaxed: who does not hear of it in time does needless work, no more.
-    is_given_up: AtomicBool,
-}
+/// Requests that go to a node together: enough to fill packets.
+pub(crate) const TOGETHER_MAX: usize = u128::BITS as usize;
 
-#[derive(Debug, Default)]
-struct Gathered {
-    /// In the order in which the requests were sent.
-    outcomes: Vec<Option<Outcome>>,
-    /// How many are missing.
-    left: usize,
-}
-
-/// Where one answer belongs.
+/// What has been answered so far.
 #[derive(Debug)]
-pub(super) struct Place {
-    gathering: Arc<Gathering>,
-    index: usize,
-    is_filled: bool,
+pub(super) struct Gathering {
+    /// In the order in which the requests were sent. What is not there yet is as it is if it never comes.
+    outcomes: Vec<Outcome>,
+    /// The places of those that are there, a bit for each.
+    there: u128,
+    caller: Caller,
+}
+
+/// Who waits.
+#[derive(Debug)]
+enum Caller {
+    /// For all answers.
+    ForAll(oneshot::Sender<Vec<Outcome>>),
+    /// For each answer that is late; nobody for one that has been told.
+    ForEach(Vec<Option<oneshot::Sender<Outcome>>>),
 }
 
 /// Waits for the answers. Dropped, it discards them.
-#[derive(Debug, Default)]
-pub(crate) struct Answers(Arc<Gathering>);
+#[derive(Debug)]
+pub(crate) struct Answers {
+    receiver: oneshot::Receiver<Vec<Outcome>>,
+    requests: usize,
+}
 
 impl Answers {
-    /// Of about so many.
-    pub(super) fn with_capacity(requests: usize) -> Self {
-        let answers = Self::default();
-        answers.0.lock().outcomes.reserve(requests);
-        answers
-    }
-
-    /// The place of the next request.
-    pub(super) fn place(&self) -> Place {
-        let mut gathered = self.0.lock();
-        let index = gathered.outcomes.len();
-        gathered.outcomes.push(None);
-        gathered.left += 1;
-        Place { gathering: Arc::clone(&self.0), index, is_filled: false }
-    }
-
-    /// Returns when every request has its answer, with the answers in the order of the requests.
+    /// Returns when every request has its answer, or is told that it is late, with that in the order of the requests.
     pub(crate) async fn all(self) -> Vec<Outcome> {
-        loop {
-            {
-                let mut gathered = self.0.lock();
-                if gathered.left == 0 {
-                    return std::mem::take(&mut gathered.outcomes).into_iter().flatten().collect();
-                }
-            }
-            // The last place leaves a permit, so none is missed that is filled right here.
-            self.0.complete.notified().await;
-        }
-    }
-}
-
-impl Drop for Answers {
-    fn drop(&mut self) {
-        self.0.is_given_up.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Place {
-    /// Whether nobody waits any more.
-    pub(super) fn is_given_up(&self) -> bool {
-        self.gathering.is_given_up.load(Ordering::Relaxed)
+        let lost = |_| (0..self.requests).map(|_| Err(Unanswered::Lost("the lane ended".into()))).collect();
+        self.receiver.await.unwrap_or_else(lost)
     }
 
-    pub(super) fn fill(mut self, outcome: Outcome) {
-        self.put(outcome);
-    }
-
-    fn put(&mut self, outcome: Outcome) {
-        self.is_filled = true;
-        let mut gathered = self.gathering.lock();
-        gathered.outcomes[self.index] = Some(outcome);
-        gathered.left -= 1;
-        if gathered.left == 0 {
-            drop(gathered);
-            self.gathering.complete.notify_one();
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.is_filled {
-            self.put(Err(Unanswered::Lost("the lane ended".into())));
-        }
+    /// Of no requests.
+    pub(super) fn none() -> Self {
+        // Nobody is to tell what there is not.
+        Self { receiver: oneshot::channel().1, requests: 0 }
     }
 }
 
 impl Gathering {
-    fn lock(&self) -> MutexGuard<'_, Gathered> {
-        // Nothing is left half-done by a panic: what may panic comes first.
-        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Of about so many requests, none of which is sent yet.
+    pub(super) fn with_capacity(requests: usize) -> (Self, Answers) {
+        let (sender, receiver) = oneshot::channel();
+        let outcomes = Vec::with_capacity(requests);
+        (Self { outcomes, there: 0, caller: Caller::ForAll(sender) }, Answers { receiver, requests: 0 })
     }
+
+    /// The place of the next request; `None` if there are [`TOGETHER_MAX`].
+    pub(super) fn next_place(&mut self, answers: &mut Answers) -> Option<u8> {
+        let place = u8::try_from(self.outcomes.len()).ok().filter(|place| usize::from(*place) < TOGETHER_MAX)?;
+        self.outcomes.push(Err(Unanswered::Timeout));
+        answers.requests += 1;
+        Some(place)
+    }
+
+    /// How many are missing.
+    pub(super) fn missing(&self) -> usize {
+        self.outcomes.len() - self.there.count_ones() as usize
+    }
+
+    /// Whether the answer for `place` is missing.
+    pub(super) fn lacks(&self, place: u8) -> bool {
+        usize::from(place) < self.outcomes.len() && self.there & bit(place) == 0
+    }
+
+    /// Puts the answer for `place` there, if it is missing.
+    pub(super) fn put(&mut self, place: u8, outcome: Outcome) {
+        if !self.lacks(place) {
+            return;
+        }
+        self.there |= bit(place);
+        match &mut self.caller {
+            Caller::ForAll(_) => self.outcomes[usize::from(place)] = outcome,
+            Caller::ForEach(senders) => {
+                // The caller may have gone: then nobody wants it.
+                senders[usize::from(place)].take().map(|sender| sender.send(outcome));
+            }
+        }
+    }
+
+    /// Puts an outcome wherever one is missing.
+    pub(super) fn put_rest(&mut self, outcome: impl Fn() -> Outcome) {
+        for place in (0..).take(self.outcomes.len()) {
+            self.put(place, outcome());
+        }
+    }
+
+    /// Tells the caller of all answers, of which none is missing.
+    pub(super) fn tell(self) {
+        if let Caller::ForAll(sender) = self.caller {
+            drop(sender.send(self.outcomes));
+        }
+    }
+
+    /// Tells the caller of all answers that are there, and that the rest is late, and where each of those will come from.
+    pub(super) fn turn_late(&mut self) {
+        let all = 0..u8::try_from(self.outcomes.len()).unwrap_or(u8::MAX);
+        let (senders, late): (Vec<_>, Vec<_>) =
+            all.map(|place| self.lacks(place).then(oneshot::channel).unzip()).unzip();
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        for (outcome, answer) in outcomes.iter_mut().zip(late) {
+            if let Some(answer) = answer {
+                *outcome = Err(Unanswered::Late(answer));
+            }
+        }
+        self.outcomes.resize_with(outcomes.len(), || Err(Unanswered::Timeout));
+        if let Caller::ForAll(sender) = std::mem::replace(&mut self.caller, Caller::ForEach(senders)) {
+            drop(sender.send(outcomes));
+        }
+    }
+
+    /// Whether nobody waits any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        match &self.caller {
+            Caller::ForAll(sender) => sender.is_closed(),
+            Caller::ForEach(senders) => senders.iter().flatten().all(oneshot::Sender::is_closed),
+        }
+    }
+}
+
+fn bit(place: u8) -> u128 {
+    1 << place
 }
 
 #[cfg(test)]
@@ -120,30 +138,73 @@ mod tests {
 
     use futures_util::FutureExt;
 
-    use super::*;
+    use super::{super::lane::Answer, *};
+
+    fn gathering(requests: usize) -> (Gathering, Answers) {
+        let (mut gathering, mut answers) = Gathering::with_capacity(requests);
+        let places: Vec<_> = (0..requests).map(|_| gathering.next_place(&mut answers)).collect();
+        assert_eq!(places, (0..).map(Some).take(requests).collect::<Vec<_>>());
+        (gathering, answers)
+    }
+
+    fn lost() -> Outcome {
+        Err(Unanswered::Lost("it is".into()))
+    }
 
     #[tokio::test]
-    async fn answers_come_in_the_order_of_the_requests_and_one_that_is_lost_is_told() {
-        let answers = Answers::default();
-        let places: Vec<Place> = (0..3).map(|_| answers.place()).collect();
+    async fn answers_come_in_the_order_of_the_requests() {
+        let (mut gathering, answers) = gathering(3);
         let mut waiting = pin!(answers.all());
-        let [first, second, third] = places.try_into().unwrap();
-        third.fill(Err(Unanswered::Timeout));
-        drop(second);
+        gathering.put(2, Err(Unanswered::Timeout));
+        gathering.put(0, Err(Unanswered::Timeout));
+        // What has its answer keeps it, and beyond the last there is none.
+        gathering.put(0, lost());
+        gathering.put(3, lost());
+        assert!(gathering.missing() == 1 && gathering.lacks(1) && !gathering.lacks(2) && !gathering.lacks(3));
         assert!(waiting.as_mut().now_or_never().is_none());
-        first.fill(Err(Unanswered::Timeout));
+        gathering.put_rest(lost);
+        assert_eq!(gathering.missing(), 0);
+        gathering.tell();
         let outcomes = waiting.await;
         assert!(matches!(outcomes[..], [Err(Unanswered::Timeout), Err(Unanswered::Lost(_)), Err(Unanswered::Timeout)]));
     }
 
     #[tokio::test]
-    async fn of_no_requests_there_are_no_answers_and_nobody_waits_for_what_is_dropped() {
-        assert!(Answers::default().all().await.is_empty());
-        let answers = Answers::default();
-        let place = answers.place();
-        assert!(!place.is_given_up());
+    async fn who_hears_that_some_are_late_gets_them_one_by_one() {
+        let (mut gathering, answers) = gathering(3);
+        gathering.put(1, lost());
+        gathering.turn_late();
+        let [Err(Unanswered::Late(first)), Err(Unanswered::Lost(_)), Err(Unanswered::Late(third))]: [Outcome; 3] =
+            answers.all().await.try_into().unwrap()
+        else {
+            panic!("two are late");
+        };
+        assert_eq!(gathering.missing(), 2);
+        gathering.put(2, lost());
+        assert!(matches!(third.await, Ok(Err(Unanswered::Lost(_)))));
+        assert!(!gathering.is_given_up());
+        drop::<Answer>(first);
+        assert!(gathering.is_given_up());
+        gathering.put(0, lost());
+        assert_eq!(gathering.missing(), 0);
+        gathering.tell();
+    }
+
+    #[tokio::test]
+    async fn of_no_requests_there_are_no_answers_and_of_a_lane_that_ends_there_are_lost_ones() {
+        assert!(Answers::none().all().await.is_empty());
+        let (ended, answers) = gathering(2);
+        drop(ended);
+        assert!(matches!(answers.all().await[..], [Err(Unanswered::Lost(_)), Err(Unanswered::Lost(_))]));
+        let (gathering, answers) = gathering(TOGETHER_MAX);
+        assert!(!gathering.is_given_up() && gathering.lacks(127));
         drop(answers);
-        assert!(place.is_given_up());
-        place.fill(Err(Unanswered::Timeout));
+        assert!(gathering.is_given_up());
+    }
+
+    #[test]
+    fn there_is_a_limit_to_what_goes_together() {
+        let (mut gathering, mut answers) = gathering(TOGETHER_MAX);
+        assert_eq!(gathering.next_place(&mut answers), None);
     }
 }

@@ -20,7 +20,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::gathering::{Answers, Place};
+use super::gathering::{Answers, Gathering};
 use crate::request::{Reply, Request};
 
 /// Unsent bytes a lane gathers before it refuses more. They pile up only if the node does not read.
@@ -101,6 +101,8 @@ pub(crate) struct Lane {
 struct Queue {
     unsent: BytesMut,
     pending: Slab<Pending>,
+    /// Requests that wait for their answers.
+    under_way: usize,
     /// Distinguishes the users of one slab entry, so that a late reply finds nobody.
     generation: u32,
     lost: Option<Arc<str>>,
@@ -113,35 +115,63 @@ struct Pending {
     caller: Caller,
 }
 
-/// Where the outcome of a request is told.
+/// Where the outcomes of requests are told.
 #[derive(Debug)]
 enum Caller {
-    /// To who waits for nothing else.
+    /// Of one.
     One(oneshot::Sender<Outcome>),
-    /// To who waits for many.
-    OfMany(Place),
+    /// Of many, which take one entry.
+    Many(Box<Gathering>),
+}
+
+/// What somebody is to be told, once the lane is free.
+#[derive(Debug)]
+enum Told {
+    One(oneshot::Sender<Outcome>, Outcome),
+    Many(Box<Gathering>),
+}
+
+impl Told {
+    fn tell(self) {
+        match self {
+            // The caller may have gone: then nobody wants it.
+            Self::One(sender, outcome) => drop(sender.send(outcome)),
+            Self::Many(gathering) => gathering.tell(),
+        }
+    }
 }
 
 impl Caller {
-    fn tell(self, outcome: Outcome) {
-        match self {
-            // The caller may have gone: then nobody wants it.
-            Self::One(sender) => drop(sender.send(outcome)),
-            Self::OfMany(place) => place.fill(outcome),
-        }
-    }
-
     fn has_gone(&self) -> bool {
         match self {
             Self::One(sender) => sender.is_closed(),
-            Self::OfMany(place) => place.is_given_up(),
+            Self::Many(gathering) => gathering.is_given_up(),
+        }
+    }
+
+    /// Requests that wait for their answers.
+    fn under_way(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(gathering) => gathering.missing(),
+        }
+    }
+
+    /// Ends every request that waits like this.
+    fn end(self, outcome: impl Fn() -> Outcome) -> Told {
+        match self {
+            Self::One(sender) => Told::One(sender, outcome()),
+            Self::Many(mut gathering) => {
+                gathering.put_rest(outcome);
+                Told::Many(gathering)
+            }
         }
     }
 }
 
 impl Lane {
     pub(crate) fn new(index: u8) -> Self {
-        let queue = Queue { unsent: BytesMut::new(), pending: Slab::new(), generation: 0, lost: None };
+        let queue = Queue { unsent: BytesMut::new(), pending: Slab::new(), under_way: 0, generation: 0, lost: None };
         Self { index, queue: Mutex::new(queue), filled: Notify::new() }
     }
 
@@ -150,29 +180,38 @@ impl Lane {
         self.start_locked(self.lock(), outgoing)
     }
 
-    /// Queues small requests, which go out together, until one is refused. Says why that was, and whether no other was under
-    /// way before.
+    /// Queues small requests, no more than go [together](super::gathering::TOGETHER_MAX) and all of the same patience, until one
+    /// is refused. Says why that was, and whether no other was under way before.
     pub(crate) fn start_all<'r>(
         &self,
-        all: impl Iterator<Item = Outgoing<'r>>,
-        answers: &Answers,
-    ) -> (bool, Option<NotQueued>) {
+        all: impl ExactSizeIterator<Item = Outgoing<'r>>,
+    ) -> (Answers, bool, Option<NotQueued>) {
         let mut queue = self.lock();
-        let (was_unsent, was_busy) = (!queue.unsent.is_empty(), !queue.pending.is_empty());
-        let mut why = None;
+        let (was_unsent, was_busy) = (!queue.unsent.is_empty(), queue.under_way > 0);
+        let (mut gathering, mut answers) = Gathering::with_capacity(all.len());
+        let (generation, index) = (queue.next_generation(), queue.pending.vacant_key());
+        let (mut patience, mut why) = (None, None);
         for outgoing in all {
-            if let Err(full) = queue.admit() {
-                why = Some(full);
-                break;
+            let place = match queue.admit() {
+                Ok(()) => gathering.next_place(&mut answers).ok_or(NotQueued::Full),
+                Err(full) => Err(full),
+            };
+            match place {
+                Ok(place) => queue.send(outgoing, self.request_id(generation, place, index)),
+                Err(full) => {
+                    why = Some(full);
+                    break;
+                }
             }
-            self.push(&mut queue, outgoing, Caller::OfMany(answers.place()));
+            patience = Some(outgoing.patience);
         }
-        let (is_unsent, is_busy) = (!queue.unsent.is_empty(), !queue.pending.is_empty());
+        let Some(patience) = patience else { return (Answers::none(), false, why) };
+        queue.pending.insert(Pending { generation, patience, caller: Caller::Many(Box::new(gathering)) });
         drop(queue);
-        if is_unsent && !was_unsent {
+        if !was_unsent {
             self.filled.notify_one();
         }
-        (is_busy && !was_busy, why)
+        (answers, !was_busy, why)
     }
 
     /// The same, unless the lane is full, or frames have piled up as they do while it waits for a lost packet.
@@ -190,8 +229,11 @@ impl Lane {
         queue.admit()?;
         let (sender, answer) = oneshot::channel();
         let was_empty = queue.unsent.is_empty();
-        self.push(&mut queue, outgoing, Caller::One(sender));
-        let first = queue.pending.len() == 1;
+        let generation = queue.next_generation();
+        let pending = Pending { generation, patience: outgoing.patience, caller: Caller::One(sender) };
+        let index = queue.pending.insert(pending);
+        queue.send(outgoing, self.request_id(generation, 0, index));
+        let first = queue.under_way == 1;
         drop(queue);
         if was_empty {
             self.filled.notify_one();
@@ -199,30 +241,24 @@ impl Lane {
         Ok(Started { answer, first })
     }
 
-    /// Queues one that was admitted.
-    fn push(&self, queue: &mut Queue, outgoing: Outgoing<'_>, caller: Caller) {
-        let Outgoing { request, mut header, patience } = outgoing;
-        queue.generation = queue.generation.wrapping_add(1) & 0x00ff_ffff;
-        let generation = queue.generation;
-        let index = queue.pending.insert(Pending { generation, patience, caller });
-        header.request = self.request_id(generation, index);
-        request.encode(header, &mut queue.unsent);
-    }
-
     /// Answers the caller of `request`, if it still waits. For replies that come on a stream of their own.
     pub(crate) fn complete(&self, request: RequestId, outcome: Result<Reply, Unanswered>) {
-        let pending = self.lock().take(request);
-        if let Some(pending) = pending {
-            pending.caller.tell(outcome);
+        let told = self.lock().answer(request, || outcome);
+        if let Some(told) = told {
+            told.tell();
         }
     }
 
     /// Until when somebody waits for `request`; `None` if nobody does.
     pub(crate) fn awaited_until(&self, request: RequestId) -> Option<Instant> {
         let queue = self.lock();
-        let (generation, index) = parts(request);
-        let pending = queue.pending.get(index)?;
-        (pending.generation == generation && !pending.caller.has_gone()).then_some(pending.patience.deadline)
+        let (generation, place, index) = parts(request);
+        let pending = queue.pending.get(index).filter(|pending| pending.generation == generation)?;
+        let is_awaited = match &pending.caller {
+            Caller::One(_) => true,
+            Caller::Many(gathering) => gathering.lacks(place),
+        };
+        (is_awaited && !pending.caller.has_gone()).then_some(pending.patience.deadline)
     }
 
     /// Gives up every request whose deadline has passed, and tells callers who want to know of answers that are late; says
@@ -231,22 +267,18 @@ impl Lane {
         let mut queue = self.lock();
         let due: Vec<usize> =
             queue.pending.iter().filter(|(_, p)| p.patience.deadline <= now).map(|(i, _)| i).collect();
-        let given_up: Vec<Pending> = due.into_iter().map(|index| queue.pending.remove(index)).collect();
-        let late: Vec<_> = queue.pending.iter_mut().filter_map(|(_, pending)| pending.turn_late(now)).collect();
-        let busy = !queue.pending.is_empty();
+        let given_up: Vec<Caller> = due.into_iter().map(|index| queue.remove(index)).collect();
+        let late: Vec<Told> = queue.pending.iter_mut().filter_map(|(_, pending)| pending.turn_late(now)).collect();
+        let busy = queue.under_way > 0;
         drop(queue);
-        for pending in given_up {
-            pending.caller.tell(Err(Unanswered::Timeout));
-        }
-        for (told, answer) in late {
-            told.tell(Err(Unanswered::Late(answer)));
-        }
+        given_up.into_iter().for_each(|caller| caller.end(|| Err(Unanswered::Timeout)).tell());
+        late.into_iter().for_each(Told::tell);
         busy
     }
 
     /// Whether anything is under way.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.lock().pending.is_empty()
+        self.lock().under_way > 0
     }
 
     /// Fails every request under way, and every later one.
@@ -254,9 +286,10 @@ impl Lane {
         let mut queue = self.lock();
         queue.lost.get_or_insert_with(|| Arc::clone(reason));
         let pending = std::mem::take(&mut queue.pending);
+        queue.under_way = 0;
         drop(queue);
         for (_, pending) in pending {
-            pending.caller.tell(Err(Unanswered::Lost(Arc::clone(reason))));
+            pending.caller.end(|| Err(Unanswered::Lost(Arc::clone(reason)))).tell();
         }
     }
 
@@ -278,9 +311,7 @@ impl Lane {
         let mut answered = Vec::new();
         while let Ok(Some(count)) = stream.read_chunks(&mut chunks).await {
             self.collect(&mut frames, &mut chunks[..count], &mut answered)?;
-            for (caller, reply) in answered.drain(..) {
-                caller.tell(Ok(reply));
-            }
+            answered.drain(..).for_each(Told::tell);
         }
         Ok(())
     }
@@ -290,24 +321,24 @@ impl Lane {
         &self,
         frames: &mut FrameReader,
         chunks: &mut [Bytes],
-        answered: &mut Vec<(Caller, Reply)>,
+        answered: &mut Vec<Told>,
     ) -> Result<(), FrameError> {
         let mut queue = self.lock();
         for chunk in chunks {
             frames.feed(&std::mem::take(chunk), |header, body| {
-                if let Some(pending) = queue.take(header.request) {
-                    // Copied, because a slice would pin the packet it came in.
-                    answered.push((pending.caller, Reply::new(&header, Bytes::copy_from_slice(body))));
-                }
+                // Copied, because a slice would pin the packet it came in.
+                let reply = || Ok(Reply::new(&header, Bytes::copy_from_slice(body)));
+                answered.extend(queue.answer(header.request, reply));
                 Ok::<_, FrameError>(())
             })?;
         }
         Ok(())
     }
 
-    fn request_id(&self, generation: u32, index: usize) -> RequestId {
-        let index = u64::try_from(index).unwrap_or(u64::MAX) & 0xffff_ffff;
-        RequestId::new(u64::from(self.index) << 56 | u64::from(generation) << 32 | index)
+    fn request_id(&self, generation: u32, place: u8, index: usize) -> RequestId {
+        let index = u64::try_from(index).unwrap_or(u64::MAX) & 0x00ff_ffff;
+        let entry = u64::from(place) << 24 | index;
+        RequestId::new(u64::from(self.index) << 56 | u64::from(generation) << 32 | entry)
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -317,11 +348,19 @@ impl Lane {
 }
 
 impl Pending {
-    /// If its answer is late, and that is to be told: whom to tell, and where the answer comes from then on.
-    fn turn_late(&mut self, now: Instant) -> Option<(Caller, Answer)> {
+    /// If what is missing is late, and that is to be told: says so, and where it comes from then on.
+    fn turn_late(&mut self, now: Instant) -> Option<Told> {
         self.patience.late.take_if(|late| *late <= now)?;
-        let (sender, answer) = oneshot::channel();
-        Some((std::mem::replace(&mut self.caller, Caller::One(sender)), answer))
+        match &mut self.caller {
+            Caller::One(sender) => {
+                let (later, answer) = oneshot::channel();
+                Some(Told::One(std::mem::replace(sender, later), Err(Unanswered::Late(answer))))
+            }
+            Caller::Many(gathering) => {
+                gathering.turn_late();
+                None
+            }
+        }
     }
 }
 
@@ -331,22 +370,55 @@ impl Queue {
         if let Some(reason) = &self.lost {
             return Err(NotQueued::Lost(Arc::clone(reason)));
         }
-        if self.pending.len() >= limits::REQUESTS_IN_FLIGHT_MAX {
+        if self.under_way >= limits::REQUESTS_IN_FLIGHT_MAX {
             // Requests that nobody waits for any more make room; a late reply to one of them finds nobody.
-            self.pending.retain(|_, pending| !pending.caller.has_gone());
+            let gone = self.pending.iter().filter(|(_, pending)| pending.caller.has_gone());
+            let gone: Vec<usize> = gone.map(|(index, _)| index).collect();
+            gone.into_iter().for_each(|index| drop(self.remove(index)));
         }
-        let is_full = self.pending.len() >= limits::REQUESTS_IN_FLIGHT_MAX || self.unsent.len() >= UNSENT_BYTES_MAX;
+        let is_full = self.under_way >= limits::REQUESTS_IN_FLIGHT_MAX || self.unsent.len() >= UNSENT_BYTES_MAX;
         if is_full { Err(NotQueued::Full) } else { Ok(()) }
     }
 
     fn flows_with(&self, requests: usize) -> bool {
-        self.unsent.len() <= STUCK_BYTES && self.pending.len() + requests <= limits::REQUESTS_IN_FLIGHT_MAX
+        self.unsent.len() <= STUCK_BYTES && self.under_way + requests <= limits::REQUESTS_IN_FLIGHT_MAX
     }
 
-    fn take(&mut self, request: RequestId) -> Option<Pending> {
-        let (generation, index) = parts(request);
-        let known = self.pending.get(index).is_some_and(|p| p.generation == generation);
-        known.then(|| self.pending.remove(index))
+    fn next_generation(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1) & 0x00ff_ffff;
+        self.generation
+    }
+
+    /// Queues one that was admitted.
+    fn send(&mut self, outgoing: Outgoing<'_>, id: RequestId) {
+        self.under_way += 1;
+        outgoing.request.encode(FrameHeader { request: id, ..outgoing.header }, &mut self.unsent);
+    }
+
+    fn remove(&mut self, index: usize) -> Caller {
+        let caller = self.pending.remove(index).caller;
+        self.under_way -= caller.under_way();
+        caller
+    }
+
+    /// Takes the answer to `request` in, if somebody still waits for it; returns what is complete with that.
+    fn answer(&mut self, request: RequestId, outcome: impl FnOnce() -> Outcome) -> Option<Told> {
+        let (generation, place, index) = parts(request);
+        let pending = self.pending.get_mut(index).filter(|pending| pending.generation == generation)?;
+        match &mut pending.caller {
+            Caller::One(_) => {}
+            Caller::Many(gathering) if gathering.lacks(place) => {
+                gathering.put(place, outcome());
+                self.under_way -= 1;
+                return (gathering.missing() == 0).then(|| self.remove(index).end(|| Err(Unanswered::Timeout)));
+            }
+            Caller::Many(_) => return None,
+        }
+        let outcome = outcome();
+        match self.remove(index) {
+            Caller::One(sender) => Some(Told::One(sender, outcome)),
+            Caller::Many(gathering) => Some(Told::Many(gathering)),
+        }
     }
 }
 
@@ -355,11 +427,10 @@ pub(crate) fn lane_of(request: RequestId) -> usize {
     usize::from(request.value().to_be_bytes()[0])
 }
 
-/// Generation and slab index.
-fn parts(request: RequestId) -> (u32, usize) {
-    let [_, generation @ .., a, b, c, d] = request.value().to_be_bytes();
-    let [g, h, i] = generation;
-    (u32::from_be_bytes([0, g, h, i]), u32::from_be_bytes([a, b, c, d]) as usize)
+/// Generation, place among many and slab index.
+fn parts(request: RequestId) -> (u32, u8, usize) {
+    let [_, g, h, i, place, a, b, c] = request.value().to_be_bytes();
+    (u32::from_be_bytes([0, g, h, i]), place, u32::from_be_bytes([0, a, b, c]) as usize)
 }
 
 #[cfg(test)]
@@ -371,7 +442,7 @@ mod tests {
         frame::{FrameType, HEADER_BYTES},
     };
 
-    use super::*;
+    use super::{super::gathering::TOGETHER_MAX, *};
 
     fn header(kind: FrameType) -> FrameHeader {
         FrameHeader::new(kind, RequestId::default(), Fence::default(), Epoch::GENESIS)
@@ -404,27 +475,71 @@ mod tests {
         assert!(!lane.sweep(after(501)));
     }
 
+    fn many(requests: usize, patience: Patience) -> impl ExactSizeIterator<Item = Outgoing<'static>> {
+        std::iter::repeat_n(outgoing(patience), requests)
+    }
+
     #[tokio::test]
     async fn many_are_queued_until_there_is_no_room_and_what_was_queued_is_answered() {
         let (lane, now) = (Lane::new(0), Instant::now());
         let patience = Patience::until(now + Duration::from_secs(1));
-        let answers = Answers::default();
-        let too_many = || std::iter::repeat_n(outgoing(patience), limits::REQUESTS_IN_FLIGHT_MAX + 5);
-        assert!(
-            lane.flows_with(limits::REQUESTS_IN_FLIGHT_MAX) && !lane.flows_with(limits::REQUESTS_IN_FLIGHT_MAX + 1)
-        );
-        let (first, why) = lane.start_all(too_many(), &answers);
-        assert!(first && matches!(why, Some(NotQueued::Full)) && !lane.flows_with(1));
-        // Nobody waits for them any more: they make room.
-        drop(answers);
-        let answers = Answers::default();
-        let (first, why) = lane.start_all(too_many().take(3), &answers);
+        let max = limits::REQUESTS_IN_FLIGHT_MAX;
+        assert!(lane.flows_with(max) && !lane.flows_with(max + 1));
+        let mut all = Vec::new();
+        for batch in 0..max / TOGETHER_MAX {
+            let (answers, first, why) = lane.start_all(many(TOGETHER_MAX, patience));
+            assert!(first == (batch == 0) && why.is_none());
+            all.push(answers);
+        }
+        let (answers, first, why) = lane.start_all(many(5, patience));
+        assert!(!first && matches!(why, Some(NotQueued::Full)) && !lane.flows_with(1));
+        assert!(answers.all().await.is_empty());
+        // Nobody waits for the first of them any more: they make room.
+        drop(all.remove(0));
+        let (answers, first, why) = lane.start_all(many(3, patience));
         assert!(!first && why.is_none());
+        lane.lock().unsent.clear();
+        assert!(lane.flows_with(TOGETHER_MAX - 3) && !lane.flows_with(TOGETHER_MAX - 2));
         lane.fail(&"over".into());
         let outcomes = answers.all().await;
         assert!(matches!(outcomes[..], [Err(Unanswered::Lost(_)), Err(Unanswered::Lost(_)), Err(Unanswered::Lost(_))]));
-        let (first, why) = lane.start_all(too_many(), &Answers::default());
+        let (_, first, why) = lane.start_all(many(3, patience));
         assert!(!first && matches!(why, Some(NotQueued::Lost(_))));
+        assert!(!lane.is_busy());
+    }
+
+    #[tokio::test]
+    async fn of_many_each_has_its_own_answer_and_those_that_are_late_come_one_by_one() {
+        let (lane, start) = (Lane::new(3), Instant::now());
+        let after = |ms| start + Duration::from_millis(ms);
+        let patience = Patience { deadline: after(1000), late: Some(after(250)) };
+        let (answers, _, why) = lane.start_all(many(3, patience));
+        assert!(why.is_none());
+        let queued = lane.lock().unsent.split();
+        let ids: Vec<RequestId> = queued
+            .chunks(HEADER_BYTES)
+            .map(|frame| FrameHeader::decode(frame.try_into().unwrap()).unwrap().request)
+            .collect();
+        assert!(ids.iter().all(|id| lane_of(*id) == 3));
+        let reply = |kind| Ok(Reply::new(&header(kind), Bytes::new()));
+        lane.complete(ids[1], reply(FrameType::Miss));
+        lane.complete(ids[1], reply(FrameType::Done));
+        assert_eq!((lane.awaited_until(ids[0]), lane.awaited_until(ids[1])), (Some(after(1000)), None));
+        assert!(lane.sweep(after(250)));
+        let outcomes: [Outcome; 3] = answers.all().await.try_into().unwrap();
+        let [Err(Unanswered::Late(first)), Ok(Reply { kind: FrameType::Miss, .. }), Err(Unanswered::Late(last))] =
+            outcomes
+        else {
+            panic!("one has come, two are late");
+        };
+        lane.complete(ids[2], reply(FrameType::Done));
+        assert!(matches!(last.await, Ok(Ok(Reply { kind: FrameType::Done, .. }))));
+        assert!(!lane.sweep(after(1000)));
+        assert!(matches!(first.await, Ok(Err(Unanswered::Timeout))));
+        // A later request in the same entry is another's.
+        let started = lane.start(outgoing(patience)).unwrap();
+        lane.complete(ids[0], reply(FrameType::Done));
+        assert!(started.first && lane.is_busy());
     }
 
     #[tokio::test]

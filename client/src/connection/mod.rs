@@ -35,7 +35,7 @@ use self::{
 };
 pub(crate) use self::{
     control::Subscription,
-    gathering::Answers,
+    gathering::{Answers, TOGETHER_MAX},
     lane::{Answer, NotQueued, Outgoing, Patience, Unanswered},
 };
 use crate::{
@@ -200,7 +200,7 @@ impl Connection {
         Ok(started.answer)
     }
 
-    /// Sends small requests together, until one is refused; says why that was. Their answers come out of the first thing, as
+    /// Sends small requests together, at most [`TOGETHER_MAX`], until one is refused; says why that was. Their answers come out of the first thing, as
     /// far as they were sent. The connection must live until then. They pass a lane that waits if they `may_pass`.
     pub(crate) fn start_all<'r>(
         &self,
@@ -208,9 +208,8 @@ impl Connection {
         may_pass: bool,
     ) -> (Answers, Option<NotQueued>) {
         let (lanes, count) = (&self.shared.lanes, all.len());
-        let answers = Answers::with_capacity(count);
         let flowing = lanes.iter().find(|lane| may_pass && lane.flows_with(count));
-        let (first, why) = flowing.unwrap_or(&lanes[0]).start_all(all, &answers);
+        let (answers, first, why) = flowing.unwrap_or(&lanes[0]).start_all(all);
         if first {
             self.shared.started.notify_one();
         }
