@@ -139,19 +139,28 @@ impl Client {
             results.push(point.err().map(Err));
         }
         let request = &request;
-        let nodes = groups.into_values().map(|keys| {
-            let parts: Vec<Vec<_>> = keys.chunks(TOGETHER_MAX).map(<[_]>::to_vec).collect();
-            let asked = move |keys: Vec<(usize, HashPoint)>| {
-                let one = |(index, point)| OneOfMany { index, point, request: request(index) };
-                self.core.execute_together(keys.into_iter().map(one).collect())
-            };
-            stream::iter(parts).map(asked).buffer_unordered(PARTS_IN_FLIGHT_PER_NODE)
-        });
-        let mut answers = stream::select_all(nodes);
-        while let Some(answered) = answers.next().await {
+        let asked = move |keys: Vec<(usize, HashPoint)>| {
+            let one = |(index, point)| OneOfMany { index, point, request: request(index) };
+            self.core.execute_together(keys.into_iter().map(one).collect())
+        };
+        let mut take = |answered: Vec<OneDone>| {
             for done in answered {
                 let index = done.index;
                 results[index] = Some(finish(done));
+            }
+        };
+        let parts = |keys: &[(usize, HashPoint)]| keys.chunks(TOGETHER_MAX).map(<[_]>::to_vec).collect::<Vec<_>>();
+        let mut nodes: Vec<Vec<_>> = groups.into_values().map(|keys| parts(&keys)).collect();
+        if let [node] = &mut nodes[..]
+            && let [_] = node[..]
+        {
+            // Most batches are a single part, for which nothing is to be watched over.
+            take(asked(node.remove(0)).await);
+        } else {
+            let each = |parts| stream::iter(parts).map(asked).buffer_unordered(PARTS_IN_FLIGHT_PER_NODE);
+            let mut answers = stream::select_all(nodes.into_iter().map(each));
+            while let Some(answered) = answers.next().await {
+                take(answered);
             }
         }
         results.into_iter().map(|result| result.unwrap_or(Err(RequestError::Closed))).collect()

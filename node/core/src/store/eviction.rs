@@ -138,13 +138,23 @@ impl Segments {
 
     /// Inserts an entry whose hash is absent, as the most recently used of its segment.
     pub(super) fn insert(&mut self, segment: Segment, hash: u64, entry: Entry) {
-        let segment = if segment == Segment::Probation { self.received(hash) } else { segment };
         let room = match segment {
             Segment::Probation | Segment::Protected => self.room(),
             Segment::Graves => self.room_for_graves(),
         };
         self.queue(segment).push_front(room, hash, entry);
         self.settle();
+    }
+
+    /// Puts an entry in the place of the value of its hash in `segment`, which is returned, as the most recently used there:
+    /// writing alone does not protect. Gives it back if there is none.
+    pub(super) fn replace(&mut self, segment: Segment, hash: u64, entry: Entry) -> Result<Entry, Entry> {
+        let replaced = self.queue(segment).replace(hash, entry)?;
+        if let Some(trials) = self.history.trials.as_mut().filter(|_| Trials::samples(hash)) {
+            trials.store(hash);
+        }
+        self.settle();
+        Ok(replaced)
     }
 
     /// Removes an entry and says where it was.
@@ -186,8 +196,8 @@ impl Segments {
         exhumed
     }
 
-    /// Where a value goes that is to be on probation.
-    fn received(&mut self, hash: u64) -> Segment {
+    /// Where a value goes that takes nobody's place.
+    pub(super) fn received(&mut self, hash: u64) -> Segment {
         if let Some(trials) = self.history.trials.as_mut().filter(|_| Trials::samples(hash)) {
             trials.store(hash);
         }

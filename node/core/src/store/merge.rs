@@ -108,10 +108,18 @@ impl Shard {
             self.check_fence(fence)?;
         }
         let entry = if entry.is_live(now) { entry } else { entry.into_tombstone() };
-        self.bury_expired(slots, now, hash);
-        let held = self.segments.peek(hash).filter(|held| held.key() == entry.key());
+        let mut found = self.segments.find(hash);
+        if found.is_some_and(|(_, found)| found.deadline().is_reached(now)) {
+            self.bury_expired(slots, now, hash);
+            found = self.segments.find(hash);
+        }
+        let found = found.filter(|(_, held)| held.key() == entry.key());
+        let held = found.map(|(_, held)| held);
         let was_live = held.is_some_and(|held| !held.is_tombstone());
         let is_later = held.is_none_or(|held| self.wins(&entry, held));
+        // Where it can simply take the place of what is held.
+        let place =
+            found.filter(|(_, held)| was_live && self.has_room_instead(&entry, held)).map(|(segment, _)| segment);
         if !self.is_admitted(slots, origin, &entry, held.is_none())? {
             return Ok(Applied::Dropped);
         }
@@ -119,8 +127,30 @@ impl Shard {
             return Ok(Applied::Known { was_live });
         }
         self.count(origin, &entry, was_live);
-        self.replace(slots, now, hash, entry);
+        match place {
+            Some(segment) => self.take_place(slots, segment, hash, entry),
+            None => self.replace(slots, now, hash, entry),
+        }
         Ok(Applied::Stored { was_live })
+    }
+
+    /// Whether a value fits when the one that is held of its key goes.
+    fn has_room_instead(&self, entry: &Entry, held: &Entry) -> bool {
+        let bytes = self.segments.bytes() + entry.footprint() - held.footprint();
+        !entry.is_tombstone() && bytes <= self.config.memory_limit_bytes
+    }
+
+    /// Puts a value in the place of the one that is held of its key, in one step: most writes are such.
+    fn take_place(&mut self, slots: &SlotTable, segment: Segment, hash: u64, entry: Entry) {
+        slots.add(&entry);
+        let deadline = entry.deadline();
+        match self.segments.replace(segment, hash, entry) {
+            Ok(replaced) => {
+                slots.subtract(&replaced);
+                self.move_deadline(hash, replaced.deadline(), deadline);
+            }
+            Err(_) => unreachable!("what was found is there"),
+        }
     }
 
     /// Whether an entry may be stored or replace what is held.
@@ -167,8 +197,10 @@ impl Shard {
     }
 
     fn replace(&mut self, slots: &SlotTable, now: Wall, hash: u64, entry: Entry) {
-        let segment = match self.remove(slots, hash) {
-            Some((segment @ (Segment::Probation | Segment::Protected), old)) if old.key() == entry.key() => segment,
+        let kept = match self.remove(slots, hash) {
+            Some((segment @ (Segment::Probation | Segment::Protected), old)) if old.key() == entry.key() => {
+                Some(segment)
+            }
             // Another key's: the two cannot be held together.
             Some((_, other)) if other.key() != entry.key() => {
                 if other.is_tombstone() {
@@ -176,15 +208,19 @@ impl Shard {
                 } else {
                     self.counters.evictions += 1;
                 }
-                Segment::Probation
+                None
             }
-            Some(_) | None => Segment::Probation,
+            Some(_) | None => None,
         };
-        let segment = if entry.is_tombstone() { Segment::Graves } else { segment };
-        if segment == Segment::Graves && !self.shadowing() {
+        if entry.is_tombstone() && !self.shadowing() {
             return;
         }
         self.make_room(slots, now, entry.footprint());
+        let segment = match kept {
+            _ if entry.is_tombstone() => Segment::Graves,
+            Some(segment) => segment,
+            None => self.segments.received(hash),
+        };
         self.insert(slots, segment, hash, entry);
     }
 

@@ -57,6 +57,14 @@ impl Queue {
         assert!(replaced.is_none(), "an entry is removed before its hash is inserted again");
     }
 
+    /// Puts an entry in the place of that with its hash, which is returned, and moves it to the front; gives it back if there is
+    /// none.
+    pub(super) fn replace(&mut self, hash: u64, entry: Entry) -> Result<Entry, Entry> {
+        let Some(held) = self.cache.get_mut(&key_of(hash)) else { return Err(entry) };
+        self.bytes = self.bytes + entry.footprint() - held.footprint();
+        Ok(mem::replace(held, entry))
+    }
+
     pub(super) fn remove(&mut self, hash: u64) -> Option<Entry> {
         let entry = self.cache.pop(&key_of(hash))?;
         self.bytes -= entry.footprint();

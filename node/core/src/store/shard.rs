@@ -6,7 +6,7 @@ use quoit_proto_types::{Fence, SlotIndex};
 use super::FenceMoved;
 use super::entry::Entry;
 use super::eviction::{EvictionPolicy, Segment, Segments};
-use super::expiry::DeadlineIndex;
+use super::expiry::{Deadline, DeadlineIndex};
 use super::slots::SlotTable;
 use super::stats::{Counters, ShardStats};
 use crate::planted::data::{DataBug, DataPlanted};
@@ -162,6 +162,14 @@ impl Shard {
         self.deadlines.insert(entry.deadline(), hash);
         self.segments.insert(segment, hash, entry);
         while self.segments.graves_overflow() && self.drop_oldest_grave(slots) {}
+    }
+
+    /// Notes that an entry has another deadline now.
+    pub(super) fn move_deadline(&mut self, hash: u64, before: Deadline, after: Deadline) {
+        if before != after {
+            self.deadlines.remove(before, hash);
+            self.deadlines.insert(after, hash);
+        }
     }
 
     /// Removes an entry and says where it was.

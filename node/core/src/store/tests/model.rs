@@ -327,9 +327,9 @@ impl Model {
     }
 
     fn put(&mut self, now: u64, item: Item) {
-        let mut list = 0;
+        let (mut list, mut is_new) = (0, true);
         match self.remove(item.hash) {
-            Some((old, held)) if held.key == item.key => list = old % 2,
+            Some((old, held)) if held.key == item.key => (list, is_new) = (old % 2, old == 2),
             Some((2, other)) => self.lose(&other),
             Some(_) => self.stats.evictions += 1,
             None => {}
@@ -339,7 +339,8 @@ impl Model {
         }
         if !item.is_dead() || self.shadowing {
             self.make_room(now, item.footprint());
-            let is_back = list == 0 && self.policy == EvictionPolicy::SegmentedLru && self.remembered.0.take(item.hash);
+            let is_back =
+                is_new && list == 0 && self.policy == EvictionPolicy::SegmentedLru && self.remembered.0.take(item.hash);
             self.insert(if is_back { 1 } else { list }, item);
         }
     }
