@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use quinn::{Endpoint, Runtime, TokioRuntime};
+use quinn::{Endpoint, TokioRuntime};
 use quoit_proto_types::{ErrorCode, ReadLevel, Role, WriteLevel, view::Address};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{
@@ -27,6 +27,7 @@ use crate::{
     packets::sized,
     pool::{Dialler, Node},
     retry::RetryPolicy,
+    socket::UdpSocket,
     tls::CredentialsError,
     topology::Topology,
     views::Hint,
@@ -157,8 +158,6 @@ fn open_endpoint(config: &ClientConfig, reset_key: &[u8; 32]) -> std::io::Result
     // An IPv6 socket reaches both families; without IPv6, the IPv4 wildcard has to do.
     let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let (socket, _) = endpoint::bind(any_v6).or_else(|_| endpoint::bind(SocketAddr::from(([0, 0, 0, 0], 0))))?;
-    let runtime = Arc::new(TokioRuntime);
-    let socket = sized(runtime.wrap_udp_socket(socket)?, config.packets);
-    let socket = busy_polled(socket, config.busy_poll);
-    endpoint::dialling_endpoint(settings, socket, runtime)
+    let socket = busy_polled(sized(UdpSocket::new(socket)?, config.packets), config.busy_poll);
+    endpoint::dialling_endpoint(settings, socket, Arc::new(TokioRuntime))
 }

@@ -54,8 +54,8 @@
 //!
 //! Deliberately not here: a near-cache, compression, serialisation of values, and any plaintext mode.
 //!
-//! The modules `busy_poll`, `dial`, `endpoint`, `frames`, `packets` and `tls` are hidden from this documentation. They are public only because a
-//! node dials its peers by the same code, and they may change with any release.
+//! The modules `busy_poll`, `dial`, `endpoint`, `frames`, `packets`, `socket` and `tls` are hidden from this documentation. They
+//! are public only because a node dials its peers by the same code, and they may change with any release.
 #![deny(missing_docs)]
 
 mod answers;
@@ -82,6 +82,8 @@ mod pool;
 mod request;
 mod retry;
 mod session;
+#[doc(hidden)]
+pub mod socket;
 mod subscription;
 #[doc(hidden)]
 pub mod tls;

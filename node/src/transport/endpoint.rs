@@ -8,6 +8,7 @@ use quoit_client::{
     dial::Resolver,
     endpoint::{self, SOCKET_BUFFER_BYTES},
     packets::{PacketBytes, sized},
+    socket::UdpSocket,
 };
 use tracing::warn;
 
@@ -48,8 +49,7 @@ impl Network {
                  net.core.rmem_max={SOCKET_BUFFER_BYTES} net.core.wmem_max={SOCKET_BUFFER_BYTES}"
             );
         }
-        let runtime = Arc::new(TokioRuntime);
-        let socket = runtime.wrap_udp_socket(socket).map_err(failed)?;
+        let socket = UdpSocket::new(socket).map_err(failed)?;
         if socket.max_transmit_segments() == 1 {
             warn!(
                 event = "no_segmentation_offload",
@@ -57,6 +57,7 @@ impl Network {
                  UDP segmentation offload since 4.18"
             );
         }
+        let runtime = Arc::new(TokioRuntime);
         Ok(Self { socket, runtime, resolver: Resolver::default(), workers: Workers::default() })
     }
 
