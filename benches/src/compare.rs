@@ -53,10 +53,10 @@ pub struct Compare {
     /// Cost growth up to 10,000,000 entries, not one million; takes 4 GiB of memory
     #[arg(long)]
     ten_million: bool,
-    /// Worker threads of Quoit's server: 0 for one on each CPU, as `quoit node` has; 1 for a single-threaded runtime
+    /// Threads for requests of Quoit's server; 0 for as many as `quoit node` has
     #[arg(long, default_value_t = 0, value_name = "N")]
     server_threads: usize,
-    /// Worker threads of all clients, of Quoit and of the others, likewise
+    /// Worker threads of all clients, of Quoit and of the others: 0 for one on each CPU, 1 for a single-threaded runtime
     #[arg(long, default_value_t = 1, value_name = "N")]
     threads: usize,
     /// Where the result goes, as Markdown; `-` for standard output [default: benches/RESULTS.md for a whole run, else -]

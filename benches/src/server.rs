@@ -63,7 +63,7 @@ pub struct ServeArgs {
     #[arg(long)]
     pub unpaced: bool,
     /// How long a node looks for what comes next before it sleeps
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "50us")]
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "100us")]
     pub busy_poll: Duration,
 }
 

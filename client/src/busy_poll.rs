@@ -32,8 +32,10 @@ use quinn::{
 use tokio::{sync::Notify, task::yield_now, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 
-/// How long is looked, by default. What takes longer to come is waited for asleep: that adds little to it.
-pub const BUSY_POLL: Duration = Duration::from_micros(50);
+/// How long is looked, by default: what a processor takes to answer some hundred requests, which is what both sides of a busy
+/// connection wait for. (Linux looks for 200 µs before a virtual processor sleeps.) What takes longer to come is waited for
+/// asleep: that adds little to it.
+pub const BUSY_POLL: Duration = Duration::from_micros(100);
 /// The most that may be asked for.
 pub const BUSY_POLL_MAX: Duration = Duration::from_millis(1);
 

@@ -138,7 +138,7 @@ impl ClientConfig {
         self
     }
 
-    /// How long the runtime looks for an answer before its thread sleeps. Default 50 µs, at most 1 ms; zero for never. Where answers
+    /// How long the runtime looks for an answer before its thread sleeps. Default 100 µs, at most 1 ms; zero for never. Where answers
     /// come so soon, as from the same machine or rack, they come sooner, and mostly at less cost, as to wake a processor takes
     /// longer than a request does. Whether it pays is learned: where it does not, or where others want the processor, it is
     /// left. A [transport](Self::transport) of your own is left alone.

@@ -83,11 +83,11 @@ pub struct Bench {
     /// Memory of each local node, in bytes [default: twice what all keys take]
     #[arg(long, value_name = "BYTES", conflicts_with = "nodes", help_heading = "Cluster")]
     pub(super) memory: Option<usize>,
-    /// Worker threads of each local node: 1 for a single-threaded runtime, 0 for one on each CPU
-    #[arg(long, default_value_t = 1, value_name = "N", help_heading = "Cluster")]
+    /// Threads for requests of each local node; 0 for as many as `quoit node` has
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Cluster")]
     pub(super) server_threads: usize,
     /// How long clients and local nodes look for what comes next before they sleep; 0 for never
-    #[arg(long, value_parser = duration, default_value = "50us", value_name = "DURATION", help_heading = "Cluster")]
+    #[arg(long, value_parser = duration, default_value = "100us", value_name = "DURATION", help_heading = "Cluster")]
     pub(super) busy_poll: Duration,
     /// Measure a bare yardstick beside it, in turn
     #[arg(long, conflicts_with = "nodes", help_heading = "Cluster")]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use quoit_node::Workers;
 use serde::Serialize;
 
 use crate::{load::Sample, machine::Machine, spread::Spread};
@@ -17,7 +18,8 @@ pub(super) struct Findings {
     pub(super) versions: Vec<(&'static str, String)>,
     pub(super) rounds: usize,
     pub(super) duration_s: f64,
-    /// Worker threads of Quoit's servers and of all clients, as [`runtime`](crate::server::runtime) takes them.
+    /// Threads for requests of Quoit's servers, 0 for their default, and worker threads of all clients, as
+    /// [`runtime`](crate::server::runtime) takes them.
     pub(super) server_threads: usize,
     pub(super) client_threads: usize,
     pub(super) sections: Vec<Section>,
@@ -166,8 +168,11 @@ impl fmt::Display for Findings {
         for (peer, version) in &self.versions {
             writeln!(f, "| {peer} | {version} |")?;
         }
-        let is_default = if self.server_threads == 0 { ", as `quoit node` has" } else { ", by `--server-threads`" };
-        writeln!(f, "| servers of quoit | {}{is_default} |", workers(self.server_threads))?;
+        let count = match self.server_threads {
+            0 => format!("{}, as `quoit node` has", Workers::default_count()),
+            threads => format!("{threads}, by `--server-threads`"),
+        };
+        writeln!(f, "| servers of quoit | threads for requests: {count}; one for everything else |")?;
         writeln!(
             f,
             "| servers of others | their defaults: redis and valkey one thread for commands, memcached four |"

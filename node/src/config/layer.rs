@@ -164,7 +164,7 @@ pub(crate) struct Layer {
     #[arg(long, env = "QUOIT_DRAIN_TIMEOUT", value_name = "DURATION")]
     pub(crate) drain_timeout: Option<Span>,
 
-    /// How long a thread looks for what comes next before it sleeps, at most 1ms [default: 50us]
+    /// How long a thread looks for what comes next before it sleeps, at most 1ms [default: 100us]
     ///
     /// Where requests follow each other closely it answers sooner, and mostly at less cost, as to wake a processor takes longer
     /// than to answer. The node learns whether it pays, and leaves it where it does not, or where others want the processor.

@@ -131,7 +131,7 @@ pub struct Settings {
     pub on_stop: OnStop,
     /// How long a stop may take. Default 30 s.
     pub drain_timeout: Duration,
-    /// How long a thread looks for what comes next before it sleeps, where that pays. Default 50 µs, at most 1 ms; zero for
+    /// How long a thread looks for what comes next before it sleeps, where that pays. Default 100 µs, at most 1 ms; zero for
     /// never. A network that is given to the node is left as it is.
     pub busy_poll: Duration,
     /// The largest packets that are looked for between machines. Default 1,452 bytes of UDP payload, which Ethernet carries.
