@@ -96,6 +96,10 @@ struct WritePoller {
 impl UdpPoller for WritePoller {
     fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { socket, writable } = &mut *self;
+        // As a rule there is room, and nothing to wait for: quinn asks before each packet.
+        if writable.is_none() && socket.io.try_io(Interest::WRITABLE, || Ok(())).is_ok() {
+            return Poll::Ready(Ok(()));
+        }
         let waiting = writable.get_or_insert_with(|| {
             let socket = Arc::clone(socket);
             Box::pin(async move { socket.io.writable().await })
