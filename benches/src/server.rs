@@ -114,7 +114,11 @@ impl ServeArgs {
 /// # Errors
 /// A server that cannot start.
 pub fn serve(args: &ServeArgs) -> Result<()> {
-    runtime(1)?.block_on(async {
+    let beside = match args.subject {
+        Subject::Quoit => Workers::runtime_beside()?,
+        Subject::Floor => runtime(1)?,
+    };
+    beside.block_on(async {
         match args.subject {
             Subject::Quoit => {
                 let mut node = start_node(args).await?;

@@ -154,7 +154,7 @@ impl ClientConfig {
         self
     }
 
-    /// The largest packets that are looked for between machines, in bytes of UDP payload, 1,200 to 65,000. Default 1,452, which
+    /// The largest packets that are looked for between machines, in bytes of UDP payload, 1,200 to 16,000. Default 1,452, which
     /// Ethernet carries. Where the network has jumbo frames, their size less 48 (8,952 of 9,000) spares both sides much of the
     /// work; what does not come through is noticed and done without. Within a machine packets are larger in any case. What
     /// a node sends is up to its own `max_mtu`, and no larger than this or 6,500.

@@ -153,7 +153,7 @@ impl Core {
 fn open_endpoint(config: &ClientConfig, reset_key: &[u8; 32]) -> std::io::Result<Endpoint> {
     let settings = endpoint::endpoint_config(reset_key, config.packets);
     if let Some((socket, runtime)) = &config.transport {
-        return endpoint::dialling_endpoint(settings, Arc::clone(socket), Arc::clone(runtime));
+        return endpoint::dialling_endpoint(settings, sized(Arc::clone(socket), config.packets), Arc::clone(runtime));
     }
     // An IPv6 socket reaches both families; without IPv6, the IPv4 wildcard has to do.
     let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));

@@ -2,8 +2,9 @@
 //!
 //! A connection stays on the thread that it was given, with all that is done for it: its packets, its requests, its replies.
 //! Nothing of that wakes another thread, as it would where threads take work from each other; to wake one takes longer than to
-//! answer a request. (Thread per core, as Seastar has it, but that memory is shared.) Membership, transfers and repair go on
-//! elsewhere, on the runtime that started the node.
+//! answer a request. (Thread per core, as Seastar has it, but that memory is shared, and that the first thread reads the one
+//! socket, and hands on what is for the others.) Membership, transfers and repair go on elsewhere, on the runtime that started
+//! the node.
 
 use std::{
     future::Future,
@@ -59,6 +60,8 @@ impl Workers {
     /// What the system says.
     pub fn start(count: NonZeroUsize) -> io::Result<Self> {
         let stop = CancellationToken::new();
+        // Those that were started end again if one cannot be.
+        let guard = stop.clone().drop_guard();
         let threads = (0..count.get()).map(|index| {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let worker = Worker { runtime: runtime.handle().clone(), connections: AtomicUsize::default() };
@@ -66,7 +69,7 @@ impl Workers {
             Ok(worker)
         });
         let threads = threads.collect::<io::Result<_>>()?;
-        Ok(Self(Some(Arc::new(Pool { threads, _stop: stop.drop_guard() }))))
+        Ok(Self(Some(Arc::new(Pool { threads, _stop: guard }))))
     }
 
     /// How many there are by default: one for each CPU but one, which is left to the network's part of the kernel, and to
@@ -74,6 +77,14 @@ impl Workers {
     pub fn default_count() -> NonZeroUsize {
         let cpus = available_parallelism().map_or(1, NonZeroUsize::get);
         NonZeroUsize::new(cpus - 1).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// A runtime for everything that is no request: membership on one thread while the other is at work at length.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn runtime_beside() -> io::Result<Runtime> {
+        Builder::new_multi_thread().worker_threads(2).enable_all().build()
     }
 
     /// Does something that binds a socket, or starts a task, in the name of the first thread, which reads the node's socket.

@@ -172,7 +172,7 @@ impl fmt::Display for Findings {
             0 => format!("{}, as `quoit node` has", Workers::default_count()),
             threads => format!("{threads}, by `--server-threads`"),
         };
-        writeln!(f, "| servers of quoit | threads for requests: {count}; one for everything else |")?;
+        writeln!(f, "| servers of quoit | threads for requests: {count}; two for everything else |")?;
         writeln!(
             f,
             "| servers of others | their defaults: redis and valkey one thread for commands, memcached four |"

@@ -119,6 +119,19 @@ impl Gathering {
         }
     }
 
+    /// Gives up the late answers that nobody waits for any more, and says how many they were.
+    pub(super) fn forget_given_up(&mut self) -> usize {
+        let before = self.there;
+        if let Caller::ForEach(senders) = &mut self.caller {
+            for (place, sender) in (0..).zip(senders) {
+                if sender.take_if(|sender| sender.is_closed()).is_some() {
+                    self.there |= bit(place);
+                }
+            }
+        }
+        (self.there & !before).count_ones() as usize
+    }
+
     /// Whether nobody waits any more.
     pub(super) fn is_given_up(&self) -> bool {
         match &self.caller {
@@ -182,11 +195,11 @@ mod tests {
         assert_eq!(gathering.missing(), 2);
         gathering.put(2, lost());
         assert!(matches!(third.await, Ok(Err(Unanswered::Lost(_)))));
-        assert!(!gathering.is_given_up());
+        assert!(!gathering.is_given_up() && gathering.forget_given_up() == 0);
         drop::<Answer>(first);
         assert!(gathering.is_given_up());
+        assert_eq!((gathering.forget_given_up(), gathering.missing()), (1, 0));
         gathering.put(0, lost());
-        assert_eq!(gathering.missing(), 0);
         gathering.tell();
     }
 

@@ -148,6 +148,19 @@ async fn a_client_that_speaks_as_a_node_is_refused() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packets_grow_within_a_machine_beyond_what_ethernet_carries() -> Result<()> {
+    log::keep();
+    let cluster = LiveCluster::start(1).await?;
+    let endpoint = endpoint()?;
+    let session = session(&cluster, &endpoint).await?;
+    let bytes = || session.connection.stats().path.current_mtu;
+    wait_for("larger packets", || bytes() > 6_000).await?;
+    assert!(bytes() <= 6_500);
+    cluster.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_protocol_version_is_refused_with_both_named() -> Result<()> {
     log::keep();
     let cluster = LiveCluster::start(1).await?;

@@ -48,7 +48,7 @@ pub(crate) fn run(args: NodeArgs, global: &GlobalArgs, output: &Output) -> Resul
     let config = with_data(effective.config()?)?;
     logging::init_node(global, effective.log(), effective.log_format())?;
     let workers = Workers::start(effective.threads().unwrap_or_else(Workers::default_count))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = Workers::runtime_beside()?;
     let done = runtime.block_on(serve(config, &workers, &effective, output));
     runtime.shutdown_timeout(Duration::ZERO);
     done

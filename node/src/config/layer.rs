@@ -172,7 +172,7 @@ pub(crate) struct Layer {
     #[arg(long, env = "QUOIT_BUSY_POLL", value_name = "DURATION")]
     pub(crate) busy_poll: Option<Span>,
 
-    /// Largest packet to look for between machines, in bytes of UDP payload, 1200 to 65000 [default: 1452]
+    /// Largest packet to look for between machines, in bytes of UDP payload, 1200 to 16000 [default: 1452]
     ///
     /// What comes through is found out for each connection. Where the network has jumbo frames, their size less 48 (8952 of
     /// 9000) spares much of the work, once all nodes and clients say so; elsewhere it only makes them look in vain. Within a
@@ -182,7 +182,7 @@ pub(crate) struct Layer {
 
     /// Threads that carry out requests [default: one for each CPU but one, which the kernel and all else have]
     ///
-    /// Connections are spread over them, and each stays on its own. One more does everything that is no request.
+    /// Connections are spread over them, and each stays on its own. Two more do everything that is no request.
     #[arg(long, env = "QUOIT_THREADS", value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
 

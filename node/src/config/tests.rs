@@ -15,8 +15,8 @@ fn settings_out_of_range_are_refused() {
     check(|it| it.memory_bytes = (16 << 20) - 1, "memory", "at least 16 times max_value, 16 MiB here");
     check(|it| it.clients_max = 0, "clients_max", "at least 1");
     check(|it| it.busy_poll = Duration::from_millis(2), "busy_poll", "at most 1 ms");
-    check(|it| it.max_mtu = 1199, "max_mtu", "1200 to 65000 bytes");
-    check(|it| it.max_mtu = 65_001, "max_mtu", "1200 to 65000 bytes");
+    check(|it| it.max_mtu = 1199, "max_mtu", "1200 to 16000 bytes");
+    check(|it| it.max_mtu = 16_001, "max_mtu", "1200 to 16000 bytes");
     check(|it| it.drain_timeout = Duration::from_secs(3601), "drain_timeout", "at most 1 hour");
     let out_after = "1 second to 30 days, in whole seconds";
     check(|it| it.out_after = Duration::from_millis(500), "out_after", out_after);

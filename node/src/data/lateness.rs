@@ -1,4 +1,4 @@
-//! How late the runtime wakes a task that asked to be woken: what keeps it from that keeps it from requests as well.
+//! How late a task is woken that asked to be, among those that carry out requests: what keeps it waiting keeps them as well.
 
 use std::{
     sync::{

@@ -235,7 +235,8 @@ impl UpkeepTask {
     /// Runs until everybody who could talk to it is gone. What it asks of others goes over `plane`.
     pub(crate) async fn run(mut self, plane: Arc<DataPlane>) {
         if let Some(watch) = self.watch.take() {
-            plane.tasks.spawn(watch.run(Arc::clone(&plane)));
+            // Where requests are carried out: it is about what keeps them waiting.
+            plane.tasks.spawn_home(watch.run(Arc::clone(&plane)));
         }
         loop {
             let may_answer = self.machine.may_answer(self.clock.now());
@@ -290,8 +291,8 @@ impl UpkeepTask {
         });
     }
 
-    /// Has the machine do what may take long: the worker's other tasks go elsewhere meanwhile, where there are other workers, and
-    /// requests that would have to wait. To send them away costs a change of threads, a good part of what a page does.
+    /// Has the machine do what may take long: the thread's other tasks, membership among them, go elsewhere meanwhile, where there
+    /// are others, and somebody to hear of. To send them away costs a change of threads, a good part of what a page does.
     fn at_length<R>(&mut self, work: impl FnOnce(&mut Upkeep, &Store, Timestamp, Wall) -> R) -> R {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         let has_others =

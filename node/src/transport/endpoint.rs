@@ -67,8 +67,8 @@ impl Network {
         Self { socket: busy_poll::busy_polled(self.socket, limit), ..self }
     }
 
-    /// A UDP socket at `address`, as [`udp`](Self::udp) makes, that `workers` read, and after whose datagrams they stay awake for
-    /// up to `busy_poll`, where that pays.
+    /// A UDP socket at `address`, as [`udp`](Self::udp) makes, that the first of `workers` reads, and after whose datagrams it stays
+    /// awake for up to `busy_poll`, where that pays.
     ///
     /// # Errors
     /// [`StartError::Bind`].

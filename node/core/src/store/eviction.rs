@@ -150,9 +150,7 @@ impl Segments {
     /// writing alone does not protect. Gives it back if there is none.
     pub(super) fn replace(&mut self, segment: Segment, hash: u64, entry: Entry) -> Result<Entry, Entry> {
         let replaced = self.queue(segment).replace(hash, entry)?;
-        if let Some(trials) = self.history.trials.as_mut().filter(|_| Trials::samples(hash)) {
-            trials.store(hash);
-        }
+        self.note_store(hash);
         self.settle();
         Ok(replaced)
     }
@@ -196,11 +194,16 @@ impl Segments {
         exhumed
     }
 
-    /// Where a value goes that takes nobody's place.
-    pub(super) fn received(&mut self, hash: u64) -> Segment {
+    /// A value is stored, anew or in the place of another.
+    pub(super) fn note_store(&mut self, hash: u64) {
         if let Some(trials) = self.history.trials.as_mut().filter(|_| Trials::samples(hash)) {
             trials.store(hash);
         }
+    }
+
+    /// Where a value goes that takes nobody's place.
+    pub(super) fn received(&mut self, hash: u64) -> Segment {
+        self.note_store(hash);
         match (self.policy, self.stance) {
             (EvictionPolicy::SegmentedLru, Stance::Welcoming) if self.history.remembered.take(hash) => {
                 return Segment::Protected;

@@ -218,7 +218,10 @@ impl Shard {
         self.make_room(slots, now, entry.footprint());
         let segment = match kept {
             _ if entry.is_tombstone() => Segment::Graves,
-            Some(segment) => segment,
+            Some(segment) => {
+                self.segments.note_store(hash);
+                segment
+            }
             None => self.segments.received(hash),
         };
         self.insert(slots, segment, hash, entry);
