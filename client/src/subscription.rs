@@ -44,8 +44,7 @@ impl Core {
             debug!(node = node.label, ?reason, "another node is to tell of new views");
             last = Arc::downgrade(&node);
             drop((node, connection));
-            let pause = if began.elapsed() >= STABLE_AFTER { CHANGE_PAUSE } else { RETRY_PAUSE };
-            sleep(pause.mul_f64(self.draw())).await;
+            sleep(reason.pause(began.elapsed()).mul_f64(self.draw())).await;
         }
     }
 
@@ -126,6 +125,18 @@ impl Core {
     }
 }
 
+impl Change {
+    /// The longest pause before another node is chosen, after one that was followed for so long. Silence takes its time by
+    /// itself, and behind it is, more often than not, a view that is to be heard of soon.
+    fn pause(self, followed: Duration) -> Duration {
+        match self {
+            Self::Silent => CHANGE_PAUSE,
+            Self::Lost | Self::Refused | Self::Behind | Self::Gone if followed >= STABLE_AFTER => CHANGE_PAUSE,
+            Self::Lost | Self::Refused | Self::Behind | Self::Gone => RETRY_PAUSE,
+        }
+    }
+}
+
 /// Why another node is to tell of views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
@@ -139,4 +150,18 @@ enum Change {
     Behind,
     /// It is no member any more, or another process is in its place.
     Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_falls_silent_is_soon_replaced_however_new_it_is() {
+        let soon = Duration::from_millis(500);
+        assert_eq!(Change::Silent.pause(soon), CHANGE_PAUSE);
+        for change in [Change::Lost, Change::Refused, Change::Behind, Change::Gone] {
+            assert_eq!((change.pause(soon), change.pause(STABLE_AFTER)), (RETRY_PAUSE, CHANGE_PAUSE));
+        }
+    }
 }
