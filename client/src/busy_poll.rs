@@ -13,22 +13,14 @@
 
 use std::{
     fs,
-    io::{self, IoSliceMut},
-    net::SocketAddr,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
-use quinn::{
-    AsyncUdpSocket, UdpPoller,
-    udp::{RecvMeta, Transmit},
-};
 use tokio::{sync::Notify, task::yield_now, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -56,22 +48,32 @@ const REST_MAX: Duration = Duration::from_secs(1);
 const WELL: u32 = 2;
 const BETTER: u32 = 4;
 
-/// `socket`, after whose datagrams the runtime that calls this stays awake for up to `limit`. Not at all if that is zero.
-pub fn busy_polled(socket: Arc<dyn AsyncUdpSocket>, limit: Duration) -> Arc<dyn AsyncUdpSocket> {
-    if limit.is_zero() {
-        return socket;
-    }
-    let signs = Arc::<Signs>::default();
-    let task = tokio::spawn(run(Arc::clone(&signs), limit.min(BUSY_POLL_MAX)));
-    Arc::new(Polled { socket, signs, _task: AbortOnDropHandle::new(task) })
+/// The looking, for one socket: is told of what is sent and comes.
+#[derive(Debug)]
+pub(crate) struct BusyPoll {
+    signs: Arc<Signs>,
+    /// Ends with this.
+    _task: AbortOnDropHandle<()>,
 }
 
-/// A socket that tells when something is sent or comes.
-#[derive(Debug)]
-struct Polled {
-    socket: Arc<dyn AsyncUdpSocket>,
-    signs: Arc<Signs>,
-    _task: AbortOnDropHandle<()>,
+impl BusyPoll {
+    /// Has the runtime that calls this stay awake for up to `limit` after each datagram; nothing if that is zero.
+    pub(crate) fn start(limit: Duration) -> Option<Self> {
+        let signs = Arc::<Signs>::default();
+        let begin = || tokio::spawn(run(Arc::clone(&signs), limit.min(BUSY_POLL_MAX)));
+        let task = (!limit.is_zero()).then(begin)?;
+        Some(Self { signs, _task: AbortOnDropHandle::new(task) })
+    }
+
+    /// Something is sent.
+    pub(crate) fn sent(&self) {
+        self.signs.note(&self.signs.sent);
+    }
+
+    /// Something has come.
+    pub(crate) fn came(&self) {
+        self.signs.note(&self.signs.came);
+    }
 }
 
 /// What has been sent and has come. Relaxed: a sign that is seen late costs a look.
@@ -232,47 +234,6 @@ impl Signs {
     }
 }
 
-impl AsyncUdpSocket for Polled {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.socket).create_io_poller()
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.socket.try_send(transmit)?;
-        self.signs.note(&self.signs.sent);
-        Ok(())
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        let received = self.socket.poll_recv(cx, bufs, meta);
-        if received.is_ready() {
-            self.signs.note(&self.signs.came);
-        }
-        received
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    fn max_transmit_segments(&self) -> usize {
-        self.socket.max_transmit_segments()
-    }
-
-    fn max_receive_segments(&self) -> usize {
-        self.socket.max_receive_segments()
-    }
-
-    fn may_fragment(&self) -> bool {
-        self.socket.may_fragment()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,40 +352,23 @@ mod tests {
 
     #[tokio::test]
     async fn the_task_looks_when_something_comes_waits_again_and_ends_with_the_socket() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let socket = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, socket).unwrap();
-        let signs = Arc::<Signs>::default();
-        let task = tokio::spawn(run(Arc::clone(&signs), BUSY_POLL));
-        let aborts = task.abort_handle();
-        let polled = Arc::new(Polled { socket, signs: Arc::clone(&signs), _task: AbortOnDropHandle::new(task) });
-        let mut poller = Arc::clone(&polled).create_io_poller();
-        std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
-        assert!(waits(&signs).await);
-        let transmit =
-            Transmit { destination: address, ecn: None, contents: b"ping", segment_size: None, src_ip: None };
-        polled.try_send(&transmit).unwrap();
-        assert!(!signs.is_waiting.load(Ordering::Relaxed), "it was told");
-        let mut buffer = [0; 64];
-        let mut meta = [RecvMeta::default()];
-        let received =
-            std::future::poll_fn(|cx| polled.poll_recv(cx, &mut [IoSliceMut::new(&mut buffer)], &mut meta)).await;
-        assert_eq!((received.unwrap(), meta[0].len), (1, 4));
-        assert_eq!(signs.counts(), (1, 1));
-        assert!(waits(&signs).await);
-        drop((poller, polled));
-        while !aborts.is_finished() {
+        let polling = BusyPoll::start(BUSY_POLL).unwrap();
+        let ended = polling._task.abort_handle();
+        assert!(waits(&polling.signs).await);
+        polling.sent();
+        assert!(!polling.signs.is_waiting.load(Ordering::Relaxed), "it was told");
+        polling.came();
+        assert_eq!(polling.signs.counts(), (1, 1));
+        assert!(waits(&polling.signs).await);
+        drop(polling);
+        while !ended.is_finished() {
             yield_now().await;
         }
     }
 
     #[tokio::test]
     async fn no_time_is_no_task() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let socket = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, socket).unwrap();
-        assert!(Arc::ptr_eq(&busy_polled(Arc::clone(&socket), Duration::ZERO), &socket));
-        assert!(!Arc::ptr_eq(&busy_polled(Arc::clone(&socket), BUSY_POLL), &socket));
+        assert!(BusyPoll::start(Duration::ZERO).is_none());
+        assert!(BusyPoll::start(BUSY_POLL).is_some());
     }
 }

@@ -19,15 +19,13 @@ use tokio::{
 };
 
 use crate::{
-    busy_poll::busy_polled,
     config::ClientConfig,
     connection::Connection,
     discovery, endpoint,
     error::ConnectError,
-    packets::sized,
     pool::{Dialler, Node},
     retry::RetryPolicy,
-    socket::UdpSocket,
+    socket::{UdpSocket, tuned},
     tls::CredentialsError,
     topology::Topology,
     views::Hint,
@@ -153,11 +151,15 @@ impl Core {
 fn open_endpoint(config: &ClientConfig, reset_key: &[u8; 32]) -> std::io::Result<Endpoint> {
     let settings = endpoint::endpoint_config(reset_key, config.packets);
     if let Some((socket, runtime)) = &config.transport {
-        return endpoint::dialling_endpoint(settings, sized(Arc::clone(socket), config.packets), Arc::clone(runtime));
+        return endpoint::dialling_endpoint(
+            settings,
+            tuned(Arc::clone(socket), config.packets, Duration::ZERO),
+            Arc::clone(runtime),
+        );
     }
     // An IPv6 socket reaches both families; without IPv6, the IPv4 wildcard has to do.
     let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let (socket, _) = endpoint::bind(any_v6).or_else(|_| endpoint::bind(SocketAddr::from(([0, 0, 0, 0], 0))))?;
-    let socket = busy_polled(sized(UdpSocket::new(socket)?, config.packets), config.busy_poll);
+    let socket = tuned(UdpSocket::new(socket)?, config.packets, config.busy_poll);
     endpoint::dialling_endpoint(settings, socket, Arc::new(TokioRuntime))
 }

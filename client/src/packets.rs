@@ -1,22 +1,13 @@
-//! How large packets may be, and sockets that send no more of them in one call than it takes.
+//! How large packets may be, and how many of them go into one call.
 //!
 //! Each packet costs its own protection and bookkeeping on either side, so fewer and larger ones are cheaper: with 6,500 bytes a
 //! node needs a third less of its processor for an answer of 100 than with 1,452. Every connection finds out by itself what
 //! its path carries (DPLPMTUD, RFC 8899), by packets that may be lost, up to a bound: what Ethernet carries, unless the user
 //! says more, and what suits within a machine, where TCP uses packets of 64 KiB.
 
-use std::{
-    io::{self, IoSliceMut},
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{net::SocketAddr, ops::RangeInclusive};
 
-use quinn::{
-    AsyncUdpSocket, MtuDiscoveryConfig, UdpPoller,
-    udp::{RecvMeta, Transmit},
-};
+use quinn::MtuDiscoveryConfig;
 
 /// What a network of 1,500 bytes carries over IPv6, and every other one that is in use.
 const ETHERNET: u16 = 1_452;
@@ -35,7 +26,7 @@ pub struct PacketBytes(u16);
 
 impl PacketBytes {
     /// The least and the most that may be looked for.
-    pub const RANGE: std::ops::RangeInclusive<u16> = MIN..=MAX;
+    pub const RANGE: RangeInclusive<u16> = MIN..=MAX;
 
     /// As many bytes; `None` beyond [`RANGE`](Self::RANGE).
     pub fn new(bytes: u16) -> Option<Self> {
@@ -63,6 +54,17 @@ impl PacketBytes {
     pub(crate) fn largest(self) -> u16 {
         self.0.max(LOOPBACK)
     }
+
+    /// How many packets are handed over at once, of as many as the kernel takes apart. More bytes than a call takes would be
+    /// refused, and dropped: the connection would crawl from one timeout to the next.
+    pub(crate) fn sent_at_once(self, kernel: usize) -> usize {
+        kernel.min(CALL / usize::from(self.largest()))
+    }
+
+    /// How many packets are taken at once, of as many as the kernel puts together: quinn makes room for so many of the largest.
+    pub(crate) fn received_at_once(self, kernel: usize) -> usize {
+        kernel.min(CALL.div_ceil(usize::from(self.largest())) + 1)
+    }
 }
 
 impl Default for PacketBytes {
@@ -76,59 +78,8 @@ pub fn is_on_this_machine(remote: SocketAddr) -> bool {
     remote.ip().to_canonical().is_loopback()
 }
 
-/// `socket`, for packets of up to `bytes`.
-pub fn sized(socket: Arc<dyn AsyncUdpSocket>, bytes: PacketBytes) -> Arc<dyn AsyncUdpSocket> {
-    Arc::new(Sized { socket, packet_bytes: bytes.largest().into() })
-}
-
-/// A socket that says how many packets go into one call.
-#[derive(Debug)]
-struct Sized {
-    socket: Arc<dyn AsyncUdpSocket>,
-    packet_bytes: usize,
-}
-
-impl AsyncUdpSocket for Sized {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Arc::clone(&self.socket).create_io_poller()
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.socket.try_send(transmit)
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        self.socket.poll_recv(cx, bufs, meta)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    fn max_transmit_segments(&self) -> usize {
-        // More would be refused by the kernel, and dropped: the connection would crawl from one timeout to the next.
-        self.socket.max_transmit_segments().min((CALL / self.packet_bytes).max(1))
-    }
-
-    fn max_receive_segments(&self) -> usize {
-        // quinn makes room for so many of the largest at once: no more than the kernel puts together.
-        self.socket.max_receive_segments().min(CALL.div_ceil(self.packet_bytes) + 1)
-    }
-
-    fn may_fragment(&self) -> bool {
-        self.socket.may_fragment()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use quinn::{Runtime, TokioRuntime};
-
     use super::*;
 
     #[test]
@@ -147,18 +98,16 @@ mod tests {
         assert_eq!([0, 9_000, u16::MAX].map(|bytes| PacketBytes::nearest(bytes).get()), [1_200, 9_000, 16_000]);
     }
 
-    #[tokio::test]
-    async fn what_is_handed_over_at_once_is_no_more_than_one_call_takes() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let socket = TokioRuntime.wrap_udp_socket(socket).unwrap();
-        // As many as quinn sends at once.
-        let segments = |bytes| sized(Arc::clone(&socket), PacketBytes::nearest(bytes)).max_transmit_segments().min(10);
-        let all = socket.max_transmit_segments().min(10);
-        assert_eq!(segments(1_452), all);
-        assert_eq!(segments(8_972), all.min(7));
-        assert_eq!(segments(16_000), all.min(4));
-        let usual = sized(Arc::clone(&socket), PacketBytes::default());
-        assert!(usual.max_receive_segments() * usize::from(LOOPBACK) >= CALL || usual.max_receive_segments() == 1);
+    #[test]
+    fn what_is_handed_over_at_once_is_no_more_than_one_call_takes() {
+        // quinn sends ten at once.
+        let sent = |bytes| PacketBytes::nearest(bytes).sent_at_once(64).min(10);
+        assert_eq!([1_452, 6_550, 8_972, 16_000].map(sent), [10, 10, 7, 4]);
+        assert_eq!(PacketBytes::default().sent_at_once(1), 1);
+        // There is room for the most that the kernel puts together.
+        for bytes in [1_452, 8_972, 16_000] {
+            let packets = PacketBytes::nearest(bytes);
+            assert!(packets.received_at_once(64) * usize::from(packets.largest()) > CALL);
+        }
     }
 }

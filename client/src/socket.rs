@@ -1,4 +1,5 @@
-//! The UDP socket: quinn's over tokio's, but that it asks the kernel once where quinn's own asks twice.
+//! The UDP socket: quinn's over tokio's, but that it asks the kernel once where quinn's own asks twice; and what is done with any
+//! socket, a simulated one included.
 //!
 //! quinn's socket reads until the kernel says that there is nothing more, which where datagrams come one by one is a second
 //! call for each of them. A call that brings fewer than there was room for has said so already. (tokio's TCP streams go by
@@ -12,6 +13,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use quinn::{
@@ -19,6 +21,8 @@ use quinn::{
     udp::{RecvMeta, Transmit, UdpSocketState},
 };
 use tokio::io::Interest;
+
+use crate::{busy_poll::BusyPoll, packets::PacketBytes};
 
 /// A socket on the runtime that it is made on.
 #[derive(Debug)]
@@ -85,6 +89,58 @@ impl AsyncUdpSocket for UdpSocket {
     }
 }
 
+/// `socket` for packets of up to `packets`, after whose datagrams the runtime that calls this stays awake for up to `busy_poll`,
+/// where that pays; not at all if that is zero.
+pub fn tuned(socket: Arc<dyn AsyncUdpSocket>, packets: PacketBytes, busy_poll: Duration) -> Arc<dyn AsyncUdpSocket> {
+    Arc::new(Tuned { socket, packets, busy_poll: BusyPoll::start(busy_poll) })
+}
+
+#[derive(Debug)]
+struct Tuned {
+    socket: Arc<dyn AsyncUdpSocket>,
+    packets: PacketBytes,
+    busy_poll: Option<BusyPoll>,
+}
+
+impl AsyncUdpSocket for Tuned {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.socket).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.socket.try_send(transmit)?;
+        self.busy_poll.iter().for_each(BusyPoll::sent);
+        Ok(())
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = ready!(self.socket.poll_recv(cx, bufs, meta));
+        self.busy_poll.iter().for_each(BusyPoll::came);
+        Poll::Ready(received)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.packets.sent_at_once(self.socket.max_transmit_segments())
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.packets.received_at_once(self.socket.max_receive_segments())
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.socket.may_fragment()
+    }
+}
+
 type Writable = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;
 
 /// Waits until there is room to send, for one connection.
@@ -118,7 +174,7 @@ impl fmt::Debug for WritePoller {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, net::Ipv4Addr, time::Duration};
+    use std::{future::poll_fn, net::Ipv4Addr};
 
     use tokio::time::timeout;
 
@@ -127,14 +183,14 @@ mod tests {
     /// Longer than anything takes that works at all.
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn socket() -> Arc<UdpSocket> {
+    fn socket() -> Arc<dyn AsyncUdpSocket> {
         let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.set_nonblocking(true).unwrap();
         UdpSocket::new(socket).unwrap()
     }
 
     /// The bytes of the datagrams that one call brings, with room for `room` of them.
-    async fn received(socket: &UdpSocket, room: usize) -> Vec<usize> {
+    async fn received(socket: &dyn AsyncUdpSocket, room: usize) -> Vec<usize> {
         let mut memory = vec![[0; 64]; room];
         let mut bufs: Vec<_> = memory.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
         let mut meta = vec![RecvMeta::default(); room];
@@ -142,7 +198,7 @@ mod tests {
         meta[..count].iter().map(|meta| meta.len).collect()
     }
 
-    async fn send(from: &Arc<UdpSocket>, to: &UdpSocket, bytes: usize) {
+    async fn send(from: &Arc<dyn AsyncUdpSocket>, to: &dyn AsyncUdpSocket, bytes: usize) {
         let mut poller = Arc::clone(from).create_io_poller();
         poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
         let contents = vec![7; bytes];
@@ -157,11 +213,11 @@ mod tests {
         for round in 1..=20 {
             // With room for less, for just as many, and for more than there are.
             for bytes in 1..=3 {
-                send(&from, &to, bytes).await;
+                send(&from, &*to, bytes).await;
             }
             let mut all = Vec::new();
             while all.len() < 3 {
-                all.extend(received(&to, 1 + round % 4).await);
+                all.extend(received(&*to, 1 + round % 4).await);
             }
             assert_eq!(all, [1, 2, 3]);
             let mut meta = [RecvMeta::default()];
@@ -172,8 +228,18 @@ mod tests {
             });
             assert!(nothing.await);
             // Told anew.
-            let (sent, later) = tokio::join!(send(&from, &to, 9), received(&to, 32));
+            let (sent, later) = tokio::join!(send(&from, &*to, 9), received(&*to, 32));
             assert_eq!((sent, later), ((), vec![9]));
         }
+    }
+
+    #[tokio::test]
+    async fn a_tuned_socket_sends_and_receives_as_the_one_it_is_made_of() {
+        let (from, to) = (socket(), socket());
+        let tune = |socket, packets| tuned(socket, PacketBytes::nearest(packets), Duration::from_micros(100));
+        let (from, to) = (tune(from, 16_000), tune(to, 1_452));
+        send(&from, &*to, 9).await;
+        assert_eq!(received(&*to, 4).await, [9]);
+        assert!(from.max_transmit_segments() <= 4 && from.max_receive_segments() <= 6);
     }
 }

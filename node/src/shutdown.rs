@@ -18,12 +18,14 @@ impl Tasks {
         Self { home, ..Self::default() }
     }
 
-    /// Runs `task`, which makes connections, until it ends or the node stops.
+    /// Runs `task` until it ends or the node stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.spawn_on(&Handle::current(), task)
+    }
+
+    /// The same for one that has to do with connections.
     pub(crate) fn spawn_home(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        match &self.home {
-            Some(home) => self.spawn_on(home, task),
-            None => self.spawn(task),
-        }
+        self.spawn_on(self.home.as_ref().unwrap_or(&Handle::current()), task)
     }
 
     /// The same, on `runtime`.
@@ -31,14 +33,6 @@ impl Tasks {
         let stopping = self.stopping.clone();
         let task = async move { stopping.run_until_cancelled(task).await.unwrap_or_default() };
         self.tracker.spawn_on(task, runtime)
-    }
-
-    /// Runs `task` until it ends or the node stops.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let stopping = self.stopping.clone();
-        self.tracker.spawn(async move {
-            stopping.run_until_cancelled(task).await;
-        })
     }
 
     /// Cancelled when the node stops.

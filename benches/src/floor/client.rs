@@ -3,15 +3,13 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, RecvStream, Runtime, SendStream, TokioRuntime};
-use quoit_client::{
-    CertificateFiles, Role, endpoint,
-    packets::{PacketBytes, sized},
-};
+use quoit_client::{CertificateFiles, Role, endpoint, packets::PacketBytes, socket::tuned};
 use slab::Slab;
 use tokio::sync::{Notify, oneshot};
 
@@ -52,7 +50,7 @@ impl Client {
         let packets = PacketBytes::default();
         let settings = endpoint::endpoint_config(credentials.reset_key(), packets);
         let runtime = Arc::new(TokioRuntime);
-        let socket = sized(runtime.wrap_udp_socket(socket)?, packets);
+        let socket = tuned(runtime.wrap_udp_socket(socket)?, packets, Duration::ZERO);
         let endpoint = endpoint::dialling_endpoint(settings, socket, runtime)?;
         let mut config = quinn::ClientConfig::new(credentials.dialler(Role::Client));
         config.transport_config(Arc::new(endpoint::transport(Role::Client, packets, address)));

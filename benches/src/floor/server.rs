@@ -5,15 +5,13 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
 use quinn::{Endpoint, Incoming, Runtime, TokioRuntime};
-use quoit_client::{
-    CertificateFiles, Role, endpoint,
-    packets::{PacketBytes, sized},
-};
+use quoit_client::{CertificateFiles, Role, endpoint, packets::PacketBytes, socket::tuned};
 
 use super::{
     KEY_BYTES,
@@ -43,7 +41,7 @@ impl Server {
         let (socket, _) = endpoint::bind(loopback)?;
         let settings = endpoint::endpoint_config(credentials.reset_key(), packets);
         let runtime = Arc::new(TokioRuntime);
-        let socket = sized(runtime.wrap_udp_socket(socket)?, packets);
+        let socket = tuned(runtime.wrap_udp_socket(socket)?, packets, Duration::ZERO);
         let endpoint = Endpoint::new_with_abstract_socket(settings, Some(config), socket, runtime)?;
         tokio::spawn(accept(endpoint.clone()));
         Ok(Self { endpoint })

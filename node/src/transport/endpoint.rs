@@ -4,11 +4,10 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::{AsyncUdpSocket, Endpoint, Runtime, TokioRuntime};
 use quoit_client::{
-    busy_poll,
     dial::Resolver,
     endpoint::{self, SOCKET_BUFFER_BYTES},
-    packets::{PacketBytes, sized},
-    socket::UdpSocket,
+    packets::PacketBytes,
+    socket::{UdpSocket, tuned},
 };
 use tracing::warn;
 
@@ -29,6 +28,8 @@ pub struct Network {
     pub resolver: Resolver,
     /// Carry out requests, and read the socket.
     pub workers: Workers,
+    /// How long they stay awake after a datagram, where that pays.
+    pub busy_poll: Duration,
 }
 
 impl Network {
@@ -58,13 +59,13 @@ impl Network {
             );
         }
         let runtime = Arc::new(TokioRuntime);
-        Ok(Self { socket, runtime, resolver: Resolver::default(), workers: Workers::default() })
-    }
-
-    /// The same, after whose datagrams the runtime that calls this stays awake for up to `limit`, where that pays.
-    #[must_use]
-    pub fn busy_polled(self, limit: Duration) -> Self {
-        Self { socket: busy_poll::busy_polled(self.socket, limit), ..self }
+        Ok(Self {
+            socket,
+            runtime,
+            resolver: Resolver::default(),
+            workers: Workers::default(),
+            busy_poll: Duration::ZERO,
+        })
     }
 
     /// A UDP socket at `address`, as [`udp`](Self::udp) makes, that the first of `workers` reads, and after whose datagrams it stays
@@ -73,17 +74,18 @@ impl Network {
     /// # Errors
     /// [`StartError::Bind`].
     pub fn udp_on(workers: &Workers, address: SocketAddr, busy_poll: Duration) -> Result<Self, StartError> {
-        let network = workers.on_first(|| Ok::<_, StartError>(Self::udp(address)?.busy_polled(busy_poll)))?;
-        Ok(Self { workers: workers.clone(), ..network })
+        let network = workers.on_first(|| Self::udp(address))?;
+        Ok(Self { workers: workers.clone(), busy_poll, ..network })
     }
 
     /// An endpoint on this network that listens, and dials, as `credentials` say, with packets of up to `packets`.
     pub(crate) fn open(self, credentials: &NodeCredentials, packets: PacketBytes) -> Result<Endpoint, StartError> {
         let config = endpoint::endpoint_config(&credentials.reset_key(), packets);
         let listener = credentials.listener()?;
-        let socket = sized(self.socket, packets);
-        self.workers
-            .on_first(|| Endpoint::new_with_abstract_socket(config, Some(listener), socket, self.runtime))
-            .map_err(StartError::Endpoint)
+        let opened = self.workers.on_first(|| {
+            let socket = tuned(self.socket, packets, self.busy_poll);
+            Endpoint::new_with_abstract_socket(config, Some(listener), socket, self.runtime)
+        });
+        opened.map_err(StartError::Endpoint)
     }
 }
