@@ -173,7 +173,7 @@ impl Bench {
             Until::Elapsed(_) => self.warm_up.map_or(until.tenth(), Until::Elapsed),
             Until::Requests(_) => until.tenth(),
         };
-        let batch = if self.op == Mode::GetMany { self.batch } else { 1 };
+        let batch = self.batch.unwrap_or(if self.op == Mode::GetMany { 16 } else { 1 });
         Load { callers, until, warm_up, arrivals: self.arrivals(), batch }
     }
 

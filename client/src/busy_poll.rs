@@ -8,8 +8,8 @@
 //! less.
 //!
 //! Whether it pays is learned, as KVM does for what its guests wait for: where it was in vain more than once in three times, it
-//! is left for a while, and then for longer. So it is at once if the thread was not on its processor meanwhile, or where it had
-//! to wait for one: then somebody else has use for that, maybe who is waited for.
+//! is left for so long that it costs next to nothing. So it is, and for longer and longer, where the thread has to wait for its
+//! processor: then somebody else has use for that, maybe who is waited for.
 
 use std::{
     fs,
@@ -31,18 +31,20 @@ pub const BUSY_POLL: Duration = Duration::from_micros(100);
 /// The most that may be asked for.
 pub const BUSY_POLL_MAX: Duration = Duration::from_millis(1);
 
-/// So long between two looks, and the thread was not on its processor, or had much to do.
-const AWAY: Duration = Duration::from_micros(500);
 /// How often it is asked how long the thread has waited for a processor, and the part of the time that is too much: where
-/// more threads want to run than there are processors, it is a quarter or more, and next to nothing elsewhere.
-const ASKED_EACH: Duration = Duration::from_millis(5);
+/// more threads want to run than there are processors, it is a quarter or more, and next to nothing elsewhere. What takes the
+/// processor for a millisecond, once, is not enough: that happens everywhere, several times a second.
+const ASKED_EACH: Duration = Duration::from_millis(20);
 const CROWDED_PART: u32 = 10;
+/// Where the system does not say that: so long between two looks, and the thread counts as having waited.
+const AWAY: Duration = Duration::from_micros(500);
 /// So often it may be in vain in a row, once it has paid for long enough.
 const CREDIT_MAX: u32 = 8;
 /// What being in vain costs, in times that it paid.
 const VAIN: u32 = 2;
-/// How long it is left, at least and at most: longer each time, unless it had gone well for twice as long; and then no shorter
-/// before it has for four times as long. Where others want the processor each few milliseconds that leaves them nearly all.
+/// How long it is left where it is in vain: so it takes a hundredth of the time at most. And how long where others want the
+/// processor, at most: longer each time, unless it had gone well for twice as long; and then no shorter before it has for four
+/// times as long. That leaves them nearly all.
 const REST_MIN: Duration = Duration::from_millis(10);
 const REST_MAX: Duration = Duration::from_secs(1);
 const WELL: u32 = 2;
@@ -91,12 +93,15 @@ struct Signs {
 struct Judge {
     limit: Duration,
     credit: u32,
+    /// How long it was left the last time that others wanted the processor.
     rest: Duration,
-    /// When it first looked after the last rest. What has passed since counts as well spent, though part of it was waited.
+    /// When it first looked after that. What has passed since counts as well spent, though part of it was waited.
     rested: Option<Instant>,
     /// When something was last sent or came.
     since: Instant,
     looked: Instant,
+    /// How long it was away between two looks, in all.
+    away: Duration,
 }
 
 /// What to do next.
@@ -119,17 +124,16 @@ async fn run(signs: Arc<Signs>, limit: Duration) {
         let next = loop {
             yield_now().await;
             let (now, counts) = (Instant::now(), signs.counts());
-            if Waits::are_long(&mut waits, now) {
-                break judge.leave(now);
-            }
             let next = judge.look(now, counts.0 != sent, counts.1 != came);
+            if Waits::are_long(&mut waits, now, judge.away) {
+                break judge.give_way(now);
+            }
             (sent, came) = counts;
             if next != Next::Look {
                 break next;
             }
         };
         if let Next::Rest(rest) = next {
-            waits = None;
             sleep(rest).await;
         }
     }
@@ -140,26 +144,25 @@ async fn run(signs: Arc<Signs>, limit: Duration) {
 struct Waits {
     thread: ThreadId,
     at: Instant,
-    /// Nothing where the system does not say.
     waited: Duration,
 }
 
 impl Waits {
-    /// Those of this thread, as Linux counts them.
-    fn now(at: Instant) -> Self {
+    /// Those of this thread, as Linux counts them; `away` where nobody does.
+    fn now(at: Instant, away: Duration) -> Self {
         let waited_ns = fs::read_to_string("/proc/thread-self/schedstat")
             .ok()
             .and_then(|text| text.split_ascii_whitespace().nth(1)?.parse().ok());
-        let waited = Duration::from_nanos(waited_ns.unwrap_or_default());
+        let waited = waited_ns.map_or(away, Duration::from_nanos);
         Self { thread: thread::current().id(), at, waited }
     }
 
     /// Whether the thread has waited for too much of the time since `before`, which moves on now and then.
-    fn are_long(before: &mut Option<Self>, now: Instant) -> bool {
+    fn are_long(before: &mut Option<Self>, now: Instant, away: Duration) -> bool {
         if before.is_some_and(|before| now.saturating_duration_since(before.at) < ASKED_EACH) {
             return false;
         }
-        let later = Self::now(now);
+        let later = Self::now(now, away);
         before.replace(later).is_some_and(|earlier| later.is_long_since(earlier))
     }
 
@@ -172,7 +175,7 @@ impl Waits {
 
 impl Judge {
     fn new(limit: Duration, now: Instant) -> Self {
-        Self { limit, credit: 1, rest: REST_MIN / 2, rested: None, since: now, looked: now }
+        Self { limit, credit: 1, rest: REST_MIN / 2, rested: None, since: now, looked: now, away: Duration::ZERO }
     }
 
     /// Something has been sent or has come, after a pause.
@@ -183,10 +186,10 @@ impl Judge {
 
     /// Looks, and sees whether something was sent, or has come, since the last look.
     fn look(&mut self, now: Instant, sent: bool, came: bool) -> Next {
-        let away = now.saturating_duration_since(self.looked);
+        let pause = now.saturating_duration_since(self.looked);
         self.looked = now;
-        if away > AWAY {
-            return self.leave(now);
+        if pause > AWAY {
+            self.away += pause;
         }
         if came {
             self.credit = (self.credit + 1).min(CREDIT_MAX * VAIN);
@@ -198,11 +201,15 @@ impl Judge {
             return Next::Look;
         }
         self.credit = self.credit.saturating_sub(VAIN);
-        if self.credit > 0 { Next::Wait } else { self.leave(now) }
+        if self.credit > 0 {
+            return Next::Wait;
+        }
+        self.credit = 1;
+        Next::Rest(REST_MIN)
     }
 
-    /// Leaves it for a while.
-    fn leave(&mut self, now: Instant) -> Next {
+    /// Leaves the processor to others for a while.
+    fn give_way(&mut self, now: Instant) -> Next {
         let went_well = self.rested.take().map(|rested| now.saturating_duration_since(rested)).unwrap_or_default();
         if went_well < self.rest * WELL {
             self.rest *= 2;
@@ -280,11 +287,12 @@ mod tests {
     }
 
     #[test]
-    fn it_is_left_for_longer_and_longer_where_it_never_pays() {
+    fn where_it_never_pays_it_takes_a_hundredth_of_the_time() {
         let mut stage = Stage::new();
-        let rests: Vec<Next> = (0..9).map(|_| stage.in_vain()).collect();
-        let expected = [10, 20, 40, 80, 160, 320, 640, 1000, 1000];
-        assert_eq!(rests, expected.map(|ms| Next::Rest(Duration::from_millis(ms))));
+        for _ in 0..9 {
+            assert_eq!(stage.in_vain(), Next::Rest(REST_MIN));
+            assert!(LIMIT * 100 <= REST_MIN);
+        }
     }
 
     #[test]
@@ -301,12 +309,12 @@ mod tests {
     }
 
     #[test]
-    fn it_is_left_where_others_want_the_processor_and_hardly_where_they_seldom_do() {
+    fn it_is_left_for_longer_and_longer_where_others_want_the_processor() {
         let mut stage = Stage::new();
         let mut rest_after = |well_ms: u64| {
             stage.judge.begin(stage.now);
             assert!((0..well_ms * 25).all(|_| stage.look(40, false, true) == Next::Look));
-            match stage.look(3000, true, true) {
+            match stage.judge.give_way(stage.now) {
                 Next::Rest(rest) => rest.as_millis(),
                 next @ (Next::Look | Next::Wait) => panic!("{next:?}"),
             }
@@ -315,6 +323,14 @@ mod tests {
         assert_eq!([2000, 4000, 4000].map(&mut rest_after), [1000, 500, 250]);
         assert_eq!([600; 5].map(&mut rest_after), [250, 250, 250, 250, 250]);
         assert_eq!([60; 9].map(&mut rest_after), [500, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000]);
+    }
+
+    #[test]
+    fn a_pause_is_no_reason_to_leave_it_and_is_counted() {
+        let mut stage = Stage::new();
+        assert_eq!(stage.look(3_000, true, true), Next::Look);
+        assert_eq!(stage.look(400, true, true), Next::Look);
+        assert_eq!(stage.judge.away, Duration::from_millis(3));
     }
 
     #[test]
@@ -333,10 +349,10 @@ mod tests {
     fn what_the_kernel_counts_is_looked_at_now_and_then() {
         let now = Instant::now();
         let mut waits = None;
-        assert!(!Waits::are_long(&mut waits, now));
-        assert!(!Waits::are_long(&mut waits, now + ASKED_EACH / 2));
+        assert!(!Waits::are_long(&mut waits, now, Duration::ZERO));
+        assert!(!Waits::are_long(&mut waits, now + ASKED_EACH / 2, Duration::ZERO));
         assert_eq!(waits.map(|it| it.at), Some(now));
-        Waits::are_long(&mut waits, now + ASKED_EACH);
+        Waits::are_long(&mut waits, now + ASKED_EACH, Duration::ZERO);
         assert_eq!(waits.map(|it| it.at), Some(now + ASKED_EACH));
     }
 

@@ -3,8 +3,8 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::{
-    AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout, Runtime,
-    TransportConfig, VarInt,
+    AckFrequencyConfig, AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
+    Runtime, TransportConfig, VarInt,
 };
 use quoit_proto_types::Role;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -38,6 +38,11 @@ const DATAGRAMS_SENT_BYTES: usize = 8 * 1024;
 /// Bytes of a connection id: enough that no two connections of a process ever share one.
 const CONNECTION_ID_BYTES: usize = 8;
 
+/// So many packets the other side may leave unacknowledged. What is asked is answered, and the acknowledgement travels with the
+/// answer; by default it travels before it, as a packet of its own, after each two: half of all packets where a batch takes two.
+/// What is lost is still heard of at once, as packets that come out of order are acknowledged as ever.
+const UNACKNOWLEDGED_PACKETS: u32 = 4;
+
 /// How a connection with `remote` in the protocol of `role` behaves, with packets of up to `packets`.
 pub fn transport(role: Role, packets: PacketBytes, remote: SocketAddr) -> TransportConfig {
     let (window, streams, idle, keep_alive) = match role {
@@ -55,11 +60,18 @@ pub fn transport(role: Role, packets: PacketBytes, remote: SocketAddr) -> Transp
         .max_idle_timeout(Some(idle_timeout(idle)))
         .initial_rtt(INITIAL_RTT)
         .mtu_discovery_config(Some(packets.discovery(remote)))
+        .ack_frequency_config(Some(acknowledgements()))
         .datagram_receive_buffer_size(match role {
             Role::Node => Some(DATAGRAMS_RECEIVED_BYTES),
             Role::Client | Role::Admin => None,
         })
         .datagram_send_buffer_size(DATAGRAMS_SENT_BYTES);
+    config
+}
+
+fn acknowledgements() -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config.ack_eliciting_threshold(UNACKNOWLEDGED_PACKETS.into());
     config
 }
 

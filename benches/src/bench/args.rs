@@ -19,9 +19,9 @@ pub struct Bench {
     /// The share of requests that write in a mix, as in 10% or 0.1
     #[arg(long, default_value = "10%", value_parser = share, value_name = "SHARE", help_heading = "Requests")]
     pub(super) writes: f64,
-    /// Keys of each request, for get-many
-    #[arg(long, default_value_t = 16, value_parser = at_least_one, value_name = "N", help_heading = "Requests")]
-    pub(super) batch: usize,
+    /// Keys that each caller reads or writes at once, with one call [default: 16 for get-many, else 1]
+    #[arg(long, value_parser = at_least_one, value_name = "N", help_heading = "Requests")]
+    pub(super) batch: Option<usize>,
     /// Callers at once, each with one request under way; several numbers are measured one after the other
     #[arg(long, value_delimiter = ',', default_values_t = [64], value_parser = at_least_one, help_heading = "Requests")]
     pub(super) callers: Vec<usize>,
