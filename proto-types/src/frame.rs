@@ -27,6 +27,8 @@ pub const MESSAGE_VERSION: u8 = 1;
 
 /// A trace context stands between header and body.
 const FLAG_TRACE: u16 = 1;
+/// The next frame of the stream is of the same caller.
+const FLAG_MORE: u16 = 2;
 
 macro_rules! frame_types {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $limit:expr;)+) => {
@@ -131,6 +133,9 @@ pub struct FrameHeader {
     pub deadline_ms: u32,
     /// Whether a trace context of [`TRACE_BYTES`] stands in front of the body.
     pub trace: TraceContext,
+    /// Whether who waits for the answer waits for that to the next request of the stream as well, and so gains nothing by having
+    /// this one sooner. A hint.
+    pub more: bool,
 }
 
 /// Whether a frame carries a trace context.
@@ -183,11 +188,11 @@ impl FrameHeader {
         if bytes[5] != MESSAGE_VERSION {
             return Err(FrameError::UnknownVersion { found: bytes[5] });
         }
-        let trace = match u16::from_le_bytes(array(bytes, 6)) {
-            0 => TraceContext::Absent,
-            FLAG_TRACE => TraceContext::Present,
-            flags => return Err(FrameError::UnknownFlags(flags)),
-        };
+        let flags = u16::from_le_bytes(array(bytes, 6));
+        if flags & !(FLAG_TRACE | FLAG_MORE) != 0 {
+            return Err(FrameError::UnknownFlags(flags));
+        }
+        let trace = if flags & FLAG_TRACE == 0 { TraceContext::Absent } else { TraceContext::Present };
         let body_bytes = u32::from_le_bytes(array(bytes, 0));
         let trace_bytes = trace.bytes();
         let (length, limit) = (body_bytes as usize, kind.body_bytes_max() + trace_bytes);
@@ -205,6 +210,7 @@ impl FrameHeader {
             epoch: Epoch::new(u64::from_le_bytes(array(bytes, 24))),
             deadline_ms: u32::from_le_bytes(array(bytes, 32)),
             trace,
+            more: flags & FLAG_MORE != 0,
         })
     }
 
@@ -214,7 +220,8 @@ impl FrameHeader {
         header[..4].copy_from_slice(&self.body_bytes.to_le_bytes());
         header[4] = self.kind.number();
         header[5] = MESSAGE_VERSION;
-        let flags = if self.trace == TraceContext::Present { FLAG_TRACE } else { 0 };
+        let trace = if self.trace == TraceContext::Present { FLAG_TRACE } else { 0 };
+        let flags = if self.more { trace | FLAG_MORE } else { trace };
         header[6..8].copy_from_slice(&flags.to_le_bytes());
         header[8..16].copy_from_slice(&self.request.value().to_le_bytes());
         header[16..24].copy_from_slice(&self.fence.value().to_le_bytes());
@@ -240,7 +247,7 @@ impl FrameHeader {
     /// A header for `request`, whose body length is still to be filled in.
     pub const fn new(kind: FrameType, request: RequestId, fence: Fence, epoch: Epoch) -> Self {
         let trace = TraceContext::Absent;
-        Self { kind, body_bytes: 0, request, fence, epoch, deadline_ms: 0, trace }
+        Self { kind, body_bytes: 0, request, fence, epoch, deadline_ms: 0, trace, more: false }
     }
 }
 

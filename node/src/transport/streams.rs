@@ -26,9 +26,10 @@ use super::{counters::Counters, deferred::Deferred, session::WRITE_TIMEOUT};
 pub(super) const LANES_MAX: usize = 8;
 /// Chunks taken from QUIC at once.
 const CHUNKS_AT_ONCE: usize = 32;
-/// Requests that came together are answered in two parts, if either is at least as long: who waits for the first goes on
-/// while the second is worked on, so that both sides are busy at once, where otherwise they would take turns.
-const HALF_BYTES_MIN: usize = 1000;
+/// Requests that came together are answered in two parts, if either is of so many: who waits for the first goes on while the
+/// second is worked on, so that both sides are busy at once, where otherwise they would take turns. What one caller waits for
+/// together stays together.
+const HALF_REQUESTS_MIN: usize = 16;
 /// Replies are handed to QUIC when this many bytes have gathered, or all requests at hand are answered. One more reply is
 /// the most that a lane holds beyond it.
 const FLUSH_BYTES: usize = 256 * 1024;
@@ -174,15 +175,18 @@ impl Lane<'_> {
         loop {
             let mut batch = begin();
             let mut left: usize = chunks[..count].iter().map(Bytes::len).sum();
-            let mut half = Some(left / 2).filter(|half| *half >= HALF_BYTES_MIN);
+            let (mut half, mut handled) = (Some(left / 2), 0);
             for chunk in &mut chunks[..count] {
                 let chunk = std::mem::take(chunk);
                 left -= chunk.len();
                 let mut rest = &chunk[..];
                 while let Some((header, body)) = frames.next_frame(&mut rest)? {
                     too_late.set(None);
+                    let more = header.more;
                     handle(&batch, header, body, &mut replies);
-                    let is_half_done = half.take_if(|half| left + rest.len() <= *half).is_some() && !replies.is_empty();
+                    handled += 1;
+                    let is_half = half.take_if(|half| !more && left + rest.len() <= *half).is_some();
+                    let is_half_done = is_half && handled >= HALF_REQUESTS_MIN && !replies.is_empty();
                     if is_half_done || replies.len() > FLUSH_BYTES {
                         self.stream.write(&mut replies).await?;
                         if is_half_done {

@@ -79,11 +79,13 @@ fn every_flag_is_known_or_refused() {
         let mut bytes = header_of(FrameType::Get, TRACE_BYTES);
         bytes[6..8].copy_from_slice(&flags.to_le_bytes());
         let expected = match flags {
-            0 => Ok(TraceContext::Absent),
-            1 => Ok(TraceContext::Present),
+            0 => Ok((TraceContext::Absent, false)),
+            1 => Ok((TraceContext::Present, false)),
+            2 => Ok((TraceContext::Absent, true)),
+            3 => Ok((TraceContext::Present, true)),
             _ => Err(FrameError::UnknownFlags(flags)),
         };
-        assert_eq!(FrameHeader::decode(&bytes).map(|header| header.trace), expected);
+        assert_eq!(FrameHeader::decode(&bytes).map(|header| (header.trace, header.more)), expected);
     }
 }
 

@@ -346,13 +346,14 @@ pub(crate) fn refusal() -> impl Strategy<Value = Refusal> {
 /// Headers as a sender may write them: the length is within the limit of the type.
 pub(crate) fn frame_header() -> impl Strategy<Value = FrameHeader> {
     let kind = prop::sample::select(FrameType::ALL);
-    (kind, any::<u32>(), any::<[u64; 3]>(), any::<u32>(), any::<bool>()).prop_map(
-        |(kind, length, [request, fence, epoch], deadline_ms, traced)| {
+    (kind, any::<u32>(), any::<[u64; 3]>(), any::<u32>(), any::<[bool; 2]>()).prop_map(
+        |(kind, length, [request, fence, epoch], deadline_ms, [traced, more])| {
             let trace = if traced { TraceContext::Present } else { TraceContext::Absent };
             let body_bytes = length as usize % (kind.body_bytes_max() + 1) + trace.bytes();
             FrameHeader {
                 deadline_ms,
                 trace,
+                more,
                 body_bytes: u32::try_from(body_bytes).unwrap(),
                 ..FrameHeader::new(kind, RequestId::new(request), Fence::new(fence), Epoch::new(epoch))
             }
