@@ -2,9 +2,12 @@
 //!
 //! [`Hints`] is what the serving side of a node writes to and reads from; the replay is a part of [`Upkeep`](super::Upkeep).
 //! A hint goes to its owner when that one lives again in the view, as an ordinary write, and is forgotten when it is
-//! confirmed. If its owner has lost the slot meanwhile, it goes to a present one. One that is yet to own the slot is given it
-//! too, as it may have merged the slot before the write; but then it is kept, as that one lets go of everything if the ring
-//! change is given up.
+//! confirmed. One that is yet to own the slot is given it too, as it may have merged the slot before the write; but then it is
+//! kept, as that one lets go of everything if the ring change is given up.
+//!
+//! If its owner has lost the slot meanwhile, it goes to the present owners, and is forgotten when all of them have it. To one of
+//! them would not do: of a write that two hints stand for, both would end with that one, and so the write with that one's memory,
+//! though it was acknowledged by two nodes (A3 of PROTOCOL 9.6; simulator seed 611909).
 //!
 //! **What is dropped.** Room and age are bounded. What is dropped leaves a mark for its owner and slot. The marks move no
 //! data: the node that dropped the bytes has nothing to give, and the owner needs no word from it, as it compares all its
@@ -85,8 +88,10 @@ struct Target {
     waiting: BTreeSet<u64>,
     /// Those that wait to be confirmed.
     in_flight: BTreeSet<u64>,
-    /// Those that an owner-to-be has, under the present fence.
+    /// Those that all have who can, under the present fence: an owner-to-be, or owners of whom another one is out of reach.
     given: BTreeSet<u64>,
+    /// Which present owners have those of slots that the target owns no more, under the present fence.
+    passed_on: BTreeMap<u64, Vec<Ordinal>>,
     bytes: u64,
     dirty: BTreeSet<SlotIndex>,
 }
@@ -197,6 +202,7 @@ impl Target {
         self.waiting.remove(&hint.number);
         self.in_flight.remove(&hint.number);
         self.given.remove(&hint.number);
+        self.passed_on.remove(&hint.number);
         self.bytes -= hint.bytes();
         hint.bytes()
     }
@@ -204,6 +210,7 @@ impl Target {
     /// Under another fence, what was given counts no more.
     fn bring_again(&mut self) {
         self.waiting.append(&mut self.given);
+        self.passed_on.clear();
     }
 }
 
@@ -216,18 +223,24 @@ impl Shelf {
     }
 
     /// A hint has arrived, and is kept or not; or it has not.
-    fn confirm(&mut self, (owner, number): (Ordinal, u64), confirmed: Option<Confirmed>) {
-        if confirmed == Some(Confirmed::Forgotten) {
+    fn confirm(&mut self, (owner, number): (Ordinal, u64), confirmed: Option<(Ordinal, Confirmed)>) {
+        if let Some((_, Confirmed::Forgotten)) = confirmed {
             self.delivered += u64::from(self.remove(owner, number));
             return;
         }
         // Another one of the key may have taken its place.
-        if let Some(target) = self.targets.get_mut(&owner)
-            && target.in_flight.remove(&number)
-        {
-            let to = if confirmed.is_some() { &mut target.given } else { &mut target.waiting };
-            to.insert(number);
+        let Some(target) = self.targets.get_mut(&owner) else { return };
+        if !target.in_flight.remove(&number) {
+            return;
         }
+        if let Some((_, Confirmed::Kept)) = confirmed {
+            target.given.insert(number);
+            return;
+        }
+        if let Some((to, _)) = confirmed {
+            target.passed_on.entry(number).or_default().push(to);
+        }
+        target.waiting.insert(number);
     }
 
     fn expire(&mut self, before: Timestamp) {
@@ -259,7 +272,10 @@ pub(super) struct Put {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Confirmed {
     Forgotten,
+    /// Others may need it yet, under another fence.
     Kept,
+    /// It goes to another owner next.
+    PassedOn,
 }
 
 /// Brings hints to their owners.
@@ -342,7 +358,7 @@ impl Replay {
             }
             // This process has become an owner itself, or is about to.
             let stored = scene.store.apply(scene.wall, self.fence, Origin::Handoff, stamp, record).is_ok();
-            shelf.confirm((owner, number), stored.then_some(confirmed));
+            shelf.confirm((owner, number), stored.then_some((to, confirmed)));
             if !stored {
                 return None;
             }
@@ -363,7 +379,8 @@ impl Replay {
         // Some, so that one whose slot waits for a ring change holds up few others; all would be a long search each time.
         target.waiting.iter().take(HINTS_IN_FLIGHT).find_map(|number| {
             let slot = target.hints.get(target.order.get(number)?)?.slot;
-            let receiver = receiver(scene, owner, slot)?;
+            let passed_on = target.passed_on.get(number).map_or(&[][..], Vec::as_slice);
+            let receiver = receiver(scene, owner, slot, passed_on)?;
             (!self.resting.contains_key(&receiver.0)).then_some((owner, *number, receiver))
         })
     }
@@ -380,19 +397,20 @@ impl Replay {
         let Some(InFlight { hint, to, fence, confirmed, .. }) = self.in_flight.remove(&id) else { return };
         // Given under another fence, it may have been let go of already.
         let counts = confirmed == Confirmed::Forgotten || fence == self.fence;
-        self.hints.lock().confirm(hint, Some(confirmed).filter(|_| stored && counts));
+        self.hints.lock().confirm(hint, Some((to, confirmed)).filter(|_| stored && counts));
         if !stored {
             self.resting.insert(to, now.saturating_add(REST));
         }
     }
 }
 
-/// Who is to have an entry that is kept for `owner`: that one, or a present owner if it is none any more.
+/// Who is to have an entry that is kept for `owner` next: that one, or the present owners one by one if it is none any more, of
+/// whom `passed_on` have it.
 ///
 /// While a ring change is under way it is forgotten only for one who owns the slot before and after it: one that is to leave
 /// may have given all it had, and would drop this; one that is to come drops all it has if nothing comes of the change, but for
 /// what nobody in reach owns.
-fn receiver(scene: &Scene<'_>, owner: Ordinal, slot: SlotIndex) -> Option<(Ordinal, Confirmed)> {
+fn receiver(scene: &Scene<'_>, owner: Ordinal, slot: SlotIndex, passed_on: &[Ordinal]) -> Option<(Ordinal, Confirmed)> {
     let (routing, owners) = (scene.routing, scene.routing.owners(slot));
     let stays = |owner: Ordinal| routing.lives(owner) && owners.then.is_none_or(|then| then.contains(&owner));
     if owners.contains(owner) && routing.view().member(owner).is_some() {
@@ -402,5 +420,10 @@ fn receiver(scene: &Scene<'_>, owner: Ordinal, slot: SlotIndex) -> Option<(Ordin
         let comes = owners.then.is_some_and(|then| then.contains(&owner)) && routing.lives_in_target(owner);
         return comes.then_some((owner, Confirmed::Kept));
     }
-    owners.now.iter().copied().find(|other| stays(*other)).map(|other| (other, Confirmed::Forgotten))
+    let lacks = |owner: &Ordinal| !passed_on.contains(owner);
+    let mut in_reach = owners.now.iter().copied().filter(|owner| lacks(owner) && stays(*owner));
+    let (to, another) = (in_reach.next()?, in_reach.next());
+    let is_last = owners.now.iter().copied().filter(lacks).count() == 1;
+    let kept = if another.is_some() { Confirmed::PassedOn } else { Confirmed::Kept };
+    Some((to, if is_last { Confirmed::Forgotten } else { kept }))
 }

@@ -269,6 +269,46 @@ fn a_later_hint_ages_anew_with_an_earlier_one_that_is_no_younger() {
     assert_eq!(hints.stats().entries, 1);
 }
 
+/// Node 3 keeps an entry for node 4, which owns nothing; the owners are 1 and 2.
+fn orphaned(live: Liveness) -> (Stage, Hints, Stamp) {
+    let mut stage = Stage::new(1, 4, &[1, 2], 2, quiet());
+    stage.set_live(2, live);
+    stage.install_everywhere();
+    let (hints, stamp) = (stage.node(3).upkeep.hints(), Stamp::value(version(1, 1), 0));
+    hints.keep(stage.now, ordinal(4), slot_of(b"key"), stamp, Record::new(b"key", b"value"));
+    (stage, hints, stamp)
+}
+
+#[test]
+fn a_hint_for_one_who_owns_the_slot_no_more_is_forgotten_when_all_have_it_who_do() {
+    let (mut stage, hints, stamp) = orphaned(Liveness::Up);
+    stage.weather.cut_off = Some(2);
+    stage.run(Duration::from_secs(5));
+    assert_eq!([1, 2].map(|owner| stage.read(owner, b"key")), [Some(stamp), None]);
+    assert_eq!(hints.stats().entries, 1, "if 1 ended now, nobody would have it");
+    stage.weather = super::stage::FAIR;
+    stage.run(Duration::from_secs(5));
+    assert_eq!([1, 2].map(|owner| stage.read(owner, b"key")), [Some(stamp); 2]);
+    assert_eq!((hints.stats().entries, hints.stats().delivered), (0, 1));
+}
+
+#[test]
+fn a_hint_for_one_who_owns_the_slot_no_more_waits_for_an_owner_that_is_down() {
+    let (mut stage, hints, stamp) = orphaned(Liveness::Down);
+    stage.run(Duration::from_secs(5));
+    assert_eq!([1, 2].map(|owner| stage.read(owner, b"key")), [Some(stamp), None]);
+    assert_eq!(hints.stats().entries, 1);
+    // Another one comes in its place.
+    stage.begin(&[1, 3]);
+    stage.install_everywhere();
+    stage.run(Duration::from_secs(5));
+    stage.finish();
+    stage.install_everywhere();
+    stage.run(Duration::from_secs(5));
+    assert_eq!([1, 3].map(|owner| stage.read(owner, b"key")), [Some(stamp); 2]);
+    assert_eq!(hints.stats().entries, 0);
+}
+
 #[test]
 fn hints_are_bounded_for_each_node_and_in_all() {
     let config = UpkeepConfig { hint_target_bytes: 2000, hint_bytes: 3000, ..quiet() };
