@@ -42,9 +42,10 @@ const AWAY: Duration = Duration::from_micros(500);
 const CREDIT_MAX: u32 = 8;
 /// What being in vain costs, in times that it paid.
 const VAIN: u32 = 2;
-/// How long it is left where it is in vain: so it takes a hundredth of the time at most. And how long where others want the
-/// processor, at most: longer each time, unless it had gone well for twice as long; and then no shorter before it has for four
-/// times as long. That leaves them nearly all.
+/// Where it is in vain it is left for so many times as long as was looked: so it takes a hundredth of the time.
+const REST_OF_VAIN: u32 = 100;
+/// How long it is left where others want the processor, at least and at most: longer each time, unless it had gone well for twice
+/// as long; and then no shorter before it has for four times as long. That leaves them nearly all.
 const REST_MIN: Duration = Duration::from_millis(10);
 const REST_MAX: Duration = Duration::from_secs(1);
 const WELL: u32 = 2;
@@ -144,17 +145,17 @@ async fn run(signs: Arc<Signs>, limit: Duration) {
 struct Waits {
     thread: ThreadId,
     at: Instant,
-    waited: Duration,
+    /// As the system counts it, if it does.
+    waited: Option<Duration>,
+    /// As it looks from here.
+    away: Duration,
 }
 
 impl Waits {
-    /// Those of this thread, as Linux counts them; `away` where nobody does.
+    /// Those of this thread, as Linux counts them, and `away`.
     fn now(at: Instant, away: Duration) -> Self {
-        let waited_ns = fs::read_to_string("/proc/thread-self/schedstat")
-            .ok()
-            .and_then(|text| text.split_ascii_whitespace().nth(1)?.parse().ok());
-        let waited = waited_ns.map_or(away, Duration::from_nanos);
-        Self { thread: thread::current().id(), at, waited }
+        let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        Self { thread: thread::current().id(), at, waited: waited(&text), away }
     }
 
     /// Whether the thread has waited for too much of the time since `before`, which moves on now and then.
@@ -167,10 +168,19 @@ impl Waits {
     }
 
     fn is_long_since(self, earlier: Self) -> bool {
-        let waited = self.waited.saturating_sub(earlier.waited);
+        let counted = self.waited.zip(earlier.waited).map(|(now, then)| now.saturating_sub(then));
+        let waited = counted.unwrap_or_else(|| self.away.saturating_sub(earlier.away));
         let passed = self.at.saturating_duration_since(earlier.at);
         self.thread == earlier.thread && waited * CROWDED_PART > passed
     }
+}
+
+/// How long a thread has waited, by its `schedstat`: nanoseconds on a processor, and waiting for one. A kernel that does not
+/// count them says that the first are none.
+fn waited(schedstat: &str) -> Option<Duration> {
+    let mut numbers = schedstat.split_ascii_whitespace().map(str::parse);
+    let (ran_ns, waited_ns): (u64, u64) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    (ran_ns > 0).then_some(Duration::from_nanos(waited_ns))
 }
 
 impl Judge {
@@ -189,7 +199,9 @@ impl Judge {
         let pause = now.saturating_duration_since(self.looked);
         self.looked = now;
         if pause > AWAY {
+            // Meanwhile nobody looked whether something came.
             self.away += pause;
+            self.since += pause;
         }
         if came {
             self.credit = (self.credit + 1).min(CREDIT_MAX * VAIN);
@@ -205,7 +217,7 @@ impl Judge {
             return Next::Wait;
         }
         self.credit = 1;
-        Next::Rest(REST_MIN)
+        Next::Rest(self.limit * REST_OF_VAIN)
     }
 
     /// Leaves the processor to others for a while.
@@ -290,8 +302,7 @@ mod tests {
     fn where_it_never_pays_it_takes_a_hundredth_of_the_time() {
         let mut stage = Stage::new();
         for _ in 0..9 {
-            assert_eq!(stage.in_vain(), Next::Rest(REST_MIN));
-            assert!(LIMIT * 100 <= REST_MIN);
+            assert_eq!(stage.in_vain(), Next::Rest(LIMIT * 100));
         }
     }
 
@@ -330,19 +341,29 @@ mod tests {
         let mut stage = Stage::new();
         assert_eq!(stage.look(3_000, true, true), Next::Look);
         assert_eq!(stage.look(400, true, true), Next::Look);
-        assert_eq!(stage.judge.away, Duration::from_millis(3));
+        assert_eq!(stage.look(3_000, false, false), Next::Look);
+        assert_eq!(stage.judge.away, Duration::from_millis(6));
     }
 
     #[test]
     fn a_thread_waits_long_if_it_is_for_more_than_a_tenth_of_the_time() {
         let now = Instant::now();
         let ms = Duration::from_millis;
-        let waits = |at_ms, waited| Waits { thread: thread::current().id(), at: now + ms(at_ms), waited };
-        let before = waits(0, ms(70));
-        assert!(!waits(10, ms(71)).is_long_since(before));
-        assert!(waits(10, ms(72)).is_long_since(before));
+        let waits = |at_ms, waited, away| Waits { thread: thread::current().id(), at: now + ms(at_ms), waited, away };
+        let before = waits(0, Some(ms(70)), ms(70));
+        assert!(!waits(10, Some(ms(71)), ms(79)).is_long_since(before));
+        assert!(waits(10, Some(ms(72)), ms(70)).is_long_since(before));
+        // The system does not say, or did not before.
+        assert!(!waits(10, None, ms(71)).is_long_since(before));
+        assert!(waits(10, None, ms(72)).is_long_since(before));
         let elsewhere = thread::spawn(|| thread::current().id()).join().unwrap();
-        assert!(!waits(10, ms(72)).is_long_since(Waits { thread: elsewhere, ..before }));
+        assert!(!waits(10, Some(ms(72)), ms(70)).is_long_since(Waits { thread: elsewhere, ..before }));
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_count_says_nothing() {
+        assert_eq!(waited("8123 70 12\n"), Some(Duration::from_nanos(70)));
+        assert_eq!(["0 0 0\n", "", "8123", "x y z"].map(waited), [None; 4]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use quinn::{
     AckFrequencyConfig, AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
-    Runtime, TransportConfig, VarInt,
+    Runtime, TransportConfig, VarInt, congestion::CubicConfig,
 };
 use quoit_proto_types::Role;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -40,8 +40,12 @@ const CONNECTION_ID_BYTES: usize = 8;
 
 /// So many packets the other side may leave unacknowledged. What is asked is answered, and the acknowledgement travels with the
 /// answer; by default it travels before it, as a packet of its own, after each two: half of all packets where a batch takes two.
-/// What is lost is still heard of at once, as packets that come out of order are acknowledged as ever.
-const UNACKNOWLEDGED_PACKETS: u32 = 4;
+const UNACKNOWLEDGED_PACKETS: u32 = 2;
+/// A packet that comes out of order is acknowledged at once, as without the above, so that what is lost is heard of at once.
+const OUT_OF_ORDER_PACKETS: u32 = 1;
+/// Packets that a new connection has under way before it knows what its path bears (RFC 9002, 7.2). More than may be left
+/// unacknowledged: with fewer each would wait for an acknowledgement that is late by intention.
+const INITIAL_WINDOW_PACKETS: u64 = 10;
 
 /// How a connection with `remote` in the protocol of `role` behaves, with packets of up to `packets`.
 pub fn transport(role: Role, packets: PacketBytes, remote: SocketAddr) -> TransportConfig {
@@ -61,6 +65,7 @@ pub fn transport(role: Role, packets: PacketBytes, remote: SocketAddr) -> Transp
         .initial_rtt(INITIAL_RTT)
         .mtu_discovery_config(Some(packets.discovery(remote)))
         .ack_frequency_config(Some(acknowledgements()))
+        .congestion_controller_factory(Arc::new(congestion(packets.towards(remote))))
         .datagram_receive_buffer_size(match role {
             Role::Node => Some(DATAGRAMS_RECEIVED_BYTES),
             Role::Client | Role::Admin => None,
@@ -71,7 +76,13 @@ pub fn transport(role: Role, packets: PacketBytes, remote: SocketAddr) -> Transp
 
 fn acknowledgements() -> AckFrequencyConfig {
     let mut config = AckFrequencyConfig::default();
-    config.ack_eliciting_threshold(UNACKNOWLEDGED_PACKETS.into());
+    config.ack_eliciting_threshold(UNACKNOWLEDGED_PACKETS.into()).reordering_threshold(OUT_OF_ORDER_PACKETS.into());
+    config
+}
+
+fn congestion(packet_bytes: u16) -> CubicConfig {
+    let mut config = CubicConfig::default();
+    config.initial_window(INITIAL_WINDOW_PACKETS * u64::from(packet_bytes));
     config
 }
 

@@ -46,8 +46,13 @@ impl PacketBytes {
     /// How a connection with `remote` looks for what its path carries.
     pub(crate) fn discovery(self, remote: SocketAddr) -> MtuDiscoveryConfig {
         let mut discovery = MtuDiscoveryConfig::default();
-        discovery.upper_bound(if is_on_this_machine(remote) { self.largest() } else { self.0 });
+        discovery.upper_bound(self.towards(remote));
         discovery
+    }
+
+    /// The largest packet that is looked for on the way to `remote`.
+    pub(crate) fn towards(self, remote: SocketAddr) -> u16 {
+        if is_on_this_machine(remote) { self.largest() } else { self.0 }
     }
 
     /// The largest packet that any connection sends or is sent.

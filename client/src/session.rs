@@ -10,8 +10,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Parts of the memory, each behind a lock of its own, so that callers on different threads seldom meet.
 const PARTS: usize = 16;
-/// Sets of a part.
+/// Sets of a part, at most: a power of two, as their number always is.
 const SETS: usize = 128;
+const _: () = assert!(SETS.is_power_of_two());
 /// Keys of a set. So 14,336 keys are remembered at most, in less than half a megabyte: more than what is read again right
 /// after it was written in any program that does not mean to write everything first.
 const WAYS: usize = 7;

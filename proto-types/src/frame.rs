@@ -27,7 +27,8 @@ pub const MESSAGE_VERSION: u8 = 1;
 
 /// A trace context stands between header and body.
 const FLAG_TRACE: u16 = 1;
-/// The next frame of the stream is of the same caller.
+/// The next frame of the stream is for the same caller, as far as the sender knows. Where both sides have
+/// [`FEATURE_MORE`](crate::message::session::FEATURE_MORE).
 const FLAG_MORE: u16 = 2;
 
 macro_rules! frame_types {

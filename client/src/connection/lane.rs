@@ -193,10 +193,7 @@ impl Lane {
         let (mut gathering, mut answers) = Gathering::with_capacity(all.len());
         let (generation, index) = (queue.next_generation(), queue.pending.vacant_key());
         let (mut patience, mut why) = (None, None);
-        let mut left = all.len();
-        for mut outgoing in all {
-            left -= 1;
-            outgoing.header.more = left > 0;
+        for outgoing in all {
             let place = match queue.admit() {
                 Ok(()) => gathering.next_place(&mut answers).ok_or(NotQueued::Full),
                 Err(full) => Err(full),

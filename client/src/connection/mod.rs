@@ -19,7 +19,7 @@ use quoit_proto_types::{
     Epoch, ErrorCode, Identity, RequestId,
     frame::{FrameHeader, HEADER_BYTES},
     limits,
-    message::session::HelloAck,
+    message::session::{FEATURE_MORE, HelloAck},
     view::Liveness,
 };
 use tokio::{
@@ -207,6 +207,7 @@ impl Connection {
         all: impl ExactSizeIterator<Item = Outgoing<'r>>,
         may_pass: bool,
     ) -> (Answers, Option<NotQueued>) {
+        let all = tied(all, self.ack.session.features);
         let (lanes, count) = (&self.shared.lanes, all.len());
         let flowing = lanes.iter().find(|lane| may_pass && lane.flows_with(count));
         let (answers, first, why) = flowing.unwrap_or(&lanes[0]).start_all(all);
@@ -355,6 +356,18 @@ async fn sweep(shared: Arc<Shared>, quic: quinn::Connection) {
     }
 }
 
+/// Requests of one caller, which says so where the node understands it.
+fn tied<'r>(
+    all: impl ExactSizeIterator<Item = Outgoing<'r>>,
+    features: u64,
+) -> impl ExactSizeIterator<Item = Outgoing<'r>> {
+    let before_last = if features & FEATURE_MORE == 0 { 0 } else { all.len().saturating_sub(1) };
+    all.enumerate().map(move |(index, mut outgoing)| {
+        outgoing.header.more = index < before_last;
+        outgoing
+    })
+}
+
 /// Datagrams received so far.
 fn datagrams(quic: &quinn::Connection) -> u64 {
     quic.stats().udp_rx.datagrams
@@ -398,7 +411,23 @@ async fn read_large(shared: Arc<Shared>, mut stream: RecvStream) {
 
 #[cfg(test)]
 mod tests {
+    use quoit_proto_types::{Fence, RequestId, frame::FrameType};
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::request::Request;
+
+    #[test]
+    fn requests_of_one_caller_are_tied_to_the_last_where_the_node_understands_it() {
+        let header = FrameHeader::new(FrameType::ViewGet, RequestId::default(), Fence::default(), Epoch::GENESIS);
+        let outgoing = Outgoing { request: Request::ViewGet, header, patience: Patience::until(Instant::now()) };
+        let more = |requests, features| -> Vec<bool> {
+            tied(std::iter::repeat_n(outgoing, requests), features).map(|it| it.header.more).collect()
+        };
+        assert_eq!(more(3, FEATURE_MORE), [true, true, false]);
+        assert_eq!((more(1, FEATURE_MORE), more(0, FEATURE_MORE)), (vec![false], vec![]));
+        assert_eq!(more(3, 0), [false; 3]);
+    }
 
     #[test]
     fn who_is_down_by_the_view_and_silent_is_given_up_sooner() {

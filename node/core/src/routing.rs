@@ -153,6 +153,12 @@ impl Routing {
         SlotSet::of(self.slots(), |slot| self.standing(slot) == standing)
     }
 
+    /// Whether the ring in force, or the one to be, names `ordinal`, whichever life of it.
+    pub fn is_named(&self, ordinal: Ordinal) -> bool {
+        let fields = self.view.fields();
+        fields.ring.iter().chain(fields.target.iter().flatten()).any(|owner| owner.ordinal == ordinal)
+    }
+
     /// Whether `ordinal` is a member that is up.
     pub fn is_up(&self, ordinal: Ordinal) -> bool {
         self.view.member(ordinal).is_some_and(is_up)

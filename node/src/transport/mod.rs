@@ -9,6 +9,7 @@ pub(crate) mod credentials;
 pub(crate) mod deferred;
 pub(crate) mod dialler;
 pub(crate) mod endpoint;
+mod halves;
 pub(crate) mod listener;
 pub(crate) mod peer_streams;
 pub(crate) mod peers;

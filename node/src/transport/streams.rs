@@ -20,16 +20,12 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
-use super::{counters::Counters, deferred::Deferred, session::WRITE_TIMEOUT};
+use super::{counters::Counters, deferred::Deferred, halves::Halves, session::WRITE_TIMEOUT};
 
 /// Lanes of one connection: each may hold [`FLUSH_BYTES`] of replies. A client of this project opens two.
 pub(super) const LANES_MAX: usize = 8;
 /// Chunks taken from QUIC at once.
 const CHUNKS_AT_ONCE: usize = 32;
-/// Requests that came together are answered in two parts, if either is of so many: who waits for the first goes on while the
-/// second is worked on, so that both sides are busy at once, where otherwise they would take turns. What one caller waits for
-/// together stays together.
-const HALF_REQUESTS_MIN: usize = 16;
 /// Replies are handed to QUIC when this many bytes have gathered, or all requests at hand are answered. One more reply is
 /// the most that a lane holds beyond it.
 const FLUSH_BYTES: usize = 256 * 1024;
@@ -175,7 +171,7 @@ impl Lane<'_> {
         loop {
             let mut batch = begin();
             let mut left: usize = chunks[..count].iter().map(Bytes::len).sum();
-            let (mut half, mut handled) = (Some(left / 2), 0);
+            let mut halves = Halves::of(left);
             for chunk in &mut chunks[..count] {
                 let chunk = std::mem::take(chunk);
                 left -= chunk.len();
@@ -184,9 +180,7 @@ impl Lane<'_> {
                     too_late.set(None);
                     let more = header.more;
                     handle(&batch, header, body, &mut replies);
-                    handled += 1;
-                    let is_half = half.take_if(|half| !more && left + rest.len() <= *half).is_some();
-                    let is_half_done = is_half && handled >= HALF_REQUESTS_MIN && !replies.is_empty();
+                    let is_half_done = halves.is_cut_after(more, left + rest.len()) && !replies.is_empty();
                     if is_half_done || replies.len() > FLUSH_BYTES {
                         self.stream.write(&mut replies).await?;
                         if is_half_done {

@@ -19,8 +19,11 @@ use crate::{
 /// The protocol versions this build speaks.
 pub const VERSIONS: VersionRange = VersionRange { min: 1, max: 1 };
 
-/// The optional features this build has, a bit each. None exists yet; unknown bits are ignored.
-pub const FEATURES: u64 = 0;
+/// The optional features this build has, a bit each. Unknown bits are ignored.
+pub const FEATURES: u64 = FEATURE_MORE;
+
+/// Frames may say that [`more`](crate::frame::FrameHeader::more) for the same caller follow.
+pub const FEATURE_MORE: u64 = 1;
 
 /// An inclusive range of protocol versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,7 +24,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use quoit_proto_types::{Fence, Hlc, Ordinal, SlotIndex, Stamp};
+use quoit_proto_types::{Epoch, Fence, Hlc, Ordinal, SlotIndex, Stamp};
 
 use super::{
     config::{HINTS_IN_FLIGHT, UpkeepConfig},
@@ -64,7 +64,7 @@ pub struct HintStats {
     pub bytes: u64,
     /// Entries that were not kept, or not for long enough.
     pub dropped: u64,
-    /// Entries that an owner has confirmed.
+    /// Entries that all have confirmed who were to have them.
     pub delivered: u64,
     /// Slots of owners of which entries were dropped.
     pub dirty_slots: usize,
@@ -84,14 +84,14 @@ struct Target {
     hints: BTreeMap<Bytes, Hint>,
     /// The keys, in the order in which they came.
     order: BTreeMap<u64, Bytes>,
-    /// Those that are to be brought.
+    /// Those that are to be brought, as far as is known.
     waiting: BTreeSet<u64>,
     /// Those that wait to be confirmed.
     in_flight: BTreeSet<u64>,
-    /// Those that all have who can, under the present fence: an owner-to-be, or owners of whom another one is out of reach.
-    given: BTreeSet<u64>,
-    /// Which present owners have those of slots that the target owns no more, under the present fence.
-    passed_on: BTreeMap<u64, Vec<Ordinal>>,
+    /// Those that nobody can be brought under the present view: all who are to have them do, or are out of reach.
+    idle: BTreeSet<u64>,
+    /// Who has been given those that are kept all the same, under the present fence.
+    given: BTreeMap<u64, Vec<Ordinal>>,
     bytes: u64,
     dirty: BTreeSet<SlotIndex>,
 }
@@ -201,16 +201,18 @@ impl Target {
         self.order.remove(&hint.number);
         self.waiting.remove(&hint.number);
         self.in_flight.remove(&hint.number);
+        self.idle.remove(&hint.number);
         self.given.remove(&hint.number);
-        self.passed_on.remove(&hint.number);
         self.bytes -= hint.bytes();
         hint.bytes()
     }
 
-    /// Under another fence, what was given counts no more.
-    fn bring_again(&mut self) {
-        self.waiting.append(&mut self.given);
-        self.passed_on.clear();
+    /// Under another view others may be in reach; under another fence what was given counts no more.
+    fn bring_again(&mut self, fence_is_another: bool) {
+        self.waiting.append(&mut self.idle);
+        if fence_is_another {
+            self.given.clear();
+        }
     }
 }
 
@@ -229,18 +231,14 @@ impl Shelf {
             return;
         }
         // Another one of the key may have taken its place.
-        let Some(target) = self.targets.get_mut(&owner) else { return };
-        if !target.in_flight.remove(&number) {
-            return;
+        if let Some(target) = self.targets.get_mut(&owner)
+            && target.in_flight.remove(&number)
+        {
+            if let Some((to, Confirmed::Kept)) = confirmed {
+                target.given.entry(number).or_default().push(to);
+            }
+            target.waiting.insert(number);
         }
-        if let Some((_, Confirmed::Kept)) = confirmed {
-            target.given.insert(number);
-            return;
-        }
-        if let Some((to, _)) = confirmed {
-            target.passed_on.entry(number).or_default().push(to);
-        }
-        target.waiting.insert(number);
     }
 
     fn expire(&mut self, before: Timestamp) {
@@ -272,17 +270,17 @@ pub(super) struct Put {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Confirmed {
     Forgotten,
-    /// Others may need it yet, under another fence.
+    /// Others need it, or may yet.
     Kept,
-    /// It goes to another owner next.
-    PassedOn,
 }
 
 /// Brings hints to their owners.
 #[derive(Debug)]
 pub(super) struct Replay {
     hints: Hints,
-    /// Under which the owners-to-be have been given what they have.
+    /// Of the view by which it was last seen who is in reach.
+    epoch: Epoch,
+    /// Under which those have been given what they have for whom something is kept all the same.
     fence: Fence,
     in_flight: BTreeMap<ExchangeId, InFlight>,
     /// Owners that did not confirm: nothing is sent to them until then.
@@ -306,7 +304,8 @@ const REST: Duration = Duration::from_secs(1);
 impl Replay {
     pub(super) fn new(hints: Hints) -> Self {
         let (in_flight, resting, living) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { hints, fence: Fence::default(), in_flight, resting, living }
+        let (epoch, fence) = (Epoch::GENESIS, Fence::default());
+        Self { hints, epoch, fence, in_flight, resting, living }
     }
 
     pub(super) fn hints(&self) -> &Hints {
@@ -326,7 +325,8 @@ impl Replay {
         }
         self.living.retain(|owner, _| scene.routing.lives(*owner));
         for (owner, target) in shelf.targets.iter_mut().filter(|(_, target)| !target.dirty.is_empty()) {
-            if scene.routing.view().member(*owner).is_none() {
+            // What owns nothing can miss nothing.
+            if scene.routing.view().member(*owner).is_none() || !scene.routing.is_named(*owner) {
                 target.dirty.clear();
             } else if scene.routing.lives(*owner) {
                 let since = *self.living.entry(*owner).or_insert(scene.now);
@@ -341,12 +341,13 @@ impl Replay {
     /// The next entry to be sent, if there is one at this moment.
     pub(super) fn next_put(&mut self, scene: &Scene<'_>) -> Option<Put> {
         let mut shelf = self.hints.lock();
-        if self.fence != scene.routing.fence() {
-            self.fence = scene.routing.fence();
-            shelf.targets.values_mut().for_each(Target::bring_again);
+        let (epoch, fence) = (scene.routing.view().epoch(), scene.routing.fence());
+        if self.epoch != epoch || self.fence != fence {
+            shelf.targets.values_mut().for_each(|target| target.bring_again(self.fence != fence));
+            (self.epoch, self.fence) = (epoch, fence);
         }
         loop {
-            let next = shelf.targets.iter().find_map(|(owner, target)| self.next_of(scene, *owner, target));
+            let next = shelf.targets.iter_mut().find_map(|(owner, target)| self.next_of(scene, *owner, target));
             let (owner, number, (to, confirmed)) = next?;
             let target = shelf.targets.get_mut(&owner)?;
             let hint = target.order.get(&number).and_then(|key| target.hints.get(key))?;
@@ -360,7 +361,7 @@ impl Replay {
             let stored = scene.store.apply(scene.wall, self.fence, Origin::Handoff, stamp, record).is_ok();
             shelf.confirm((owner, number), stored.then_some((to, confirmed)));
             if !stored {
-                return None;
+                self.resting.insert(to, scene.now.saturating_add(REST));
             }
         }
     }
@@ -370,19 +371,36 @@ impl Replay {
         &self,
         scene: &Scene<'_>,
         owner: Ordinal,
-        target: &Target,
+        target: &mut Target,
     ) -> Option<(Ordinal, u64, (Ordinal, Confirmed))> {
-        let is_gone = scene.routing.view().member(owner).is_none();
-        if target.in_flight.len() >= HINTS_IN_FLIGHT || !is_gone && !scene.routing.is_up(owner) {
+        let routing = scene.routing;
+        let is_awaited = routing.is_named(owner) && routing.view().member(owner).is_some() && !routing.is_up(owner);
+        if target.in_flight.len() >= HINTS_IN_FLIGHT || is_awaited {
             return None;
         }
-        // Some, so that one whose slot waits for a ring change holds up few others; all would be a long search each time.
-        target.waiting.iter().take(HINTS_IN_FLIGHT).find_map(|number| {
+        let mut idle = Vec::new();
+        // Some, so that those whose receivers rest hold up few others; all would be a long search each time.
+        let mut resting = 0;
+        let next = target.waiting.iter().find_map(|number| {
             let slot = target.hints.get(target.order.get(number)?)?.slot;
-            let passed_on = target.passed_on.get(number).map_or(&[][..], Vec::as_slice);
-            let receiver = receiver(scene, owner, slot, passed_on)?;
-            (!self.resting.contains_key(&receiver.0)).then_some((owner, *number, receiver))
-        })
+            let given = target.given.get(number).map_or(&[][..], Vec::as_slice);
+            let mut receivers = receivers(scene, owner, slot, given).peekable();
+            if receivers.peek().is_none() {
+                idle.push(*number);
+                return None;
+            }
+            let receiver = receivers.find(|(to, _)| !self.resting.contains_key(to));
+            resting += usize::from(receiver.is_none());
+            match receiver {
+                None if resting < HINTS_IN_FLIGHT => None,
+                receiver => Some(receiver.map(|receiver| (owner, *number, receiver))),
+            }
+        });
+        for number in idle {
+            target.waiting.remove(&number);
+            target.idle.insert(number);
+        }
+        next?
     }
 
     /// An entry is on its way.
@@ -404,26 +422,32 @@ impl Replay {
     }
 }
 
-/// Who is to have an entry that is kept for `owner` next: that one, or the present owners one by one if it is none any more, of
-/// whom `passed_on` have it.
+/// Who is to have an entry that is kept for `owner`, is in reach, and is not among those to whom it was `given`: that one, or the
+/// present owners if it is none any more. And whether it is forgotten when one of them has it.
 ///
 /// While a ring change is under way it is forgotten only for one who owns the slot before and after it: one that is to leave
 /// may have given all it had, and would drop this; one that is to come drops all it has if nothing comes of the change, but for
 /// what nobody in reach owns.
-fn receiver(scene: &Scene<'_>, owner: Ordinal, slot: SlotIndex, passed_on: &[Ordinal]) -> Option<(Ordinal, Confirmed)> {
+fn receivers<'s>(
+    scene: &'s Scene<'_>,
+    owner: Ordinal,
+    slot: SlotIndex,
+    given: &'s [Ordinal],
+) -> impl Iterator<Item = (Ordinal, Confirmed)> + 's {
     let (routing, owners) = (scene.routing, scene.routing.owners(slot));
-    let stays = |owner: Ordinal| routing.lives(owner) && owners.then.is_none_or(|then| then.contains(&owner));
-    if owners.contains(owner) && routing.view().member(owner).is_some() {
-        if owners.now.contains(&owner) && stays(owner) {
-            return Some((owner, Confirmed::Forgotten));
-        }
-        let comes = owners.then.is_some_and(|then| then.contains(&owner)) && routing.lives_in_target(owner);
-        return comes.then_some((owner, Confirmed::Kept));
-    }
-    let lacks = |owner: &Ordinal| !passed_on.contains(owner);
-    let mut in_reach = owners.now.iter().copied().filter(|owner| lacks(owner) && stays(*owner));
-    let (to, another) = (in_reach.next()?, in_reach.next());
-    let is_last = owners.now.iter().copied().filter(lacks).count() == 1;
-    let kept = if another.is_some() { Confirmed::PassedOn } else { Confirmed::Kept };
-    Some((to, if is_last { Confirmed::Forgotten } else { kept }))
+    let is_owner = owners.contains(owner) && routing.view().member(owner).is_some();
+    let comes = owners.then.is_some_and(|then| then.contains(&owner)) && routing.lives_in_target(owner);
+    let stays = move |owner: Ordinal| routing.lives(owner) && owners.then.is_none_or(|then| then.contains(&owner));
+    // One that has lost its memory since it was given something lacks it again.
+    let lacks = move |owner: &Ordinal| !given.contains(owner) || !stays(*owner);
+    let itself = if owners.now.contains(&owner) && stays(owner) {
+        Some((owner, Confirmed::Forgotten))
+    } else {
+        comes.then_some((owner, Confirmed::Kept))
+    };
+    let others = owners.now.iter().copied().filter(lacks);
+    let confirmed = if others.clone().count() == 1 { Confirmed::Forgotten } else { Confirmed::Kept };
+    let others = others.filter(move |other| stays(*other)).map(move |other| (other, confirmed));
+    let itself = itself.filter(|(owner, _)| is_owner && !given.contains(owner));
+    itself.into_iter().chain(others.filter(move |_| !is_owner))
 }

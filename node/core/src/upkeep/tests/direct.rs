@@ -293,6 +293,43 @@ fn a_hint_for_one_who_owns_the_slot_no_more_is_forgotten_when_all_have_it_who_do
 }
 
 #[test]
+fn one_owner_that_is_cut_off_keeps_no_other_from_it() {
+    let (mut stage, hints, stamp) = orphaned(Liveness::Up);
+    stage.weather.cut_off = Some(1);
+    stage.run(Duration::from_secs(60));
+    assert_eq!([1, 2].map(|owner| stage.read(owner, b"key")), [None, Some(stamp)]);
+    assert_eq!(hints.stats().entries, 1);
+}
+
+#[test]
+fn a_hint_for_one_who_is_down_and_owns_nothing_goes_to_the_owners_all_the_same() {
+    let (mut stage, hints, stamp) = orphaned(Liveness::Up);
+    stage.set_live(4, Liveness::Down);
+    stage.install_everywhere();
+    stage.run(Duration::from_secs(5));
+    assert_eq!([1, 2].map(|owner| stage.read(owner, b"key")), [Some(stamp); 2]);
+    assert_eq!(hints.stats().entries, 0);
+}
+
+#[test]
+fn what_waits_for_an_owner_that_is_down_holds_up_nothing_and_goes_to_it_when_it_is_up() {
+    let (mut stage, hints, stamp) = orphaned(Liveness::Down);
+    let keys: Vec<[u8; 4]> = (0_u32..200).map(u32::to_be_bytes).collect();
+    for key in &keys {
+        hints.keep(stage.now, ordinal(4), slot_of(key), stamp, Record::new(key, b"value"));
+    }
+    stage.run(Duration::from_secs(20));
+    let has_all = |stage: &Stage, owner| keys.iter().all(|key| stage.read(owner, key) == Some(stamp));
+    assert!(has_all(&stage, 1) && !has_all(&stage, 2));
+    assert_eq!((hints.stats().entries, hints.stats().delivered), (201, 0));
+    stage.set_live(2, Liveness::Up);
+    stage.install_everywhere();
+    stage.run(Duration::from_secs(20));
+    assert!(has_all(&stage, 2));
+    assert_eq!((hints.stats().entries, hints.stats().delivered), (0, 201));
+}
+
+#[test]
 fn a_hint_for_one_who_owns_the_slot_no_more_waits_for_an_owner_that_is_down() {
     let (mut stage, hints, stamp) = orphaned(Liveness::Down);
     stage.run(Duration::from_secs(5));
