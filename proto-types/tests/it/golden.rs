@@ -3,9 +3,10 @@
 
 use std::{env, fmt::Write, fs, path::PathBuf};
 
+use bytes::BytesMut;
 use quoit_proto_types::{
-    ErrorCode, HashPoint, KeyspaceId, Ordinal, Ring, Role, SlotCount, codec,
-    frame::{FrameType, HEADER_BYTES, MESSAGE_VERSION, TraceContext},
+    Epoch, ErrorCode, Fence, HashPoint, KeyspaceId, Ordinal, RequestId, Ring, Role, SlotCount, codec,
+    frame::{FrameHeader, FrameType, HEADER_BYTES, MESSAGE_VERSION, TraceContext},
     limits,
     message::session::{FEATURES, VERSIONS},
     ring::RingMember,
@@ -112,6 +113,10 @@ fn frames_and_messages() {
     let traced = samples::frame(FrameType::Miss, TraceContext::Present, b"");
     let (header, trace) = traced.split_at(HEADER_BYTES);
     writeln!(found, "with a trace context\n  {} | {}", hex(header), hex(trace)).unwrap();
+    let mut tied = BytesMut::new();
+    let header = FrameHeader::new(FrameType::Miss, RequestId::new(42), Fence::new(8), Epoch::new(9));
+    FrameHeader { more: true, ..header }.encode(&mut tied);
+    writeln!(found, "of which more follow for the same caller\n  {}", hex(&tied)).unwrap();
     writeln!(found, "datagrams {}", limits::HEARTBEAT_BYTES_MAX).unwrap();
     for (name, bytes) in samples::datagrams() {
         writeln!(found, "  {name}: {}", hex(&bytes)).unwrap();
