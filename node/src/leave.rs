@@ -66,7 +66,8 @@ pub enum Leave {
 pub struct LeftBehind {
     /// Why it did not come to an end, as far as it is known.
     pub reason: String,
-    /// Slots with entries of which this node has the only copy. They are lost.
+    /// Slots with entries of which this node has the only copy, as far as it reaches. They are lost, unless one it does not reach
+    /// has them: a view may call those up who have ended, where too few are left to change it.
     pub slots_lost: usize,
     /// The entries in them, tombstones included.
     pub entries_lost: u64,
@@ -153,7 +154,8 @@ impl Leaver<'_> {
             if entries == 0 {
                 continue;
             }
-            if has_other_copy(&routing, giving.as_ref(), slot) {
+            let reaches = |owner: Ordinal| self.plane.links.reach(&routing, owner);
+            if has_other_copy(&routing, giving.as_ref(), slot, reaches) {
                 behind.slots_thinned += 1;
             } else {
                 behind.slots_lost += 1;
@@ -164,10 +166,15 @@ impl Leaver<'_> {
     }
 }
 
-/// Whether somebody who lives has all of `slot`: another owner in force, or one to be that has merged it.
-fn has_other_copy(routing: &Routing, giving: Option<&GivingProgress>, slot: SlotIndex) -> bool {
+/// Whether somebody who lives, and is in reach, has all of `slot`: another owner in force, or one to be that has merged it.
+fn has_other_copy(
+    routing: &Routing,
+    giving: Option<&GivingProgress>,
+    slot: SlotIndex,
+    reaches: impl Fn(Ordinal) -> bool,
+) -> bool {
     let owners = routing.owners(slot);
-    let is_other = |owner: &&Ordinal| Some(**owner) != routing.me();
+    let is_other = |owner: &&Ordinal| Some(**owner) != routing.me() && reaches(**owner);
     let in_force = owners.now.iter().filter(is_other).any(|owner| routing.lives(*owner));
     let has_merged = |to: &Ordinal| giving.is_some_and(|giving| giving.has_merged(*to, slot));
     in_force || owners.then.unwrap_or_default().iter().filter(is_other).any(|to| routing.is_up(*to) && has_merged(to))

@@ -276,6 +276,23 @@ async fn a_node_that_must_stop_before_it_has_handed_over_says_what_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_as_the_other_has_ended_counts_on_no_copy_there() {
+    let mut cluster = Cluster::start(1, 2).await;
+    cluster.start_node("n2", free(), |settings| settings.drain_timeout = Duration::from_millis(1500)).await;
+    cluster.views_where(|view| is_settled(view, 2)).await;
+    let client = cluster.client(Role::Client, "client").await;
+    fill(&client).await;
+    // One of two voters is no majority: the view calls it up for ever.
+    drop(cluster.nodes.remove("n1"));
+    let mut second = cluster.nodes.remove("n2").unwrap();
+    let left = timeout(PATIENCE, second.leave(|_| {})).await.unwrap();
+    let Leave::Unfinished(behind) = left else { panic!("{left:?}") };
+    let held = u64::try_from(second.stats().entries).unwrap();
+    assert!(held > 0 && behind.entries_lost == held && behind.slots_thinned == 0, "{behind:?}, {held} held");
+    second.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_killed_is_refilled_when_it_comes_back() {
     let mut cluster = Cluster::start(3, 2).await;
     let client = cluster.client(Role::Client, "client").await;

@@ -125,10 +125,10 @@ fn last_word(left: &Leave) -> Result<(), CliError> {
         }
         Leave::Unfinished(LeftBehind { reason, slots_lost, entries_lost, slots_thinned }) => {
             let lost = format!(
-                "time was up, and {reason}: {entries_lost} entries in {slots_lost} slots had no other copy; {slots_thinned} \
-                 slots have a copy less"
+                "time was up, and {reason}: {entries_lost} entries in {slots_lost} slots had no other copy in reach; \
+                 {slots_thinned} slots have a copy less"
             );
-            let failed = CliError::new(Exit::No, "stopped with keys that nobody else has").why(lost);
+            let failed = CliError::new(Exit::No, "stopped with keys that nobody in reach has").why(lost);
             return Err(failed.advice("a longer --drain-timeout, a higher --handoff-rate, or quoit replication 2"));
         }
     }

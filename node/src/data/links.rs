@@ -97,6 +97,11 @@ impl Links {
         self.0.latest.store(Arc::new(latest.collect()));
     }
 
+    /// Whether there is a connection with that member.
+    pub(crate) fn reach(&self, routing: &Routing, peer: Ordinal) -> bool {
+        find(&self.0.latest.load(), routing, peer).is_some()
+    }
+
     /// Sends a request under the fence of `routing`, and has the reply delivered; on a lane that is the same for the same
     /// `hint`, which keeps together what is sent together.
     ///
