@@ -15,7 +15,7 @@ use std::{
 use quoit_certs::{Authority, CertsDir, Identity, Overwrite, Role};
 use quoit_client::{CertificateFiles, Client, ClientConfig, View};
 use quoit_node::{
-    Leave, Network, NodeHandle, NodeState, StopReason,
+    Leave, LeftBehind, Network, NodeHandle, NodeState, StopReason,
     config::{Config, Settings},
 };
 use quoit_proto_types::{
@@ -257,6 +257,15 @@ async fn a_node_that_stops_hands_its_only_copies_over_first() {
     second.shutdown().await;
 }
 
+/// What a node left behind that stopped before it had handed over, and how many entries it held.
+async fn stopped_early(mut node: NodeHandle) -> (LeftBehind, u64) {
+    let left = timeout(PATIENCE, node.leave(|_| {})).await.unwrap();
+    let Leave::Unfinished(behind) = left else { panic!("{left:?}") };
+    let held = u64::try_from(node.stats().entries).unwrap();
+    node.shutdown().await;
+    (behind, held)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_must_stop_before_it_has_handed_over_says_what_is_lost() {
     let mut cluster = Cluster::start(1, 1).await;
@@ -266,12 +275,8 @@ async fn a_node_that_must_stop_before_it_has_handed_over_says_what_is_lost() {
     fill(&client).await;
     let admin = cluster.client(Role::Admin, "admin").await;
     assert!(handoff(&admin, "n1", AdminRequest::HandoffPause).await.is_paused);
-    let mut second = cluster.nodes.remove("n2").unwrap();
-    let left = timeout(PATIENCE, second.leave(|_| {})).await.unwrap();
-    let Leave::Unfinished(behind) = left else { panic!("{left:?}") };
-    let held = u64::try_from(second.stats().entries).unwrap();
+    let (behind, held) = stopped_early(cluster.nodes.remove("n2").unwrap()).await;
     assert!(behind.slots_lost > 0 && behind.entries_lost == held, "{behind:?}, {held} held");
-    second.shutdown().await;
     cluster.stop().await;
 }
 
@@ -284,12 +289,8 @@ async fn a_node_that_stops_as_the_other_has_ended_counts_on_no_copy_there() {
     fill(&client).await;
     // One of two voters is no majority: the view calls it up for ever.
     drop(cluster.nodes.remove("n1"));
-    let mut second = cluster.nodes.remove("n2").unwrap();
-    let left = timeout(PATIENCE, second.leave(|_| {})).await.unwrap();
-    let Leave::Unfinished(behind) = left else { panic!("{left:?}") };
-    let held = u64::try_from(second.stats().entries).unwrap();
+    let (behind, held) = stopped_early(cluster.nodes.remove("n2").unwrap()).await;
     assert!(held > 0 && behind.entries_lost == held && behind.slots_thinned == 0, "{behind:?}, {held} held");
-    second.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,11 +22,12 @@ impl Halves {
     /// for `more`, and so gains nothing. It is at most once.
     pub(super) fn is_cut_after(&mut self, more: bool, ahead: usize) -> bool {
         self.handled += 1;
-        let done = self.bytes.saturating_sub(ahead).max(1);
-        // As many as there will have been, if they are as long as those before.
-        let to_come = self.handled * ahead / done;
-        let is_half = ahead <= done && self.handled.min(to_come) >= REQUESTS_MIN;
-        self.is_whole && !more && is_half && std::mem::replace(&mut self.is_whole, false)
+        let done = self.bytes.saturating_sub(ahead);
+        // As many are ahead, if they are as long as those before; multiplied, as each request comes by here.
+        let are_enough = self.handled >= REQUESTS_MIN && self.handled * ahead >= REQUESTS_MIN * done;
+        let is_cut = self.is_whole && !more && ahead <= done && are_enough;
+        self.is_whole &= !is_cut;
+        is_cut
     }
 }
 
