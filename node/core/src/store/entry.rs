@@ -167,8 +167,9 @@ impl Entry {
 
     /// The key.
     pub fn key(&self) -> &[u8] {
-        let header = self.header();
-        &self.bytes()[header.len()..header.len() + header.key_len()]
+        let bytes = self.bytes();
+        let header = Header::of(bytes);
+        &bytes[header.len()..][..header.key_len()]
     }
 
     /// The value, to copy from while the shard is held. That of a tombstone is empty.
@@ -189,7 +190,8 @@ impl Entry {
 
     /// What is known of it.
     pub fn stamp(&self) -> Stamp {
-        self.header().stamp(self.bytes())
+        let bytes = self.bytes();
+        Header::of(bytes).stamp(bytes)
     }
 
     /// Whether it reads as present at `now`: neither a tombstone nor expired.
@@ -215,7 +217,8 @@ impl Entry {
     }
 
     pub(super) fn version(&self) -> Version {
-        self.header().version(self.bytes())
+        let bytes = self.bytes();
+        Header::of(bytes).version(bytes)
     }
 
     pub(super) fn is_tombstone(&self) -> bool {
@@ -224,8 +227,9 @@ impl Entry {
 
     /// When its value expires. A tombstone has none left.
     pub(super) fn deadline(&self) -> Deadline {
-        let header = self.header();
-        if header.is_tombstone() { Deadline::NEVER } else { Deadline::at_millis(header.expires_at_ms(self.bytes())) }
+        let bytes = self.bytes();
+        let header = Header::of(bytes);
+        if header.has_expiry_field() { Deadline::at_millis(header.expires_at_ms(bytes)) } else { Deadline::NEVER }
     }
 
     /// Bytes of its key and value.

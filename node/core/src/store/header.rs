@@ -32,6 +32,8 @@ impl Header {
     const WIDTH_FROM: u32 = 3;
     /// The three highest bits of the key's length.
     const KEY_FROM: u32 = 5;
+    /// All bits below those of the key: a value that has none of them has a common header.
+    const FIELDS: u8 = (1 << Self::KEY_FROM) - 1;
 
     /// The shortest for a stamp.
     pub(super) fn shortest(stamp: &Stamp, key_len: usize) -> Self {
@@ -67,6 +69,9 @@ impl Header {
 
     /// Its own length.
     pub(super) fn len(self) -> usize {
+        if self.is_common() {
+            return Self::COMMON;
+        }
         let touched = if self.has(Self::TOUCHED) { 8 } else { 0 };
         let expires = if self.has(Self::EXPIRES) { EXPIRY } else { 0 };
         IDS + 2 * self.width() + touched + expires
@@ -79,6 +84,11 @@ impl Header {
 
     pub(super) fn is_tombstone(self) -> bool {
         self.has(Self::TOMBSTONE)
+    }
+
+    /// Whether it is of a value and has a field for an expiry, which may say never.
+    pub(super) fn has_expiry_field(self) -> bool {
+        self.flags & (Self::TOMBSTONE | Self::EXPIRES) == Self::EXPIRES
     }
 
     /// Writes `stamp`, for which the header was made, to the front of `bytes`.
@@ -106,6 +116,11 @@ impl Header {
 
     /// The write that is told of at the front of `bytes`.
     pub(super) fn version(self, bytes: &[u8]) -> Version {
+        if let Some(bytes) = self.common(bytes) {
+            let [_, _, hlc @ .., ordinal, boot] = *bytes;
+            let (ordinal, boot) = (Ordinal::new(ordinal.into()), Boot::new(boot.into()));
+            return Version { hlc: Hlc::new(u64::from_le_bytes(hlc)), ordinal, boot };
+        }
         let width = self.width();
         let id = |at: usize| match width {
             1 => u32::from(bytes[at]),
@@ -126,11 +141,24 @@ impl Header {
 
     /// The stamp at the front of `bytes`.
     pub(super) fn stamp(self, bytes: &[u8]) -> Stamp {
+        if self.is_common() {
+            return Stamp::value(self.version(bytes), 0);
+        }
         let from = IDS + 2 * self.width();
         let touched = if self.has(Self::TOUCHED) { word::<8>(bytes, from) } else { 0 };
         let kind = if self.is_tombstone() { EntryKind::Tombstone } else { EntryKind::Value };
         let (version, expires_at_ms) = (self.version(bytes), self.expires_at_ms(bytes));
         Stamp { version, touched: Hlc::new(touched), kind, expires_at_ms }
+    }
+
+    /// Whether it is of a value and has the fields that most have: these are read without looking for each field.
+    fn is_common(self) -> bool {
+        self.flags & Self::FIELDS == 0
+    }
+
+    /// The header, if it is a common one.
+    fn common(self, bytes: &[u8]) -> Option<&[u8; Self::COMMON]> {
+        bytes.first_chunk().filter(|_| self.is_common())
     }
 
     fn has(self, flag: u8) -> bool {

@@ -142,11 +142,10 @@ impl Shard {
 
     /// Puts a value in the place of the one that is held of its key, in one step: most writes are such.
     fn take_place(&mut self, slots: &SlotTable, segment: Segment, hash: u64, entry: Entry) {
-        slots.add(&entry);
-        let deadline = entry.deadline();
+        let (share, deadline) = (slots.share_of(&entry), entry.deadline());
         match self.segments.replace(segment, hash, entry) {
             Ok(replaced) => {
-                slots.subtract(&replaced);
+                slots.exchange(share, &replaced);
                 self.move_deadline(hash, replaced.deadline(), deadline);
             }
             Err(_) => unreachable!("what was found is there"),

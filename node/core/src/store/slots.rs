@@ -24,9 +24,14 @@ pub fn key_hash(key: &[u8]) -> u128 {
 /// little-endian. The expiry is part of it as two changes of an expiry may have been given the same moment: owners that
 /// differ by nothing else must find out.
 pub(super) fn digest_of(entry: &Entry) -> u128 {
+    digest_with(key_hash(entry.key()), entry)
+}
+
+/// The same, of an entry whose key has this hash.
+fn digest_with(key: u128, entry: &Entry) -> u128 {
     let stamp = entry.stamp();
     let mut input = [0; 49];
-    input[..16].copy_from_slice(&key_hash(entry.key()).to_le_bytes());
+    input[..16].copy_from_slice(&key.to_le_bytes());
     input[16..24].copy_from_slice(&stamp.version.hlc.value().to_le_bytes());
     input[24..28].copy_from_slice(&stamp.version.ordinal.value().to_le_bytes());
     input[28..32].copy_from_slice(&stamp.version.boot.value().to_le_bytes());
@@ -60,6 +65,23 @@ const SLOT_BITS_DOWN: u32 = 24;
 pub(super) struct SlotTable {
     slots: SlotCount,
     cells: Box<[Cell]>,
+}
+
+/// What an entry adds to its slot, kept while the entry itself has gone where it is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    slot: SlotIndex,
+    /// The key's hash, which an entry in whose place this one comes has as well.
+    key: u128,
+    digest: u128,
+    bytes: u64,
+}
+
+impl Share {
+    /// That of another entry of the same key.
+    fn of_same_key(&self, entry: &Entry) -> Self {
+        Self { digest: digest_with(self.key, entry), bytes: entry.record_bytes() as u64, ..*self }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +124,24 @@ impl SlotTable {
         let cell = self.toggle(entry);
         cell.entries.fetch_sub(1, Ordering::Relaxed);
         cell.bytes.fetch_sub(entry.record_bytes() as u64, Ordering::Relaxed);
+    }
+
+    /// Counts `entry` in and, of the same key, `replaced` out.
+    pub(super) fn exchange(&self, entry: Share, replaced: &Entry) {
+        let (cell, replaced) = (self.cell(entry.slot), entry.of_same_key(replaced));
+        let [low, high] = halves(entry.digest ^ replaced.digest);
+        cell.digest[0].fetch_xor(low, Ordering::Relaxed);
+        cell.digest[1].fetch_xor(high, Ordering::Relaxed);
+        if entry.bytes != replaced.bytes {
+            cell.bytes.fetch_add(entry.bytes.wrapping_sub(replaced.bytes), Ordering::Relaxed);
+        }
+    }
+
+    /// What an entry adds to its slot.
+    pub(super) fn share_of(&self, entry: &Entry) -> Share {
+        let key = key_hash(entry.key());
+        let bytes = entry.record_bytes() as u64;
+        Share { slot: self.slot_of(entry.key()), key, digest: digest_with(key, entry), bytes }
     }
 
     /// Adds an entry to its slot's digest, or takes it out: that is the same.
@@ -210,6 +250,26 @@ mod tests {
                     assert_eq!(hash & !SLOT_BITS, secret & !SLOT_BITS);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_exchange_is_what_adding_and_subtracting_is() {
+        let entry = |value: &[u8], hlc: u64, expires_at_ms: u64| {
+            let version = Version { hlc: Hlc::new(hlc), ..Version::default() };
+            Entry::new(Record::new(b"key", value), Stamp::value(version, expires_at_ms))
+        };
+        let held = entry(b"value", 1, 5);
+        for next in [entry(b"other", 2, 5), entry(b"longer value", 2, 0), entry(b"v", 3, 7), entry(b"value", 1, 5)] {
+            let [exchanged, expected] = [(); 2].map(|()| SlotTable::new(SlotCount::DEFAULT));
+            for table in [&exchanged, &expected] {
+                table.add(&held);
+            }
+            exchanged.exchange(exchanged.share_of(&next), &held);
+            expected.subtract(&held);
+            expected.add(&next);
+            let slot = expected.slot_of(b"key");
+            assert_eq!(exchanged.summary(slot), expected.summary(slot), "{next:?}");
         }
     }
 
