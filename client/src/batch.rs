@@ -130,11 +130,13 @@ impl Client {
     ) -> Vec<Result<T, RequestError>> {
         let topology = self.core.topology();
         let mut groups: BTreeMap<Option<Ordinal>, Vec<(usize, HashPoint)>> = BTreeMap::new();
-        let mut results: Vec<Option<Result<T, RequestError>>> = Vec::with_capacity(keys.size_hint().0);
+        let (count, _) = keys.size_hint();
+        let mut results: Vec<Option<Result<T, RequestError>>> = Vec::with_capacity(count);
         for (index, key) in keys.enumerate() {
             let point = point_of(key);
             if let Ok(point) = point {
-                groups.entry(topology.ring.primary_of(point)).or_default().push((index, point));
+                let group = groups.entry(topology.ring.primary_of(point));
+                group.or_insert_with(|| Vec::with_capacity(count.min(TOGETHER_MAX))).push((index, point));
             }
             results.push(point.err().map(Err));
         }
@@ -149,8 +151,7 @@ impl Client {
                 results[index] = Some(finish(done));
             }
         };
-        let parts = |keys: &[(usize, HashPoint)]| keys.chunks(TOGETHER_MAX).map(<[_]>::to_vec).collect::<Vec<_>>();
-        let mut nodes: Vec<Vec<_>> = groups.into_values().map(|keys| parts(&keys)).collect();
+        let mut nodes: Vec<Vec<_>> = groups.into_values().map(in_parts).collect();
         if let [node] = &mut nodes[..]
             && let [_] = node[..]
         {
@@ -165,4 +166,9 @@ impl Client {
         }
         results.into_iter().map(|result| result.unwrap_or(Err(RequestError::Closed))).collect()
     }
+}
+
+/// Keys in as many parts as it takes for each to go together.
+fn in_parts(keys: Vec<(usize, HashPoint)>) -> Vec<Vec<(usize, HashPoint)>> {
+    if keys.len() <= TOGETHER_MAX { vec![keys] } else { keys.chunks(TOGETHER_MAX).map(<[_]>::to_vec).collect() }
 }
