@@ -18,7 +18,7 @@ pub use self::{
     tally::{Counts, Failures, Sample},
 };
 use self::{
-    caller::Caller,
+    caller::{Buffers, Caller},
     schedule::Pacer,
     tally::{Tally, Totals},
 };
@@ -117,6 +117,7 @@ impl Load {
                 batch: self.batch,
                 key: Vec::new(),
                 value: Vec::new(),
+                buffers: Buffers::default(),
             };
             match &pacer {
                 Some(pacer) => running.spawn(caller.on_schedule(Arc::clone(pacer))),

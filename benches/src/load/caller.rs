@@ -19,6 +19,18 @@ pub(super) struct Caller<C> {
     pub(super) batch: usize,
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
+    pub(super) buffers: Buffers,
+}
+
+/// What a batch is made of, which the next one is written over: a loader that takes memory for each key anew measures itself. Each
+/// place keeps the memory of the longest key and value it had.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    /// Which keys are read, and the least version that each may have.
+    reads: Vec<(u32, u32)>,
+    keys: Vec<Vec<u8>>,
+    writes: Vec<u32>,
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl<C: Cache> Caller<C> {
@@ -80,53 +92,56 @@ impl<C: Cache> Caller<C> {
 
     /// Reads many keys at once, and then writes those that are to be written.
     async fn many(&mut self, turn: usize, due: Instant) -> Result<()> {
-        let (mut reads, mut keys) = (Vec::with_capacity(self.batch), Vec::with_capacity(self.batch));
-        let (mut writes, mut entries) = (Vec::new(), Vec::new());
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let Buffers { reads, keys, writes, entries } = &mut buffers;
+        reads.clear();
+        writes.clear();
         for place in 0..self.batch {
             let step = self.workload.step(self.index, turn * self.batch + place);
             let ledger = self.workload.ledger();
             match step {
                 Step::Get(key) => {
+                    self.workload.key(key, place_in(keys, reads.len()));
                     reads.push((key, ledger.floor(key)));
-                    self.workload.key(key, &mut self.key);
-                    keys.push(self.key.clone());
                 }
                 Step::Pretend(key) => self.pretend(key),
                 Step::Set(key) => {
                     let version = ledger.begin(key);
+                    let (name, value) = place_in(entries, writes.len());
+                    self.workload.key(key, name);
+                    self.workload.value(key, version, value);
                     writes.push(key);
-                    self.workload.key(key, &mut self.key);
-                    self.workload.value(key, version, &mut self.value);
-                    entries.push((self.key.clone(), self.value.clone()));
                 }
             }
         }
-        self.read_many(reads, &keys, due).await?;
-        self.write_many(writes, &entries, due).await
+        self.read_many(reads, &keys[..reads.len()], due).await?;
+        self.write_many(writes, &entries[..writes.len()], due).await?;
+        self.buffers = buffers;
+        Ok(())
     }
 
-    async fn read_many(&mut self, asked: Vec<(u32, u32)>, keys: &[Vec<u8>], due: Instant) -> Result<()> {
+    async fn read_many(&mut self, asked: &[(u32, u32)], keys: &[Vec<u8>], due: Instant) -> Result<()> {
         if keys.is_empty() {
             return Ok(());
         }
         let answers = self.cache.get_many(keys).await;
         self.tally.read_took(due.elapsed());
-        for ((key, floor), answer) in asked.into_iter().zip(answers) {
-            self.judge(key, floor, answer)?;
+        for ((key, floor), answer) in asked.iter().zip(answers) {
+            self.judge(*key, *floor, answer)?;
         }
         Ok(())
     }
 
-    async fn write_many(&mut self, asked: Vec<u32>, entries: &[(Vec<u8>, Vec<u8>)], due: Instant) -> Result<()> {
+    async fn write_many(&mut self, asked: &[u32], entries: &[(Vec<u8>, Vec<u8>)], due: Instant) -> Result<()> {
         if entries.is_empty() {
             return Ok(());
         }
         let answers = self.cache.set_many(entries).await;
         let took = due.elapsed();
-        for (key, answer) in asked.into_iter().zip(answers) {
+        for (key, answer) in asked.iter().zip(answers) {
             match answer {
                 Ok(()) => {
-                    self.workload.ledger().acknowledge(key);
+                    self.workload.ledger().acknowledge(*key);
                     self.tally.wrote(took);
                 }
                 Err(failure) => self.failed(failure)?,
@@ -166,4 +181,12 @@ impl<C: Cache> Caller<C> {
         self.tally.flush();
         bail!("gave up after {FAILURES_IN_A_ROW_MAX} failures in a row, the last of them {failure}")
     }
+}
+
+/// The place of number `index`, which is the next one at most.
+fn place_in<T: Default>(places: &mut Vec<T>, index: usize) -> &mut T {
+    if index == places.len() {
+        places.push(T::default());
+    }
+    &mut places[index]
 }

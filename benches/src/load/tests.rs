@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     cache::Failure,
-    workload::{Mode, WorkloadPlan},
+    workload::{Mode, Sizes, WorkloadPlan},
 };
 
 /// A cache in this process that spoils every value it gives out, as told.
@@ -75,6 +75,28 @@ async fn every_request_is_counted_timed_and_checked() -> Result<()> {
     let many = Load { batch: 16, ..load() };
     let sample = run(WorkloadPlan::new(Mode::GetMany, 50, 100), fake(Some), many).await?;
     assert_eq!((sample.counts.verified, sample.reads.len()), (16_000, 1000));
+    Ok(())
+}
+
+#[tokio::test]
+async fn batches_of_any_lengths_are_written_and_read_as_they_should_be() -> Result<()> {
+    for mode in [Mode::Set, Mode::Mix, Mode::GetMany] {
+        let (key_sizes, value_sizes) = (Sizes::Uniform(8, 40), Sizes::Uniform(16, 300));
+        let plan = WorkloadPlan { key_sizes, value_sizes, writes: 0.4, ..WorkloadPlan::new(mode, 50, 100) };
+        let many = || Load { batch: 16, ..load() };
+        let counts = run(plan.clone(), fake(Some), many()).await?.counts;
+        assert_eq!(counts.operations(), 16_000, "{mode:?}");
+        assert_eq!((counts.verified, counts.lost(), counts.damaged(), counts.failed()), (counts.reads, 0, 0, 0));
+        if mode == Mode::Set {
+            let refusing = Fake { refuses_writes: true, ..fake(Some) };
+            let outcome = run(plan.clone(), refusing, many()).await.map(|sample| sample.counts);
+            assert!(outcome.is_err_and(|error| error.to_string().contains("refused: read-only")));
+        }
+        if mode != Mode::GetMany {
+            let counts = run(WorkloadPlan { dropped: 0.2, ..plan }, fake(Some), many()).await?.counts;
+            assert!(counts.pretended > 0 && counts.lost() > 0 && counts.damaged() == 0, "{counts:?}");
+        }
+    }
     Ok(())
 }
 

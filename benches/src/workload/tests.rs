@@ -29,6 +29,21 @@ fn only_the_value_of_the_key_passes() {
 }
 
 #[test]
+fn a_value_is_the_same_whatever_stood_in_its_place() {
+    for bytes in [16, 17, 23, 24, 100] {
+        let of_length = workload(Mode::Set, bytes);
+        let (mut fresh, mut dirty) = (Vec::new(), vec![0xff; 200]);
+        of_length.value(7, 3, &mut fresh);
+        of_length.value(7, 3, &mut dirty);
+        assert_eq!(fresh, dirty);
+        // Those of this and of a longer value are alike, but for the checksum.
+        let mut longer = Vec::new();
+        workload(Mode::Set, 200).value(7, 3, &mut longer);
+        assert_eq!(fresh[8..], longer[8..bytes]);
+    }
+}
+
+#[test]
 fn a_read_may_find_no_less_than_what_was_acknowledged_before_it() {
     let workload = workload(Mode::Mix, 16);
     let (ledger, mut value) = (workload.ledger(), Vec::new());

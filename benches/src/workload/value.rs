@@ -8,16 +8,18 @@ const CHECKSUM_BYTES: usize = 8;
 
 /// Writes the value over `value`.
 pub(super) fn write(key: u32, version: u32, seed: u32, bytes: usize, value: &mut Vec<u8>) {
-    value.clear();
-    value.resize(CHECKSUM_BYTES, 0);
-    value.extend(key.to_le_bytes());
-    value.extend(version.to_le_bytes());
+    value.resize(bytes.max(VALUE_BYTES_MIN), 0);
+    let (numbers, more) = value[CHECKSUM_BYTES..].split_at_mut(VALUE_BYTES_MIN - CHECKSUM_BYTES);
+    numbers[..4].copy_from_slice(&key.to_le_bytes());
+    numbers[4..].copy_from_slice(&version.to_le_bytes());
     let mut word = super::mix(u64::from(key) << 32 | u64::from(version));
-    while value.len() < bytes {
-        value.extend(word.to_le_bytes());
+    let mut words = more.chunks_exact_mut(size_of::<u64>());
+    for place in &mut words {
+        place.copy_from_slice(&word.to_le_bytes());
         word = word.wrapping_add(super::ODD);
     }
-    value.truncate(bytes.max(VALUE_BYTES_MIN));
+    let rest = words.into_remainder();
+    rest.copy_from_slice(&word.to_le_bytes()[..rest.len()]);
     let checksum = checksum(&value[CHECKSUM_BYTES..], seed);
     value[..CHECKSUM_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
