@@ -89,8 +89,8 @@ pub struct Bench {
     /// How long clients and local nodes look for what comes next before they sleep; 0 for never
     #[arg(long, value_parser = duration, default_value = "100us", value_name = "DURATION", help_heading = "Cluster")]
     pub(super) busy_poll: Duration,
-    /// Measure a bare yardstick beside it, in turn
-    #[arg(long, conflicts_with = "nodes", help_heading = "Cluster")]
+    /// Measure a bare yardstick beside it, in turn, which is asked for one key at a time
+    #[arg(long, conflicts_with_all = ["nodes", "batch"], help_heading = "Cluster")]
     pub(super) floor: bool,
 
     /// How long each measurement takes
