@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use quoit_client::{CertificateFiles, busy_poll::BUSY_POLL};
 use quoit_node::{
-    Network, NodeHandle, Workers,
+    Network, NodeHandle, Workers, allocator,
     config::{Config, MEMORY_BYTES_DEFAULT, OnStop, Settings},
 };
 use tokio::{
@@ -114,6 +114,8 @@ impl ServeArgs {
 /// # Errors
 /// A server that cannot start.
 pub fn serve(args: &ServeArgs) -> Result<()> {
+    // As `quoit` does: else the memory would not be that of the product.
+    allocator::return_pages_soon();
     let beside = match args.subject {
         Subject::Quoit => Workers::runtime_beside()?,
         Subject::Floor => runtime(1)?,

@@ -2,6 +2,8 @@
 //!
 //! [`NodeHandle::start`] runs a whole node in this process, as the `quoit` command does; tests and embedders start several.
 
+#[cfg(feature = "jemalloc")]
+pub mod allocator;
 pub mod cli;
 mod clock;
 pub mod config;
