@@ -31,7 +31,7 @@
 //!
 //! **Memory.** An entry is one allocation, of a header of 12 bytes or some more, its key and its value, and 16 bytes that point
 //! to it. clru adds two links and the hash: 40 bytes in its slab and 10 to 20 in its table, up to 40 when entries come and go. Of
-//! a key of 16 bytes and a value of 100 that makes some 193 bytes of resident memory. The hash could be had from the key, for a
+//! a key of 16 bytes and a value of 100 that makes some 189 bytes of resident memory. The hash could be had from the key, for a
 //! visit to every entry's memory whenever a table grows; shorter links could be had from a list of our own.
 //!
 //! **Known limits.** A rebuild copies one queue's entries in one go, some tens of nanoseconds each: keep shards small (tens
