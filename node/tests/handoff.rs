@@ -257,6 +257,15 @@ async fn a_node_that_stops_hands_its_only_copies_over_first() {
     second.shutdown().await;
 }
 
+/// Two nodes that hold entries, in so many copies, of which n2 gives itself little time to stop.
+async fn with_a_hasty_node(copies: u8) -> Cluster {
+    let mut cluster = Cluster::start(1, copies).await;
+    cluster.start_node("n2", free(), |settings| settings.drain_timeout = Duration::from_millis(1500)).await;
+    cluster.views_where(|view| is_settled(view, 2)).await;
+    fill(&cluster.client(Role::Client, "client").await).await;
+    cluster
+}
+
 /// What a node left behind that stopped before it had handed over, and how many entries it held.
 async fn stopped_early(mut node: NodeHandle) -> (LeftBehind, u64) {
     let left = timeout(PATIENCE, node.leave(|_| {})).await.unwrap();
@@ -268,11 +277,7 @@ async fn stopped_early(mut node: NodeHandle) -> (LeftBehind, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_must_stop_before_it_has_handed_over_says_what_is_lost() {
-    let mut cluster = Cluster::start(1, 1).await;
-    cluster.start_node("n2", free(), |settings| settings.drain_timeout = Duration::from_millis(1500)).await;
-    cluster.views_where(|view| is_settled(view, 2)).await;
-    let client = cluster.client(Role::Client, "client").await;
-    fill(&client).await;
+    let mut cluster = with_a_hasty_node(1).await;
     let admin = cluster.client(Role::Admin, "admin").await;
     assert!(handoff(&admin, "n1", AdminRequest::HandoffPause).await.is_paused);
     let (behind, held) = stopped_early(cluster.nodes.remove("n2").unwrap()).await;
@@ -282,11 +287,7 @@ async fn a_node_that_must_stop_before_it_has_handed_over_says_what_is_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stops_as_the_other_has_ended_counts_on_no_copy_there() {
-    let mut cluster = Cluster::start(1, 2).await;
-    cluster.start_node("n2", free(), |settings| settings.drain_timeout = Duration::from_millis(1500)).await;
-    cluster.views_where(|view| is_settled(view, 2)).await;
-    let client = cluster.client(Role::Client, "client").await;
-    fill(&client).await;
+    let mut cluster = with_a_hasty_node(2).await;
     // One of two voters is no majority: the view calls it up for ever.
     drop(cluster.nodes.remove("n1"));
     let (behind, held) = stopped_early(cluster.nodes.remove("n2").unwrap()).await;
