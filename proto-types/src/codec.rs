@@ -135,6 +135,25 @@ pub(crate) fn whole_slice<S: Serializer>(bytes: &[u8], serializer: S) -> Result<
     serializer.serialize_bytes(bytes)
 }
 
+/// Numbers that are large, or 0, as slices of 8 bytes, or of none: one copy, where digits of varying length take a loop.
+pub(crate) mod eight_bytes {
+    use super::{Deserialize, Deserializer, Error, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = number.to_le_bytes();
+        serializer.serialize_bytes(if *number == 0 { &[] } else { &bytes })
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        let bytes = bytes.try_into().map_err(|_| D::Error::invalid_length(bytes.len(), &"8 bytes or none"))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+}
+
 /// Deserialises a sequence of at most `MAX` elements, for elements that are much larger in memory than in a frame.
 ///
 /// Memory is taken as elements arrive. serde alone would reserve at once for as many elements as the frame has bytes left.

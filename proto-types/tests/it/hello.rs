@@ -16,19 +16,19 @@ fn hello_of(versions: (u16, u16), features: u64, rest: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_unknown_version_is_refused_with_both_versions_named() {
-    let refused = Hello::decode(&hello_of((2, 3), 0, &[0]));
-    let theirs = VersionRange { min: 2, max: 3 };
+    let refused = Hello::decode(&hello_of((3, 4), 0, &[0]));
+    let theirs = VersionRange { min: 3, max: 4 };
     assert_eq!(refused, Err(HelloError::Version(VersionMismatch { ours: VERSIONS, theirs })));
     assert_eq!(
         refused.unwrap_err().to_string(),
-        "this side speaks protocol version 1, the other 2 to 3: upgrade the older one"
+        "this side speaks protocol version 2, the other 3 to 4: upgrade the older one"
     );
 }
 
 #[test]
 fn a_body_of_another_version_is_not_looked_at() {
     for rest in [&b""[..], b"\xff\xff\xff", &[0x55; 400]] {
-        for versions in [(0, 0), (2, 2), (7, 9), (u16::MAX, u16::MAX)] {
+        for versions in [(0, 1), (1, 1), (3, 3), (7, 9), (u16::MAX, u16::MAX)] {
             let refused = Hello::decode(&hello_of(versions, u64::MAX, rest));
             assert!(matches!(refused, Err(HelloError::Version(_))), "{versions:?} {rest:?}");
         }
@@ -37,13 +37,13 @@ fn a_body_of_another_version_is_not_looked_at() {
 
 #[test]
 fn fields_appended_by_a_newer_version_are_ignored() {
-    let (hello, session) = Hello::decode(&hello_of((1, 2), 0, b"\0and what version 2 added")).unwrap();
-    assert_eq!((hello, session.version), (Hello { node: None }, 1));
+    let (hello, session) = Hello::decode(&hello_of((2, 3), 0, b"\0and what version 3 added")).unwrap();
+    assert_eq!((hello, session.version), (Hello { node: None }, 2));
 }
 
 #[test]
 fn unknown_features_are_ignored() {
-    let (_, session) = Hello::decode(&hello_of((1, 1), u64::MAX, &[0])).unwrap();
+    let (_, session) = Hello::decode(&hello_of((2, 2), u64::MAX, &[0])).unwrap();
     assert_eq!(session.features, FEATURES);
 }
 

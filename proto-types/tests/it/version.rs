@@ -66,6 +66,22 @@ fn an_entry_is_absent_when_it_was_deleted_or_has_expired() {
 }
 
 #[test]
+fn a_moment_has_eight_bytes_or_none_and_nothing_between() {
+    let decode = |bytes: &[u8]| codec::decode_exact::<Hlc>(bytes, "moment", 16);
+    for (bits, bytes) in
+        [(0, &[0][..]), (1, &[8, 1, 0, 0, 0, 0, 0, 0, 0]), (u64::MAX, &[8, 255, 255, 255, 255, 255, 255, 255, 255])]
+    {
+        assert_eq!(encoded(|out| codec::encode(&Hlc::new(bits), out)), bytes);
+        assert_eq!(decode(bytes), Ok(Hlc::new(bits)));
+    }
+    for length in (1..8).chain(9..15) {
+        let bytes = [&[length][..], &vec![7; length.into()]].concat();
+        assert_eq!(decode(&bytes), Err(DecodeError::Malformed { what: "moment" }), "{length}");
+        assert!(decode(&bytes[..bytes.len() - 1]).is_err());
+    }
+}
+
+#[test]
 fn levels_are_read_as_they_are_named() {
     for level in WriteLevel::ALL {
         assert_eq!((level.to_string().parse(), level.name().to_uppercase().parse()), (Ok(level), Ok(level)));
