@@ -1,5 +1,6 @@
-//! How often each step of a request takes memory from the allocator: what it costs, without a clock. A count above its bound is
-//! a change that every request pays for; one that is meant to be lower is put lower here, so that it stays so.
+//! How often each step of a request takes memory from the allocator, and how much a request holds that waits: what it costs,
+//! without a clock. What is above its bound is a change that every request pays for; what is meant to be lower is put lower here,
+//! so that it stays so.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{hint::black_box, time::Duration};
@@ -46,6 +47,21 @@ mod bounds {
     pub(super) const MANY_SETS: f64 = 4.8;
     /// The same as one batch.
     pub(super) const BATCHED_GETS: f64 = 1.8;
+    /// Bytes that each caller of a client keeps while it waits: with a thousand of them, twice as many do not fit the cache of a
+    /// processor's core.
+    pub(super) const WAITING_GET_BYTES: usize = 424;
+    pub(super) const WAITING_SET_BYTES: usize = 520;
+}
+
+/// The size of what `request` returns.
+fn bytes_of<F: Future>(_: impl FnOnce(&'static Client) -> F) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn a_request_that_waits_holds_little() {
+    assert!(bytes_of(|client| client.get(KEY)) <= bounds::WAITING_GET_BYTES);
+    assert!(bytes_of(|client| client.set(KEY, VALUE.as_slice())) <= bounds::WAITING_SET_BYTES);
 }
 
 /// Counts what `once` takes, per time.

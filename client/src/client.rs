@@ -132,8 +132,9 @@ impl Client {
     /// ```
     pub async fn get_with(&self, key: impl AsRef<[u8]>, options: GetOptions) -> Result<Option<Found>, RequestError> {
         let key = key.as_ref();
-        let known = self.session.key(key);
-        let reply = self.core.execute(point_of(key)?, &Request::Get(self.read(key, known, options))).await?;
+        let (point, known) = (point_of(key)?, self.session.key(key));
+        let request = Request::Get(self.read(key, known, options));
+        let reply = self.core.execute(point, &request).await?;
         self.found(known, reply)
     }
 
@@ -173,7 +174,7 @@ impl Client {
     ) -> Result<Version, RequestError> {
         let (key, value) = (key.as_ref(), value.as_ref());
         let header = self.write(key, WriteOptions { level: options.level }, options.expiry);
-        let reply = self.carry_out(&header, Request::Set { header, value }).await?;
+        let reply = self.carry_out(key, &Request::Set { header, value }).await?;
         Ok(self.written(key, reply)?.version)
     }
 
@@ -208,8 +209,8 @@ impl Client {
     /// ```
     pub async fn delete_with(&self, key: impl AsRef<[u8]>, options: WriteOptions) -> Result<Written, RequestError> {
         let key = key.as_ref();
-        let header = self.write(key, options, Expiry::Never);
-        let reply = self.carry_out(&header, Request::Delete(header)).await?;
+        let request = Request::Delete(self.write(key, options, Expiry::Never));
+        let reply = self.carry_out(key, &request).await?;
         self.written(key, reply)
     }
 
@@ -248,8 +249,8 @@ impl Client {
         options: WriteOptions,
     ) -> Result<Option<Version>, RequestError> {
         let key = key.as_ref();
-        let header = self.write(key, options, ttl.map_or(Expiry::Never, Expiry::after));
-        let reply = self.carry_out(&header, Request::Touch(header)).await?;
+        let request = Request::Touch(self.write(key, options, ttl.map_or(Expiry::Never, Expiry::after)));
+        let reply = self.carry_out(key, &request).await?;
         if reply.kind == FrameType::Miss {
             return Ok(None);
         }
@@ -285,8 +286,9 @@ impl Client {
     /// ```
     pub async fn ttl_with(&self, key: impl AsRef<[u8]>, options: GetOptions) -> Result<TimeToLive, RequestError> {
         let key = key.as_ref();
+        let point = point_of(key)?;
         let request = Request::TimeToLive(self.read(key, self.session.key(key), options));
-        let reply = self.core.execute(point_of(key)?, &request).await?;
+        let reply = self.core.execute(point, &request).await?;
         if reply.kind == FrameType::Miss {
             return Ok(TimeToLive::NoSuchKey);
         }
@@ -358,8 +360,10 @@ impl Client {
     }
 
     /// Carries out a write.
-    async fn carry_out(&self, header: &WriteHeader<'_>, request: Request<'_>) -> Result<Reply, RequestError> {
-        self.heard(header.after, self.core.execute(point_of(header.key)?, &request).await)
+    async fn carry_out(&self, key: &[u8], request: &Request<'_>) -> Result<Reply, RequestError> {
+        let point = point_of(key)?;
+        let reply = self.core.execute(point, request).await;
+        self.heard(request.after(), reply)
     }
 
     /// The reply to a write that was to be later than `after`, which may be too late.

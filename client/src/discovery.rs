@@ -151,7 +151,7 @@ pub(crate) async fn fetch(
     let mut epoch = known.map_or(Epoch::GENESIS, Topology::epoch);
     loop {
         let header = FrameHeader::new(FrameType::ViewGet, RequestId::default(), Fence::default(), epoch);
-        let outgoing = Outgoing { request: Request::ViewGet, header, patience: Patience::until(deadline) };
+        let outgoing = Outgoing { request: &Request::ViewGet, header, patience: Patience::until(deadline) };
         let Ok(Ok(reply)) = connection.call(outgoing).await else {
             return Err(NotFetched::NoAnswer);
         };

@@ -9,7 +9,7 @@
 //!      └ none of these helps ─────── a pause, then a new round, until the policy or the deadline ends it
 //! ```
 
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, select};
 use quoit_proto_types::{
@@ -66,7 +66,8 @@ struct Route {
 struct Time {
     /// Since when this try is under way.
     started: Instant,
-    deadline: Instant,
+    /// What was left of it then.
+    left: Duration,
 }
 
 /// Why a member has not answered.
@@ -77,6 +78,19 @@ enum Failure {
     /// It has begun a write as this, and could not get it far enough.
     Unfinished(Box<Begun>),
     Failed(RequestError),
+}
+
+/// Why the best choice was not asked.
+#[derive(Debug)]
+enum Unasked {
+    /// That takes a wait.
+    Yet(Route),
+    /// It could not be.
+    Refused(Route, RequestError),
+    /// There is none in this view.
+    NoOwner(Epoch),
+    /// Nobody is to be asked any more.
+    Never(RequestError),
 }
 
 /// A write that a member has begun, and could not get far enough.
@@ -99,25 +113,56 @@ impl Begun {
 impl Core {
     /// Carries out `request`, which is about the key at `point`, by whichever member can.
     pub(crate) async fn execute(&self, point: HashPoint, request: &Request<'_>) -> Result<Reply, RequestError> {
-        if self.is_closed() {
-            return Err(RequestError::Closed);
-        }
         let time = self.time();
-        let route = self.route(point, &[]);
-        let asked = match &route {
-            Ok(route) => match self.start(route, request, time.patience(route.members > 1), time) {
-                Ok(Some(answer)) => self.judge(route, request, received(answer.await), time),
-                Ok(None) => Box::pin(self.ask(route, request, time.patience(route.members > 1), time)).await,
-                Err(error) => Err(error.into()),
-            },
-            Err(epoch) => Err(Failure::Failed(RequestError::NoOwner { epoch: epoch.value() })),
+        // Boxed, as all is that few requests come to: thousands wait for an answer at once, and the less each of them
+        // carries, the more of them the processor has at hand.
+        let ask = |unasked| Box::pin(self.ask_first(point, request, unasked, time));
+        let (route, answer) = match self.begin(point, request, time).map_err(ask) {
+            Ok(asked) => asked,
+            Err(asking) => return asking.await,
         };
-        match asked {
-            Ok(reply) => Ok(reply),
-            // Boxed, as all is that few requests come to: thousands wait for an answer at once, and the less each of them
-            // carries, the more of them the processor has at hand.
-            Err(failure) => Box::pin(self.persist(point, request, (route, failure), time)).await,
+        let outcome = received(answer.await);
+        let failure = match self.judge(&route, request, outcome, time) {
+            Ok(reply) => return Ok(reply),
+            Err(failure) => failure,
+        };
+        Box::pin(self.persist(point, request, (Ok(route), failure), time)).await
+    }
+
+    /// Asks the best choice if that takes no wait.
+    fn begin(&self, point: HashPoint, request: &Request<'_>, time: Time) -> Result<(Route, Answer), Unasked> {
+        if self.is_closed() {
+            return Err(Unasked::Never(RequestError::Closed));
         }
+        let route = match self.route(point, &[]) {
+            Ok(route) => route,
+            Err(epoch) => return Err(Unasked::NoOwner(epoch)),
+        };
+        match self.start(&route, request, time.patience(route.members > 1), time) {
+            Ok(Some(answer)) => Ok((route, answer)),
+            Ok(None) => Err(Unasked::Yet(route)),
+            Err(error) => Err(Unasked::Refused(route, error)),
+        }
+    }
+
+    /// Goes on with a request that could not be sent at once.
+    async fn ask_first(
+        &self,
+        point: HashPoint,
+        request: &Request<'_>,
+        unasked: Unasked,
+        time: Time,
+    ) -> Result<Reply, RequestError> {
+        let tried = match unasked {
+            Unasked::Never(error) => return Err(error),
+            Unasked::NoOwner(epoch) => (Err(epoch), RequestError::NoOwner { epoch: epoch.value() }.into()),
+            Unasked::Refused(route, error) => (Ok(route), error.into()),
+            Unasked::Yet(route) => match self.ask(&route, request, time.patience(route.members > 1), time).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => (Ok(route), failure),
+            },
+        };
+        self.persist(point, request, tried, time).await
     }
 
     /// Carries on after the first try of `request` came to nothing. If one member has begun a write and none has finished it,
@@ -171,15 +216,15 @@ impl Core {
                     Decision::Refresh => {
                         self.note_redirect();
                         tried.refreshed = Some(epoch);
-                        self.refresh(epoch, node, time.deadline).await;
+                        self.refresh(epoch, node, time.deadline()).await;
                     }
-                    Decision::Wait(pause) if Instant::now() + pause >= time.deadline => return Err(error),
+                    Decision::Wait(pause) if Instant::now() + pause >= time.deadline() => return Err(error),
                     Decision::Wait(pause) => sleep(pause).await,
                 }
                 tried.attempt += 1;
                 round.clear();
             }
-            time.started = Instant::now();
+            time = time.again();
             route = self.route(point, &round);
             let asked = match &route {
                 Ok(route) => {
@@ -210,8 +255,8 @@ impl Core {
         };
         round.push(route.ordinal);
         let second = async {
-            let time = Time { started: Instant::now(), ..time };
-            finish(self.ask(&route, request, Patience::until(time.deadline), time).await)
+            let time = time.again();
+            finish(self.ask(&route, request, Patience::until(time.deadline()), time).await)
         };
         match select(pin!(first), pin!(second)).await {
             Either::Left((Ok(reply), _)) | Either::Right((Ok(reply), _)) => Ok(reply),
@@ -235,7 +280,7 @@ impl Core {
                 return Err(RequestError::NoSuchMember { name: name.clone(), epoch: epoch.value() });
             };
             let route = Route::new(&topology, (ordinal, node), node.ready());
-            let patience = Patience::until(time.deadline);
+            let patience = Patience::until(time.deadline());
             let error = match finish(self.ask(&route, &Request::Admin(request), patience, time).await) {
                 Ok(reply) if reply.kind == FrameType::AdminReply => {
                     let broken = |error: DecodeError| node.out_of_protocol(error.to_string());
@@ -247,25 +292,24 @@ impl Core {
                 }
                 Err(error) => error,
             };
-            time.started = Instant::now();
+            time = time.again();
             if self.was_replaced(node, &error) {
                 continue;
             }
             // The view is of no account here, so nothing is fetched before the request is repeated.
             let tried = Tried { attempt, epoch, refreshed: Some(epoch) };
             match self.retry.decide(tried, &error, self.draw()) {
-                Decision::Wait(pause) if Instant::now() + pause < time.deadline => sleep(pause).await,
+                Decision::Wait(pause) if Instant::now() + pause < time.deadline() => sleep(pause).await,
                 Decision::Wait(_) | Decision::Refresh | Decision::GiveUp => return Err(error),
             }
             attempt += 1;
-            time.started = Instant::now();
+            time = time.again();
         }
     }
 
     /// That of a request which begins now.
     fn time(&self) -> Time {
-        let started = Instant::now();
-        Time { started, deadline: started + self.request_timeout }
+        Time { started: Instant::now(), left: self.request_timeout }
     }
 
     /// Whether a request failed with `error` only because a view that was installed meanwhile has another handle in the
@@ -276,7 +320,7 @@ impl Core {
 
     /// Whether there is time, and another member, to ask in this round.
     fn has_another(&self, point: HashPoint, round: &[Ordinal], time: Time) -> bool {
-        round.len() < ROUND_MAX && Instant::now() < time.deadline && self.topology().choose(point, round).is_some()
+        round.len() < ROUND_MAX && Instant::now() < time.deadline() && self.topology().choose(point, round).is_some()
     }
 
     /// Whom to ask, but for those in `tried`; the view's number if there is nobody, or nobody who owns the key.
@@ -381,13 +425,12 @@ impl Route {
 }
 
 /// What goes to the member at `route`.
-fn outgoing<'r>(route: &Route, request: &Request<'r>, patience: Patience, time: Time) -> Outgoing<'r> {
+fn outgoing<'r>(route: &Route, request: &'r Request<'r>, patience: Patience, time: Time) -> Outgoing<'r> {
     let header = FrameHeader::new(request.kind(), RequestId::default(), route.fence, route.epoch);
-    let left = time.deadline.saturating_duration_since(time.started);
-    let header = FrameHeader { deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX), ..header };
+    let header = FrameHeader { deadline_ms: u32::try_from(time.left.as_millis()).unwrap_or(u32::MAX), ..header };
     // A write is never sent twice, so nobody is to be told when it is late.
     let late = patience.late.filter(|_| request.effect_if_unanswered() == Effect::None);
-    Outgoing { request: *request, header, patience: Patience { late, ..patience } }
+    Outgoing { request, header, patience: Patience { late, ..patience } }
 }
 
 /// Whether the node at the other end takes values as long as that of `request`.
@@ -425,10 +468,19 @@ fn finish(asked: Result<Reply, Failure>) -> Result<Reply, RequestError> {
 }
 
 impl Time {
+    fn deadline(self) -> Instant {
+        self.started + self.left
+    }
+
+    /// That of another try, which begins now.
+    fn again(self) -> Self {
+        let started = Instant::now();
+        Self { started, left: self.deadline().saturating_duration_since(started) }
+    }
+
     /// Waits until the deadline. If there are `others` to ask, it wants to know when it is time to turn to one.
     fn patience(self, others: bool) -> Patience {
-        let left = self.deadline.saturating_duration_since(self.started);
-        Patience { deadline: self.deadline, late: others.then(|| self.started + left / LATE_PART) }
+        Patience { deadline: self.deadline(), late: others.then(|| self.started + self.left / LATE_PART) }
     }
 }
 
@@ -456,10 +508,10 @@ mod tests {
     #[test]
     fn who_is_alone_is_never_late() {
         let started = Instant::now();
-        let time = Time { started, deadline: started + Duration::from_secs(1) };
+        let time = Time { started, left: Duration::from_secs(1) };
         assert_eq!(time.patience(true).late, Some(started + Duration::from_millis(250)));
         assert_eq!(time.patience(false).late, None);
-        let over = Time { started, deadline: started };
+        let over = Time { started, left: Duration::ZERO };
         assert_eq!(over.patience(true).late, Some(started));
     }
 }

@@ -66,7 +66,7 @@ impl Patience {
 /// A request that is to be sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing<'r> {
-    pub(crate) request: Request<'r>,
+    pub(crate) request: &'r Request<'r>,
     /// Lacks only its id.
     pub(crate) header: FrameHeader,
     pub(crate) patience: Patience,
@@ -464,7 +464,7 @@ mod tests {
     }
 
     fn outgoing(patience: Patience) -> Outgoing<'static> {
-        Outgoing { request: Request::ViewGet, header: header(FrameType::ViewGet), patience }
+        Outgoing { request: &Request::ViewGet, header: header(FrameType::ViewGet), patience }
     }
 
     /// Answers the one request that is queued.

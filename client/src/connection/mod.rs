@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn requests_of_one_caller_are_tied_to_the_last_where_the_node_understands_it() {
         let header = FrameHeader::new(FrameType::ViewGet, RequestId::default(), Fence::default(), Epoch::GENESIS);
-        let outgoing = Outgoing { request: Request::ViewGet, header, patience: Patience::until(Instant::now()) };
+        let outgoing = Outgoing { request: &Request::ViewGet, header, patience: Patience::until(Instant::now()) };
         let more = |requests, features| -> Vec<bool> {
             tied(std::iter::repeat_n(outgoing, requests), features).map(|it| it.header.more).collect()
         };
