@@ -96,12 +96,13 @@ impl Gateway {
         check_keyspace(read.keyspace)?;
         let (place, request) = (Place::of(routing, read.key), header.request);
         let answer = |entry: Option<&Entry>| match known(place, wall, read.at_least, entry) {
-            Known::Live(entry, stale) if entry.value().len() > limits::LANE_VALUE_BYTES_MAX => {
-                Read::Large(entry.stamp(), stale, entry.to_bytes())
-            }
-            Known::Live(entry, stale) => {
+            Known::Live { entry, stamp, stale } => {
+                let value = entry.value();
+                if value.len() > limits::LANE_VALUE_BYTES_MAX {
+                    return Read::Large(stamp, stale, entry.to_bytes());
+                }
                 // Copied under the lock, straight into the buffer that goes to the network.
-                answer::value(replies, request, Some(routing), (&entry.stamp(), stale), entry.value());
+                answer::value(replies, request, Some(routing), (&stamp, stale), value);
                 Read::Answered
             }
             Known::Absent => {
@@ -144,7 +145,7 @@ impl Gateway {
         let (place, request) = (Place::of(routing, read.key), header.request);
         let answer = |entry: Option<&Entry>| {
             match known(place, wall, read.at_least, entry) {
-                Known::Live(entry, _) => answer::remaining(replies, request, Some(routing), &entry.stamp(), wall),
+                Known::Live { stamp, .. } => answer::remaining(replies, request, Some(routing), &stamp, wall),
                 Known::Absent => answer::miss(replies, request, Some(routing)),
                 Known::Nothing => return Read::Elsewhere,
             }
@@ -327,7 +328,7 @@ impl Gateway {
 /// What this node's store says about a key.
 enum Known<'e> {
     /// There is a value, which may be older than the client has seen.
-    Live(&'e Entry, bool),
+    Live { entry: &'e Entry, stamp: Stamp, stale: bool },
     /// There is none.
     Absent,
     /// Others may know more.
@@ -340,11 +341,12 @@ fn known<'e>(place: Place, wall: Wall, at_least: Option<Version>, entry: Option<
     let Some(entry) = entry else {
         return if place == Place::Sole { Known::Absent } else { Known::Nothing };
     };
-    let stale = at_least.is_some_and(|least| entry.stamp().version < least);
-    match (stale && place != Place::Sole, entry.is_live(wall)) {
+    let stamp = entry.stamp();
+    let stale = at_least.is_some_and(|least| stamp.version < least);
+    match (stale && place != Place::Sole, stamp.is_absent_at(wall.as_millis())) {
         (true, _) => Known::Nothing,
-        (false, true) => Known::Live(entry, stale),
-        (false, false) => Known::Absent,
+        (false, true) => Known::Absent,
+        (false, false) => Known::Live { entry, stamp, stale },
     }
 }
 
