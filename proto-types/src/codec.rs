@@ -81,8 +81,8 @@ struct Sink<'a> {
 
 /// What most headers fit into, but for the key at their end.
 const SMALL_BYTES: usize = 32;
-/// What is copied byte by byte: numbers come as slices too.
-const VARINT_BYTES_MAX: usize = 10;
+/// What is copied byte by byte: numbers come as slices too, and moments.
+const NUMBER_BYTES_MAX: usize = 10;
 
 impl<'a> Sink<'a> {
     fn new(out: &'a mut BytesMut) -> Self {
@@ -115,7 +115,7 @@ impl Flavor for Sink<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        if bytes.len() <= VARINT_BYTES_MAX {
+        if bytes.len() <= NUMBER_BYTES_MAX {
             bytes.iter().for_each(|byte| self.put(*byte));
         } else {
             self.flush();
@@ -135,16 +135,23 @@ pub(crate) fn whole_slice<S: Serializer>(bytes: &[u8], serializer: S) -> Result<
     serializer.serialize_bytes(bytes)
 }
 
-/// Numbers that are large, or 0, as slices of 8 bytes, or of none: one copy, where digits of varying length take a loop.
+/// Numbers that are large, or 0, as slices of 8 bytes, or of none: digits of varying length take longer to make and to read. What
+/// is written for people has them as numbers.
 pub(crate) mod eight_bytes {
     use super::{Deserialize, Deserializer, Error, Serializer};
 
     pub(crate) fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.serialize_u64(*number);
+        }
         let bytes = number.to_le_bytes();
         serializer.serialize_bytes(if *number == 0 { &[] } else { &bytes })
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        if deserializer.is_human_readable() {
+            return u64::deserialize(deserializer);
+        }
         let bytes = <&[u8]>::deserialize(deserializer)?;
         if bytes.is_empty() {
             return Ok(0);

@@ -22,7 +22,8 @@ pub const HEADER_BYTES: usize = 36;
 /// Bytes of the optional trace context: trace id (16) and span id (8).
 pub const TRACE_BYTES: usize = 24;
 
-/// The version of the message layouts. Goes up when a message of an existing type changes.
+/// The version of this header. Stays when bodies change: then the protocol version goes up, and `Hello`, which is read across
+/// versions, names both.
 pub const MESSAGE_VERSION: u8 = 1;
 
 /// A trace context stands between header and body.

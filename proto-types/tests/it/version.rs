@@ -82,6 +82,13 @@ fn a_moment_has_eight_bytes_or_none_and_nothing_between() {
 }
 
 #[test]
+fn for_people_a_moment_is_a_number() {
+    let told = serde_json::to_string(&version(7, 2, 1)).unwrap();
+    assert_eq!(told, r#"{"hlc":7,"ordinal":2,"boot":1}"#);
+    assert_eq!(serde_json::from_str::<Version>(&told).unwrap(), version(7, 2, 1));
+}
+
+#[test]
 fn levels_are_read_as_they_are_named() {
     for level in WriteLevel::ALL {
         assert_eq!((level.to_string().parse(), level.name().to_uppercase().parse()), (Ok(level), Ok(level)));
