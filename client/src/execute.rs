@@ -66,7 +66,7 @@ struct Route {
 struct Time {
     /// Since when this try is under way.
     started: Instant,
-    /// What was left of it then.
+    /// What was left then of the request's time.
     left: Duration,
 }
 
@@ -472,7 +472,7 @@ impl Time {
         self.started + self.left
     }
 
-    /// That of another try, which begins now.
+    /// That of another try, which begins now. Once the time is over, that is its deadline.
     fn again(self) -> Self {
         let started = Instant::now();
         Self { started, left: self.deadline().saturating_duration_since(started) }
