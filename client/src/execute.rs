@@ -86,11 +86,11 @@ enum Unasked {
     /// That takes a wait.
     Yet(Route),
     /// It could not be.
-    Refused(Route, RequestError),
+    Refused(Route, Box<RequestError>),
     /// There is none in this view.
     NoOwner(Epoch),
-    /// Nobody is to be asked any more.
-    Never(RequestError),
+    /// Nobody is to be asked any more: the client is closed.
+    Closed,
 }
 
 /// A write that a member has begun, and could not get far enough.
@@ -132,7 +132,7 @@ impl Core {
     /// Asks the best choice if that takes no wait.
     fn begin(&self, point: HashPoint, request: &Request<'_>, time: Time) -> Result<(Route, Answer), Unasked> {
         if self.is_closed() {
-            return Err(Unasked::Never(RequestError::Closed));
+            return Err(Unasked::Closed);
         }
         let route = match self.route(point, &[]) {
             Ok(route) => route,
@@ -141,7 +141,7 @@ impl Core {
         match self.start(&route, request, time.patience(route.members > 1), time) {
             Ok(Some(answer)) => Ok((route, answer)),
             Ok(None) => Err(Unasked::Yet(route)),
-            Err(error) => Err(Unasked::Refused(route, error)),
+            Err(error) => Err(Unasked::Refused(route, Box::new(error))),
         }
     }
 
@@ -154,9 +154,9 @@ impl Core {
         time: Time,
     ) -> Result<Reply, RequestError> {
         let tried = match unasked {
-            Unasked::Never(error) => return Err(error),
+            Unasked::Closed => return Err(RequestError::Closed),
             Unasked::NoOwner(epoch) => (Err(epoch), RequestError::NoOwner { epoch: epoch.value() }.into()),
-            Unasked::Refused(route, error) => (Ok(route), error.into()),
+            Unasked::Refused(route, error) => (Ok(route), (*error).into()),
             Unasked::Yet(route) => match self.ask(&route, request, time.patience(route.members > 1), time).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => (Ok(route), failure),
