@@ -83,14 +83,10 @@ enum Failure {
 /// Why the best choice was not asked.
 #[derive(Debug)]
 enum Unasked {
-    /// That takes a wait.
-    Yet(Route),
+    /// That takes a wait, or there is none.
+    Yet(Result<Route, Epoch>),
     /// It could not be.
     Refused(Route, Box<RequestError>),
-    /// There is none in this view.
-    NoOwner(Epoch),
-    /// Nobody is to be asked any more: the client is closed.
-    Closed,
 }
 
 /// A write that a member has begun, and could not get far enough.
@@ -113,6 +109,9 @@ impl Begun {
 impl Core {
     /// Carries out `request`, which is about the key at `point`, by whichever member can.
     pub(crate) async fn execute(&self, point: HashPoint, request: &Request<'_>) -> Result<Reply, RequestError> {
+        if self.is_closed() {
+            return Err(RequestError::Closed);
+        }
         let time = self.time();
         // Boxed, as all is that few requests come to: thousands wait for an answer at once, and the less each of them
         // carries, the more of them the processor has at hand.
@@ -131,16 +130,10 @@ impl Core {
 
     /// Asks the best choice if that takes no wait.
     fn begin(&self, point: HashPoint, request: &Request<'_>, time: Time) -> Result<(Route, Answer), Unasked> {
-        if self.is_closed() {
-            return Err(Unasked::Closed);
-        }
-        let route = match self.route(point, &[]) {
-            Ok(route) => route,
-            Err(epoch) => return Err(Unasked::NoOwner(epoch)),
-        };
+        let route = self.route(point, &[]).map_err(|epoch| Unasked::Yet(Err(epoch)))?;
         match self.start(&route, request, time.patience(route.members > 1), time) {
             Ok(Some(answer)) => Ok((route, answer)),
-            Ok(None) => Err(Unasked::Yet(route)),
+            Ok(None) => Err(Unasked::Yet(Ok(route))),
             Err(error) => Err(Unasked::Refused(route, Box::new(error))),
         }
     }
@@ -154,12 +147,10 @@ impl Core {
         time: Time,
     ) -> Result<Reply, RequestError> {
         let tried = match unasked {
-            Unasked::Closed => return Err(RequestError::Closed),
-            Unasked::NoOwner(epoch) => (Err(epoch), RequestError::NoOwner { epoch: epoch.value() }.into()),
             Unasked::Refused(route, error) => (Ok(route), (*error).into()),
-            Unasked::Yet(route) => match self.ask(&route, request, time.patience(route.members > 1), time).await {
+            Unasked::Yet(route) => match self.ask_along(&route, request, 0, time).await {
                 Ok(reply) => return Ok(reply),
-                Err(failure) => (Ok(route), failure),
+                Err(failure) => (route, failure),
             },
         };
         self.persist(point, request, tried, time).await
@@ -226,14 +217,7 @@ impl Core {
             }
             time = time.again();
             route = self.route(point, &round);
-            let asked = match &route {
-                Ok(route) => {
-                    let others = route.members > round.len() + 1;
-                    self.ask(route, request, time.patience(others), time).await
-                }
-                Err(epoch) => Err(Failure::Failed(RequestError::NoOwner { epoch: epoch.value() })),
-            };
-            match asked {
+            match self.ask_along(&route, request, round.len(), time).await {
                 Ok(reply) => return Ok(reply),
                 Err(failed) => failure = failed,
             }
@@ -348,6 +332,20 @@ impl Core {
         check_value(connection, request)?;
         let answer = connection.start(outgoing(route, request, patience, time));
         answer.map(Some).map_err(|why| not_queued(route, why))
+    }
+
+    /// Asks the member at `route`, if there is one, after so many others in this round.
+    async fn ask_along(
+        &self,
+        route: &Result<Route, Epoch>,
+        request: &Request<'_>,
+        others: usize,
+        time: Time,
+    ) -> Result<Reply, Failure> {
+        match route {
+            Ok(route) => self.ask(route, request, time.patience(route.members > others + 1), time).await,
+            Err(epoch) => Err(Failure::Failed(RequestError::NoOwner { epoch: epoch.value() })),
+        }
     }
 
     async fn ask(

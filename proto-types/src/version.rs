@@ -16,7 +16,7 @@ use crate::{
 /// A moment of the hybrid logical clock: 48 bits of milliseconds since 1970, then 16 bits that count within one of them.
 ///
 /// On the wire it is a slice of 8 bytes, and of none for [`MIN`](Self::MIN): as a number of varying length, which such a large one
-/// gains nothing from, it would take several times as long to write and to read, in nearly every request and every answer.
+/// gains nothing from, it would take longer to write and to read, in nearly every request and every answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Hlc(#[serde(with = "codec::eight_bytes")] u64);
 
