@@ -7,7 +7,7 @@ use quinn::{
     Runtime, TransportConfig, VarInt, congestion::CubicConfig,
 };
 use quoit_proto_types::Role;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::packets::PacketBytes;
 
@@ -105,15 +105,8 @@ pub struct SocketBuffers {
 /// # Errors
 /// What the kernel says; `AddrInUse` if another process has the port.
 pub fn bind(address: SocketAddr) -> io::Result<(std::net::UdpSocket, SocketBuffers)> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        // An IPv6 wildcard takes IPv4 too, where the system allows it.
-        let _ = socket.set_only_v6(false);
-    }
-    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
-    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    let socket = unbound(address)?;
     socket.bind(&address.into())?;
-    socket.set_nonblocking(true)?;
     // Linux reports twice the usable size: half is its own bookkeeping.
     let usable = if cfg!(target_os = "linux") { 2 } else { 1 };
     let buffers = SocketBuffers {
@@ -121,6 +114,50 @@ pub fn bind(address: SocketAddr) -> io::Result<(std::net::UdpSocket, SocketBuffe
         send_bytes: socket.send_buffer_size()? / usable,
     };
     Ok((socket.into(), buffers))
+}
+
+/// Binds `count` more sockets where `first` is bound, which share what comes there: all that one address and port sends comes to
+/// one of them, and always to the same. `first` must not have been read from yet, as this changes who gets what.
+///
+/// It was bound for itself, and only then is the port shared: so a port that another process has is noticed. Who else may share
+/// it is up to the kernel, which on Linux lets processes of the same user.
+///
+/// # Errors
+/// `Unsupported` where kernels do not spread datagrams like this, and what the kernel says.
+pub fn bind_beside(first: &std::net::UdpSocket, count: usize) -> io::Result<Vec<std::net::UdpSocket>> {
+    let address = first.local_addr()?;
+    share_port(SockRef::from(first))?;
+    let one = |_| {
+        let socket = unbound(address)?;
+        share_port(SockRef::from(&socket))?;
+        socket.bind(&address.into())?;
+        Ok(socket.into())
+    };
+    (0..count).map(one).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn share_port(socket: SockRef<'_>) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+/// Elsewhere the option is missing, or one of the sockets gets everything.
+#[cfg(not(target_os = "linux"))]
+fn share_port(_: SockRef<'_>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// A non-blocking UDP socket that is to be bound to `address`.
+fn unbound(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // An IPv6 wildcard takes IPv4 too, where the system allows it.
+        let _ = socket.set_only_v6(false);
+    }
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// The settings of an endpoint for packets of up to `packets`. `reset_key` lets a process that restarts with the same key end
@@ -162,4 +199,47 @@ pub fn dialling_endpoint(
     runtime: Arc<dyn Runtime>,
 ) -> io::Result<Endpoint> {
     Endpoint::new_with_abstract_socket(config, None, socket, runtime)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+
+    use super::*;
+
+    const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    /// How many datagrams wait in each of `sockets`, which are read empty.
+    fn waiting(sockets: &[UdpSocket]) -> Vec<usize> {
+        sockets.iter().map(|socket| std::iter::from_fn(|| socket.recv(&mut [0; 8]).ok()).count()).collect()
+    }
+
+    #[test]
+    fn sockets_beside_each_other_share_what_comes_and_one_sender_has_one_of_them() {
+        let (first, _) = bind(LOOPBACK).unwrap();
+        let address = first.local_addr().unwrap();
+        let mut sockets = bind_beside(&first, 2).unwrap();
+        sockets.push(first);
+        let senders: Vec<_> = (0..64).map(|_| UdpSocket::bind(LOOPBACK).unwrap()).collect();
+        let send = |sender: &UdpSocket| assert_eq!(sender.send_to(b"datagram", address).unwrap(), 8);
+        senders.iter().for_each(send);
+        let shares = waiting(&sockets);
+        assert!(shares.iter().sum::<usize>() == 64 && shares.iter().all(|share| *share > 0), "{shares:?}");
+        senders.iter().for_each(send);
+        assert_eq!(waiting(&sockets), shares);
+        for sender in senders.iter().take(8) {
+            (0..5).for_each(|_| send(sender));
+            let mut shares = waiting(&sockets);
+            shares.sort_unstable();
+            assert_eq!(shares, [0, 0, 5]);
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_shared_is_in_use_all_the_same() {
+        let (first, _) = bind(LOOPBACK).unwrap();
+        let _beside = bind_beside(&first, 2).unwrap();
+        let again = bind(first.local_addr().unwrap()).map(drop);
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
 }

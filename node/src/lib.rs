@@ -27,5 +27,8 @@ pub use leave::{Leave, LeaveProgress, LeftBehind};
 pub use meta::DataError;
 pub use node::{NodeHandle, NodeState, StartError};
 pub use quoit_core::cluster::StopReason;
-pub use transport::{counters::LimitsHit, endpoint::Network};
+pub use transport::{
+    counters::LimitsHit,
+    endpoint::{Beside, Network},
+};
 pub use workers::Workers;

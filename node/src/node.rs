@@ -23,6 +23,7 @@ use quoit_proto_types::{
     },
 };
 use tokio::{
+    runtime::Handle,
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
@@ -44,7 +45,7 @@ use crate::{
         counters::LimitsHit,
         credentials::{NodeCredentials, RELOAD_INTERVAL},
         dialler::PeerDialler,
-        endpoint::Network,
+        endpoint::{Endpoints, Network},
         listener::{Handshake, Listener},
         peers::{PeerEvent, PeerSink},
         refusals::RefusalLog,
@@ -194,8 +195,8 @@ impl NodeHandle {
         // Before anybody can hear from this process: its boot must be on disk.
         let (file, meta) = durable_state(settings.data.clone(), seed).await?;
         let (resolver, workers) = (network.resolver.clone(), network.workers.clone());
-        let endpoint = network.open(&credentials, packets)?;
-        let address = endpoint.local_addr().map_err(StartError::Endpoint)?;
+        let endpoints = network.open(&credentials, packets)?;
+        let address = endpoints.local_address().map_err(StartError::Endpoint)?;
         if settings.seeds.is_empty() {
             settings.seeds.push(settings.advertise.clone().unwrap_or_else(|| address.into()));
         }
@@ -206,7 +207,7 @@ impl NodeHandle {
             nonce: Nonce::new(spread(seed, 3)),
             address: me.address.clone(),
         };
-        let (clock, tasks) = (Clock::start(), Tasks::with_home(workers.first().cloned()));
+        let (clock, tasks) = (Clock::start(), Tasks::with_home(workers.runtime(0).cloned()));
         let (events, event_receiver) = mpsc::channel(PEER_EVENTS);
         let (beats, beat_receiver) = mpsc::channel(BEATS);
         let (driver, requests) = DriverHandle::new();
@@ -214,7 +215,7 @@ impl NodeHandle {
         let sink = PeerSink::new(events, beats);
         let (plane, upkeep) = data_plane(&settings, clock, &tasks, hello.boot, seed);
         let dialler = PeerDialler {
-            endpoint: endpoint.clone(),
+            endpoints: endpoints.clone(),
             resolver,
             credentials: Arc::clone(&credentials),
             cluster: identity.cluster.clone(),
@@ -238,7 +239,7 @@ impl NodeHandle {
         };
         let replies = TaskTracker::new();
         let front = Front { workers, plane, state: state.clone(), replies: replies.clone(), hello, sink, driver };
-        let shared = Arc::new(front.shared(&settings, &identity, endpoint, credentials, spread(seed, 7)));
+        let shared = Arc::new(front.shared(&settings, &identity, endpoints, credentials, spread(seed, 7)));
         let draining = tasks.stopping().child_token();
         let node = Self { identity, settings, address, clock, shared, state, draining, tasks, replies };
         let inputs = Inputs { beats: beat_receiver, events: event_receiver, requests, upkeep: upkeep.news };
@@ -251,7 +252,11 @@ impl NodeHandle {
         // Large, and for the life of the process: not on the stack of whoever starts it.
         self.tasks.spawn(Box::pin(driver.run(inputs)));
         self.tasks.spawn(Box::pin(upkeep.run(Arc::clone(&self.shared.plane))));
-        self.tasks.spawn_home(accept(Arc::clone(&self.shared)));
+        for index in 0..self.shared.listener.endpoints.count() {
+            let here = Handle::current();
+            let reader = self.shared.workers.runtime(index).unwrap_or(&here);
+            self.tasks.spawn_on(reader, accept(Arc::clone(&self.shared), index));
+        }
         let (draining, reload) = (self.draining.clone(), reload(Arc::clone(&self.shared)));
         self.tasks.spawn(async move { draining.run_until_cancelled(reload).await.unwrap_or_default() });
     }
@@ -311,7 +316,7 @@ impl NodeHandle {
 
     /// Reads the certificate files again now, as happens by itself when they change.
     pub fn reload(&self) {
-        self.shared.credentials.reload(&self.shared.listener.endpoint);
+        self.shared.credentials.reload();
     }
 
     /// Hands its slots over and leaves the cluster, for a node that is to stop for good or for long: call
@@ -340,9 +345,9 @@ impl NodeHandle {
     /// they have, lets large replies finish, then tells everybody and closes. Takes no longer than the drain timeout and
     /// four seconds.
     pub async fn shutdown(self) {
-        let endpoint = &self.shared.listener.endpoint;
+        let endpoints = &self.shared.listener.endpoints;
         self.draining.cancel();
-        endpoint.set_server_config(None);
+        endpoints.listen_no_more();
         if timeout(FAREWELL, self.shared.driver.stopping()).await.is_ok() {
             sleep(HAND_OVER).await;
         }
@@ -356,11 +361,11 @@ impl NodeHandle {
         if timeout(self.settings.drain_timeout, self.replies.wait()).await.is_err() {
             warn!(event = "drain_timeout", "stopped without waiting any longer");
         }
-        endpoint.close(u32::from(ErrorCode::ShuttingDown.number()).into(), b"the node is shutting down");
+        endpoints.close("the node is shutting down");
         self.tasks.stop();
         let _ = timeout(FAREWELL, async {
             self.tasks.ended().await;
-            endpoint.wait_idle().await;
+            endpoints.wait_idle().await;
         })
         .await;
     }
@@ -369,8 +374,7 @@ impl NodeHandle {
 impl Drop for NodeHandle {
     fn drop(&mut self) {
         self.tasks.stop();
-        let reason = ErrorCode::ShuttingDown;
-        self.shared.listener.endpoint.close(u32::from(reason.number()).into(), b"the node was stopped");
+        self.shared.listener.endpoints.close("the node was stopped");
     }
 }
 
@@ -390,14 +394,14 @@ impl Front {
         self,
         settings: &Settings,
         identity: &Identity,
-        endpoint: crate::transport::endpoint::QuicEndpoint,
+        endpoints: Endpoints,
         credentials: Arc<NodeCredentials>,
         seed: u64,
     ) -> Shared {
         let Self { workers, plane, state, replies, hello, sink, driver } = self;
         let (clock, log) = (plane.clock, RefusalLog::new(plane.clock));
         let (cluster, counters) = (identity.cluster.clone(), Arc::clone(&plane.counters));
-        let listener = Listener::new(endpoint, Arc::clone(&credentials), cluster, log, counters);
+        let listener = Listener::new(endpoints, Arc::clone(&credentials), cluster, log, counters);
         let clients = Arc::new(Semaphore::new(settings.clients_max));
         let status = StatusSource {
             name: identity.name.clone(),
@@ -428,12 +432,14 @@ pub(crate) fn spread(seed: u64, index: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Accepts sessions until the endpoint closes; owns every session.
-async fn accept(shared: Arc<Shared>) {
+/// Accepts the sessions that come to one of the endpoints until that closes; owns every one of them.
+async fn accept(shared: Arc<Shared>, endpoint: usize) {
     let mut sessions = JoinSet::new();
-    while let Some(handshake) = shared.listener.next().await {
+    // Who reads for all keeps no more than the others.
+    let reader = (shared.listener.endpoints.count() > 1).then_some(endpoint);
+    while let Some(handshake) = shared.listener.next(endpoint).await {
         while sessions.try_join_next().is_some() {}
-        shared.workers.spawn_connection(&mut sessions, serve(Arc::clone(&shared), handshake));
+        shared.workers.spawn_connection(reader, &mut sessions, serve(Arc::clone(&shared), handshake));
     }
 }
 
@@ -483,6 +489,6 @@ async fn listen_to_peer(shared: &Shared, session: Session) {
 async fn reload(shared: Arc<Shared>) {
     loop {
         sleep(RELOAD_INTERVAL).await;
-        shared.credentials.reload(&shared.listener.endpoint);
+        shared.credentials.reload();
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! A connection stays on the thread that it was given, with all that is done for it: its packets, its requests, its replies.
 //! Nothing of that wakes another thread, as it would where threads take work from each other; to wake one takes longer than to
-//! answer a request. (Thread per core, as Seastar has it, but that memory is shared, and that the first thread reads the one
-//! socket, and hands on what is for the others.) Membership, transfers and repair go on elsewhere, on the runtime that started
-//! the node.
+//! answer a request. (Thread per core, as Seastar has it, but that memory is shared.) Each thread reads a socket of its own, and
+//! keeps the connections that come there; where there is only one socket, the first thread reads it, and hands on what is for the
+//! others. Membership, transfers and repair go on elsewhere, on the runtime that started the node.
 
 use std::{
     future::Future,
@@ -22,6 +22,10 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A thread keeps the connections that come to its socket while it has at most so many times as many as the one with the fewest,
+/// and one. Few of them are spread by chance, and some threads would have none; that packets are handed on costs less than that.
+const UNEVEN_MAX: usize = 2;
 
 /// The threads, or none, for a node that does everything on the runtime that it is started on. Clones share them; they end
 /// with the last one, and what runs on them is dropped then.
@@ -45,6 +49,16 @@ struct Worker {
 struct Seat {
     pool: Arc<Pool>,
     index: usize,
+}
+
+impl Pool {
+    /// The thread for another connection.
+    fn place(&self, reader: Option<usize>) -> usize {
+        let counts = || self.threads.iter().map(|worker| worker.connections.load(Ordering::Relaxed));
+        let (emptiest, fewest) = counts().enumerate().min_by_key(|(_, count)| *count).unwrap_or_default();
+        let has_room = |index: &usize| counts().nth(*index).is_some_and(|count| count <= fewest * UNEVEN_MAX + 1);
+        reader.filter(has_room).unwrap_or(emptiest)
+    }
 }
 
 impl Drop for Seat {
@@ -87,25 +101,35 @@ impl Workers {
         Builder::new_multi_thread().worker_threads(2).enable_all().build()
     }
 
-    /// Does something that binds a socket, or starts a task, in the name of the first thread, which reads the node's socket.
-    pub fn on_first<T>(&self, act: impl FnOnce() -> T) -> T {
-        let _entered = self.first().map(Handle::enter);
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.as_ref().map_or(0, |pool| pool.threads.len())
+    }
+
+    /// Does something that takes a socket over, or starts a task, in the name of a thread, if there is one of this number.
+    pub(crate) fn on<T>(&self, index: usize, act: impl FnOnce() -> T) -> T {
+        let _entered = self.runtime(index).map(Handle::enter);
         act()
     }
 
-    /// The runtime of the first thread, if there are any.
-    pub(crate) fn first(&self) -> Option<&Handle> {
-        Some(&self.0.as_ref()?.threads.first()?.runtime)
+    /// The runtime of a thread.
+    pub(crate) fn runtime(&self, index: usize) -> Option<&Handle> {
+        Some(&self.0.as_ref()?.threads.get(index)?.runtime)
     }
 
-    /// Runs what serves a connection on the thread that has the fewest.
-    pub(crate) fn spawn_connection(&self, owner: &mut JoinSet<()>, serving: impl Future<Output = ()> + Send + 'static) {
+    /// Runs what serves a connection on the thread that has the fewest; on the one that reads its packets, if that is said and the
+    /// thread has not many more.
+    pub(crate) fn spawn_connection(
+        &self,
+        reader: Option<usize>,
+        owner: &mut JoinSet<()>,
+        serving: impl Future<Output = ()> + Send + 'static,
+    ) {
         let Some(pool) = &self.0 else {
             owner.spawn(serving);
             return;
         };
-        let counts = pool.threads.iter().map(|worker| worker.connections.load(Ordering::Relaxed));
-        let index = counts.enumerate().min_by_key(|(_, count)| *count).map_or(0, |(index, _)| index);
+        let index = pool.place(reader);
         let worker = &pool.threads[index];
         worker.connections.fetch_add(1, Ordering::Relaxed);
         let seat = Seat { pool: Arc::clone(pool), index };
@@ -146,7 +170,7 @@ mod tests {
         let hold = CancellationToken::new();
         let begin = |owner: &mut JoinSet<()>| {
             let (sender, hold) = (sender.clone(), hold.clone());
-            workers.spawn_connection(owner, async move {
+            workers.spawn_connection(None, owner, async move {
                 sender.send(thread::current().name().map(str::to_owned)).await.unwrap();
                 hold.cancelled().await;
             });
@@ -164,11 +188,25 @@ mod tests {
         assert!(pool.threads.iter().all(|worker| worker.connections.load(Ordering::Relaxed) == 0));
     }
 
+    #[test]
+    fn a_thread_keeps_what_comes_to_its_socket_unless_others_have_much_less() {
+        let workers = Workers::start(NonZeroUsize::new(3).unwrap()).unwrap();
+        let pool = workers.0.as_ref().unwrap();
+        let mut placed = [0; 3];
+        for _ in 0..24 {
+            let index = pool.place(Some(1));
+            pool.threads[index].connections.fetch_add(1, Ordering::Relaxed);
+            placed[index] += 1;
+        }
+        assert_eq!(placed, [6, 12, 6]);
+        assert_eq!((pool.place(None), pool.place(Some(2)), pool.place(Some(9))), (0, 2, 0));
+    }
+
     #[tokio::test]
     async fn what_runs_on_them_ends_with_them() {
         let workers = Workers::start(NonZeroUsize::MIN).unwrap();
         let (sender, mut receiver) = mpsc::channel::<()>(1);
-        workers.on_first(|| {
+        workers.on(0, || {
             tokio::spawn(async move {
                 std::future::pending::<()>().await;
                 drop(sender);
@@ -181,9 +219,9 @@ mod tests {
     #[tokio::test]
     async fn without_them_everything_runs_where_it_is_started() {
         let (workers, here) = (Workers::default(), thread::current().id());
-        assert_eq!(workers.on_first(|| thread::current().id()), here);
+        assert_eq!((workers.count(), workers.on(0, || thread::current().id())), (0, here));
         let mut owner = JoinSet::new();
-        workers.spawn_connection(&mut owner, async move { assert_eq!(thread::current().id(), here) });
+        workers.spawn_connection(None, &mut owner, async move { assert_eq!(thread::current().id(), here) });
         owner.join_next().await.unwrap().unwrap();
     }
 }

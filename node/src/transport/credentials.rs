@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use quinn::{Endpoint, crypto::rustls::QuicClientConfig};
+use quinn::crypto::rustls::QuicClientConfig;
 use quoit_client::{
     CertificateFiles, CredentialsError, Identity, Role,
     endpoint::transport,
@@ -43,8 +43,15 @@ pub(crate) struct NodeCredentials {
     seen: Mutex<Seen>,
     current: ArcSwap<tls::Credentials>,
     packets: PacketBytes,
-    /// How connections from within the machine are accepted, which carry larger packets than the others.
-    from_here: ArcSwap<quinn::ServerConfig>,
+    listening: ArcSwap<Listening>,
+}
+
+/// How connections are accepted.
+#[derive(Debug)]
+struct Listening {
+    /// From within the machine: they carry larger packets than the others.
+    from_here: Arc<quinn::ServerConfig>,
+    from_elsewhere: Arc<quinn::ServerConfig>,
 }
 
 /// What the files held when they were last read.
@@ -61,9 +68,9 @@ impl NodeCredentials {
     pub(crate) fn load(files: CertificateFiles, packets: PacketBytes) -> Result<Self, StartError> {
         let loaded = files.read()?;
         let current = checked(&loaded, &files)?;
-        let from_here = ArcSwap::from_pointee(listener(&current, &files, packets, HERE)?);
+        let listening = ArcSwap::from_pointee(Listening::new(&current, &files, packets)?);
         let seen = Mutex::new(Seen { loaded, refused: None });
-        Ok(Self { files, seen, current: ArcSwap::from_pointee(current), packets, from_here })
+        Ok(Self { files, seen, current: ArcSwap::from_pointee(current), packets, listening })
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -89,19 +96,20 @@ impl NodeCredentials {
         self.current.load().dialler(Role::Node)
     }
 
-    /// For listening.
-    pub(crate) fn listener(&self) -> Result<quinn::ServerConfig, CredentialsError> {
-        listener(&self.current.load(), &self.files, self.packets, ELSEWHERE)
+    /// For endpoints, who take from it what holds until a handshake begins, and that is never replaced.
+    pub(crate) fn listener(&self) -> quinn::ServerConfig {
+        quinn::ServerConfig::clone(&self.listening.load().from_elsewhere)
     }
 
-    /// For a connection from `remote`, if it is to be accepted in another way than [`listener`](Self::listener) says.
-    pub(crate) fn listener_towards(&self, remote: SocketAddr) -> Option<Arc<quinn::ServerConfig>> {
-        is_on_this_machine(remote).then(|| self.from_here.load_full())
+    /// For accepting a connection from `remote` now.
+    pub(crate) fn listener_towards(&self, remote: SocketAddr) -> Arc<quinn::ServerConfig> {
+        let listening = self.listening.load();
+        Arc::clone(if is_on_this_machine(remote) { &listening.from_here } else { &listening.from_elsewhere })
     }
 
-    /// Reads the files; if they changed and are good, `endpoint` uses them from the next handshake on. If they are not
-    /// good, what was loaded stays in force and the log says what to mend, once.
-    pub(crate) fn reload(&self, endpoint: &Endpoint) {
+    /// Reads the files; if they changed and are good, they are used from the next handshake on. If they are not good, what
+    /// was loaded stays in force and the log says what to mend, once.
+    pub(crate) fn reload(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (outcome, found) = match self.files.read() {
             Ok(pem) if pem == seen.loaded => {
@@ -109,7 +117,7 @@ impl NodeCredentials {
                 return;
             }
             // Bytes that were refused are looked at again: their first day may have come.
-            Ok(pem) => (self.replace(&pem, endpoint), Ok(pem)),
+            Ok(pem) => (self.replace(&pem), Ok(pem)),
             Err(error) => {
                 let text = error.to_string();
                 (Err(error.into()), Err(text))
@@ -132,7 +140,7 @@ impl NodeCredentials {
         }
     }
 
-    fn replace(&self, pem: &PemBytes, endpoint: &Endpoint) -> Result<(), StartError> {
+    fn replace(&self, pem: &PemBytes) -> Result<(), StartError> {
         let credentials = checked(pem, &self.files)?;
         if credentials.identity() != self.current.load().identity() {
             let (path, found) = (self.files.certificate.clone(), credentials.identity().clone());
@@ -140,12 +148,21 @@ impl NodeCredentials {
             return Err(CredentialsError::Role { path, found: Box::new(found), expected }.into());
         }
         // Everything that can fail comes before the first change.
-        let listening = |remote| listener(&credentials, &self.files, self.packets, remote);
-        let (from_here, from_elsewhere) = (listening(HERE)?, listening(ELSEWHERE)?);
-        self.from_here.store(Arc::new(from_here));
+        let listening = Listening::new(&credentials, &self.files, self.packets)?;
+        self.listening.store(Arc::new(listening));
         self.current.store(Arc::new(credentials));
-        endpoint.set_server_config(Some(from_elsewhere));
         Ok(())
+    }
+}
+
+impl Listening {
+    fn new(
+        credentials: &tls::Credentials,
+        files: &CertificateFiles,
+        packets: PacketBytes,
+    ) -> Result<Self, CredentialsError> {
+        let from = |remote| listener(credentials, files, packets, remote).map(Arc::new);
+        Ok(Self { from_here: from(HERE)?, from_elsewhere: from(ELSEWHERE)? })
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use quinn::{Connection, ConnectionError, Endpoint, Incoming, crypto::rustls::HandshakeData};
+use quinn::{Connection, ConnectionError, Incoming, crypto::rustls::HandshakeData};
 use quoit_client::{
     ErrorCode, Identity, Label, Role,
     dial::{self, session_header},
@@ -22,7 +22,9 @@ use quoit_proto_types::{
 };
 use tokio::time::timeout;
 
-use super::{counters::Counters, credentials::NodeCredentials, refusals::RefusalLog, session::Session};
+use super::{
+    counters::Counters, credentials::NodeCredentials, endpoint::Endpoints, refusals::RefusalLog, session::Session,
+};
 
 /// From the first packet to an open session.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,10 +36,10 @@ const HANDSHAKES_PER_ADDRESS_MAX: usize = 16;
 const HANDSHAKES_UNPROVEN_MAX: usize = 64;
 const HANDSHAKES_UNPROVEN_PER_ADDRESS_MAX: usize = 4;
 
-/// Accepts sessions on the node's endpoint.
+/// Accepts sessions on the node's endpoints.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoints: Endpoints,
     pub(crate) credentials: Arc<NodeCredentials>,
     pub(crate) cluster: Label,
     pub(crate) log: RefusalLog,
@@ -70,19 +72,19 @@ struct Refused {
 
 impl Listener {
     pub(crate) fn new(
-        endpoint: Endpoint,
+        endpoints: Endpoints,
         credentials: Arc<NodeCredentials>,
         cluster: Label,
         log: RefusalLog,
         counters: Arc<Counters>,
     ) -> Self {
-        Self { endpoint, credentials, cluster, log, counters, handshakes: Mutex::default() }
+        Self { endpoints, credentials, cluster, log, counters, handshakes: Mutex::default() }
     }
 
-    /// The next dialler, not yet let in; `None` once the endpoint is closed. Cancel-safe.
-    pub(crate) async fn next(self: &Arc<Self>) -> Option<Handshake> {
+    /// The next dialler who comes to this one of the endpoints, not yet let in; `None` once they are closed. Cancel-safe.
+    pub(crate) async fn next(self: &Arc<Self>, endpoint: usize) -> Option<Handshake> {
         loop {
-            let incoming = self.endpoint.accept().await?;
+            let incoming = self.endpoints.accept(endpoint).await?;
             let remote = incoming.remote_address();
             match self.admit(&incoming) {
                 Admission::Begin => {
@@ -163,11 +165,8 @@ impl Handshake {
     pub(crate) async fn complete(mut self, acknowledge: impl FnOnce(&Hello) -> HelloAck) -> Option<Session> {
         let incoming = self.incoming.take()?;
         let shake = async {
-            let accepted = match self.listener.credentials.listener_towards(self.remote) {
-                Some(config) => incoming.accept_with(config),
-                None => incoming.accept(),
-            };
-            let accepted = async { accepted?.await };
+            let config = self.listener.credentials.listener_towards(self.remote);
+            let accepted = async { incoming.accept_with(config)?.await };
             let connection = match accepted.await {
                 Ok(connection) => connection,
                 Err(error) => return Err((None, refused_by_tls(&error))),

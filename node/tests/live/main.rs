@@ -8,3 +8,4 @@ mod control_plane;
 mod names;
 mod redirects;
 mod seeds;
+mod threads;
