@@ -73,7 +73,7 @@ impl Core {
             return Err(CredentialsError::Role { path, found, expected: Role::Client }.into());
         }
         let endpoint =
-            open_endpoint(&config, credentials.reset_key()).map_err(|error| ConnectError::Socket(Arc::new(error)))?;
+            open_endpoint(&config, &credentials.reset_key(0)).map_err(|error| ConnectError::Socket(Arc::new(error)))?;
         let dialler = Arc::new(Dialler {
             endpoint,
             resolver: config.resolver,

@@ -14,6 +14,8 @@ use crate::packets::PacketBytes;
 /// UDP buffer asked of the kernel, in bytes, for each direction. The usual default of 208 KiB overflows under load.
 pub const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
+/// Datagrams that can wait in a socket, of the smallest kind, each of which takes the kernel some hundred bytes.
+const WAITING_MAX: usize = SOCKET_BUFFER_BYTES / 128;
 /// A connection of a client proves itself alive this often, and one between nodes. Who is alive is not concluded from it:
 /// nodes send heartbeats of their own.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -117,7 +119,7 @@ pub fn bind(address: SocketAddr) -> io::Result<(std::net::UdpSocket, SocketBuffe
 }
 
 /// Binds `count` more sockets where `first` is bound, which share what comes there: all that one address and port sends comes to
-/// one of them, and always to the same. `first` must not have been read from yet, as this changes who gets what.
+/// one of them, and always to the same. What came before they were all there is thrown away: the rest may come to another one.
 ///
 /// It was bound for itself, and only then is the port shared: so a port that another process has is noticed. Who else may share
 /// it is up to the kernel, which on Linux lets processes of the same user.
@@ -133,7 +135,15 @@ pub fn bind_beside(first: &std::net::UdpSocket, count: usize) -> io::Result<Vec<
         socket.bind(&address.into())?;
         Ok(socket.into())
     };
-    (0..count).map(one).collect()
+    let more: Vec<std::net::UdpSocket> = (0..count).map(one).collect::<io::Result<_>>()?;
+    [first].into_iter().chain(&more).for_each(empty);
+    Ok(more)
+}
+
+/// Throws away what has come to a socket. QUIC sends it again.
+fn empty(socket: &std::net::UdpSocket) {
+    // Bounded, since there are those who would send forever.
+    let _ = (0..WAITING_MAX).take_while(|_| socket.recv(&mut [0]).is_ok()).count();
 }
 
 #[cfg(target_os = "linux")]
@@ -160,8 +170,8 @@ fn unbound(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The settings of an endpoint for packets of up to `packets`. `reset_key` lets a process that restarts with the same key end
-/// its peers' dead connections in one round trip.
+/// The settings of an endpoint for packets of up to `packets`. `reset_key` lets a process that restarts with the same key, and
+/// the same address and number of sockets, end its peers' dead connections in one round trip.
 pub fn endpoint_config(reset_key: &[u8; 32], packets: PacketBytes) -> EndpointConfig {
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, reset_key);
     let mut config = EndpointConfig::new(Arc::new(key));
@@ -218,6 +228,7 @@ mod tests {
     fn sockets_beside_each_other_share_what_comes_and_one_sender_has_one_of_them() {
         let (first, _) = bind(LOOPBACK).unwrap();
         let address = first.local_addr().unwrap();
+        UdpSocket::bind(LOOPBACK).unwrap().send_to(b"too soon", address).unwrap();
         let mut sockets = bind_beside(&first, 2).unwrap();
         sockets.push(first);
         let senders: Vec<_> = (0..64).map(|_| UdpSocket::bind(LOOPBACK).unwrap()).collect();

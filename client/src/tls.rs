@@ -274,7 +274,7 @@ impl Credentials {
         let chain = certificates(&pem.certificate).ok_or_else(|| not_pem(&files.certificate, "certificate"))?;
         let authorities = certificates(&pem.ca).ok_or_else(|| not_pem(&files.ca, "certificate"))?;
         let key = PrivateKeyDer::from_pem_slice(&pem.key).map_err(|_| not_pem(&files.key, "private key"))?;
-        let reset_key = reset_key(key.secret_der());
+        let reset_key = derived(key.secret_der(), b"quoit stateless reset");
         let identity = identity_of(&chain[0])
             .map_err(|source| CredentialsError::Identity { path: files.certificate.clone(), source })?;
         let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|source| {
@@ -304,10 +304,12 @@ impl Credentials {
         &self.roots
     }
 
-    /// 32 secret bytes that stay the same while the private key does: the stateless-reset key of an endpoint, by which
-    /// a restarted process ends its peers' dead connections in one round trip.
-    pub fn reset_key(&self) -> &[u8; 32] {
-        &self.reset_key
+    /// 32 secret bytes that stay the same while the private key does: the stateless-reset key of the endpoint on the socket of this
+    /// number, by which a restarted process ends its peers' dead connections in one round trip. Each has its own: with one for
+    /// all, an endpoint that gets a stranger's packet for a connection of another one would tell the stranger how to end it
+    /// (RFC 9000, 21.11).
+    pub fn reset_key(&self, socket: usize) -> [u8; 32] {
+        derived(&self.reset_key, &socket.to_le_bytes())
     }
 
     /// The TLS side of a dialler that speaks the protocol of `role`.
@@ -358,11 +360,12 @@ fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     (!found.is_empty()).then_some(found)
 }
 
-fn reset_key(private_key: &[u8]) -> [u8; 32] {
+/// A secret of its own for each `purpose`, of a `secret`.
+fn derived(secret: &[u8], purpose: &[u8]) -> [u8; 32] {
     use ::aws_lc_rs::hmac;
-    let key = hmac::Key::new(hmac::HMAC_SHA256, private_key);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     let mut derived = [0; 32];
-    derived.copy_from_slice(hmac::sign(&key, b"quoit stateless reset").as_ref());
+    derived.copy_from_slice(hmac::sign(&key, purpose).as_ref());
     derived
 }
 

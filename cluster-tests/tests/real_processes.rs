@@ -31,7 +31,8 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 fn stage() -> Stage {
     // The program of this crate, which cargo builds before its tests, is a node when it is called so.
     let program = Program::at(env!("CARGO_BIN_EXE_processes"));
-    Stage { program, nodes: 3, links: LinkKind::Direct, shown: false }
+    // With two threads each has several sockets, on whatever machine.
+    Stage { program, nodes: 3, links: LinkKind::Direct, threads: Some(2), shown: false }
 }
 
 /// One pass through some steps, small enough for every run of the tests.
@@ -47,8 +48,9 @@ fn figure(report: &Report, name: &str) -> u64 {
 }
 
 async fn start() -> Result<(Fleet, Observer, Settled)> {
-    let Stage { program, nodes, links, .. } = stage();
-    let mut fleet = Fleet::start(&FleetPlan::new(program, nodes, links)).await?;
+    let Stage { program, nodes, links, threads, .. } = stage();
+    let plan = FleetPlan { threads, ..FleetPlan::new(program, nodes, links) };
+    let mut fleet = Fleet::start(&plan).await?;
     let mut observer = Observer::connect(&fleet).await?;
     let settled = Settled::wait(&mut fleet, &mut observer, PATIENCE).await?;
     Ok((fleet, observer, settled))

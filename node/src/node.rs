@@ -75,8 +75,6 @@ pub struct NodeHandle {
     clock: Clock,
     shared: Arc<Shared>,
     state: watch::Receiver<NodeState>,
-    /// Ends what would open doors again while the node drains.
-    draining: CancellationToken,
     tasks: Tasks,
     /// Large replies under way, which a stop waits for.
     replies: TaskTracker,
@@ -215,7 +213,7 @@ impl NodeHandle {
         let sink = PeerSink::new(events, beats);
         let (plane, upkeep) = data_plane(&settings, clock, &tasks, hello.boot, seed);
         let dialler = PeerDialler {
-            endpoints: endpoints.clone(),
+            endpoint: endpoints.dialling().clone(),
             resolver,
             credentials: Arc::clone(&credentials),
             cluster: identity.cluster.clone(),
@@ -240,8 +238,7 @@ impl NodeHandle {
         let replies = TaskTracker::new();
         let front = Front { workers, plane, state: state.clone(), replies: replies.clone(), hello, sink, driver };
         let shared = Arc::new(front.shared(&settings, &identity, endpoints, credentials, spread(seed, 7)));
-        let draining = tasks.stopping().child_token();
-        let node = Self { identity, settings, address, clock, shared, state, draining, tasks, replies };
+        let node = Self { identity, settings, address, clock, shared, state, tasks, replies };
         let inputs = Inputs { beats: beat_receiver, events: event_receiver, requests, upkeep: upkeep.news };
         node.serve(Driver::new(parts), inputs, upkeep.task);
         Ok(node)
@@ -252,13 +249,12 @@ impl NodeHandle {
         // Large, and for the life of the process: not on the stack of whoever starts it.
         self.tasks.spawn(Box::pin(driver.run(inputs)));
         self.tasks.spawn(Box::pin(upkeep.run(Arc::clone(&self.shared.plane))));
+        let here = Handle::current();
         for index in 0..self.shared.listener.endpoints.count() {
-            let here = Handle::current();
             let reader = self.shared.workers.runtime(index).unwrap_or(&here);
             self.tasks.spawn_on(reader, accept(Arc::clone(&self.shared), index));
         }
-        let (draining, reload) = (self.draining.clone(), reload(Arc::clone(&self.shared)));
-        self.tasks.spawn(async move { draining.run_until_cancelled(reload).await.unwrap_or_default() });
+        self.tasks.spawn(reload(Arc::clone(&self.shared)));
     }
 
     /// Who it is.
@@ -346,7 +342,6 @@ impl NodeHandle {
     /// four seconds.
     pub async fn shutdown(self) {
         let endpoints = &self.shared.listener.endpoints;
-        self.draining.cancel();
         endpoints.listen_no_more();
         if timeout(FAREWELL, self.shared.driver.stopping()).await.is_ok() {
             sleep(HAND_OVER).await;

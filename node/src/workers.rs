@@ -3,8 +3,8 @@
 //! A connection stays on the thread that it was given, with all that is done for it: its packets, its requests, its replies.
 //! Nothing of that wakes another thread, as it would where threads take work from each other; to wake one takes longer than to
 //! answer a request. (Thread per core, as Seastar has it, but that memory is shared.) Each thread reads a socket of its own, and
-//! keeps the connections that come there; where there is only one socket, the first thread reads it, and hands on what is for the
-//! others. Membership, transfers and repair go on elsewhere, on the runtime that started the node.
+//! keeps the connections that come there. Only where they would be spread too unevenly some are given to another, and their
+//! packets handed on; and where there is one socket for all, which the first thread reads. Membership, transfers and repair go on elsewhere, on the runtime that started the node.
 
 use std::{
     future::Future,
@@ -23,8 +23,8 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A thread keeps the connections that come to its socket while it has at most so many times as many as the one with the fewest,
-/// and one. Few of them are spread by chance, and some threads would have none; that packets are handed on costs less than that.
+/// A thread keeps another connection that comes to its socket while it has at most so many times as many as the one with the fewest.
+/// Few of them are spread by chance, and some threads would have none; that packets are handed on costs less than that.
 const UNEVEN_MAX: usize = 2;
 
 /// The threads, or none, for a node that does everything on the runtime that it is started on. Clones share them; they end
@@ -56,7 +56,7 @@ impl Pool {
     fn place(&self, reader: Option<usize>) -> usize {
         let counts = || self.threads.iter().map(|worker| worker.connections.load(Ordering::Relaxed));
         let (emptiest, fewest) = counts().enumerate().min_by_key(|(_, count)| *count).unwrap_or_default();
-        let has_room = |index: &usize| counts().nth(*index).is_some_and(|count| count <= fewest * UNEVEN_MAX + 1);
+        let has_room = |index: &usize| counts().nth(*index).is_some_and(|count| count <= fewest * UNEVEN_MAX);
         reader.filter(has_room).unwrap_or(emptiest)
     }
 }
@@ -193,12 +193,15 @@ mod tests {
         let workers = Workers::start(NonZeroUsize::new(3).unwrap()).unwrap();
         let pool = workers.0.as_ref().unwrap();
         let mut placed = [0; 3];
-        for _ in 0..24 {
-            let index = pool.place(Some(1));
-            pool.threads[index].connections.fetch_add(1, Ordering::Relaxed);
-            placed[index] += 1;
-        }
-        assert_eq!(placed, [6, 12, 6]);
+        let mut place = |count| {
+            for _ in 0..count {
+                let index = pool.place(Some(1));
+                pool.threads[index].connections.fetch_add(1, Ordering::Relaxed);
+                placed[index] += 1;
+            }
+            placed
+        };
+        assert_eq!((place(3), place(21)), ([1, 1, 1], [6, 12, 6]));
         assert_eq!((pool.place(None), pool.place(Some(2)), pool.place(Some(9))), (0, 2, 0));
     }
 

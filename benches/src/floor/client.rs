@@ -48,7 +48,7 @@ impl Client {
         let credentials = files.load()?;
         let (socket, _) = endpoint::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
         let packets = PacketBytes::default();
-        let settings = endpoint::endpoint_config(credentials.reset_key(), packets);
+        let settings = endpoint::endpoint_config(&credentials.reset_key(0), packets);
         let runtime = Arc::new(TokioRuntime);
         let socket = tuned(runtime.wrap_udp_socket(socket)?, packets, Duration::ZERO);
         let endpoint = endpoint::dialling_endpoint(settings, socket, runtime)?;

@@ -39,7 +39,7 @@ impl Server {
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.transport_config(Arc::new(endpoint::transport(Role::Client, packets, loopback)));
         let (socket, _) = endpoint::bind(loopback)?;
-        let settings = endpoint::endpoint_config(credentials.reset_key(), packets);
+        let settings = endpoint::endpoint_config(&credentials.reset_key(0), packets);
         let runtime = Arc::new(TokioRuntime);
         let socket = tuned(runtime.wrap_udp_socket(socket)?, packets, Duration::ZERO);
         let endpoint = Endpoint::new_with_abstract_socket(settings, Some(config), socket, runtime)?;

@@ -51,7 +51,10 @@ struct Cli {
     /// Nodes of each cluster [default: 5, or 3 for churn]
     #[arg(long, global = true, value_parser = nodes)]
     nodes: Option<usize>,
-    /// How nodes are cut off from each other
+    /// Threads for requests of each node [default: what a node takes by itself]
+    #[arg(long, global = true, value_name = "N")]
+    threads: Option<usize>,
+    /// How nodes are cut off from each other; by forwarders only with one thread each
     #[arg(long, global = true, value_enum, default_value_t = Cutting::Auto)]
     cutting: Cutting,
     /// Writes one JSON document
@@ -231,7 +234,8 @@ fn main() -> ExitCode {
 fn run(args: &Cli) -> Result<ExitCode> {
     let cutting = if args.what.cuts() { cutting(args.cutting) } else { Ok(LinkKind::Direct) };
     let program = Program::sibling()?;
-    let stage = Stage { program, nodes: args.nodes.unwrap_or(args.what.nodes()), links: LinkKind::Direct, shown: true };
+    let (nodes, threads) = (args.nodes.unwrap_or(args.what.nodes()), args.threads);
+    let stage = Stage { program, nodes, links: LinkKind::Direct, threads, shown: true };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let reports = runtime.block_on(async {
         // Whichever ends first, the nodes and their folders go with it.

@@ -48,12 +48,16 @@ pub struct FleetPlan {
     pub replication: Option<u8>,
     /// What each node may fetch in a second when slots move, as on its command line; nothing likewise.
     pub handoff_rate: Option<String>,
+    /// Threads for requests of each node; nothing likewise. Forwarders keep it at one, since they know a node by the port that it
+    /// dials from, which with several is another one than it listens on.
+    pub threads: Option<usize>,
 }
 
 impl FleetPlan {
     /// Founders only, which are as they are by default.
     pub fn new(program: Program, nodes: usize, links: LinkKind) -> Self {
-        Self { program, nodes, links, spare: 0, memory: MEMORY.into(), replication: None, handoff_rate: None }
+        let (memory, replication, handoff_rate, threads) = (MEMORY.into(), None, None, None);
+        Self { program, nodes, links, spare: 0, memory, replication, handoff_rate, threads }
     }
 }
 
@@ -68,6 +72,7 @@ pub struct Fleet {
     memory: String,
     replication: Option<u8>,
     handoff_rate: Option<String>,
+    threads: Option<usize>,
     certs: CertsDir,
     authority: Authority,
     folder: TempDir,
@@ -134,8 +139,20 @@ impl Fleet {
         let founders = places[..plan.nodes].to_vec();
         let (program, nodes) = (plan.program.clone(), Vec::new());
         let (memory, replication, handoff_rate) = (plan.memory.clone(), plan.replication, plan.handoff_rate.clone());
-        let mut fleet =
-            Self { program, nodes, links, places, memory, replication, handoff_rate, certs, authority, folder };
+        let threads = plan.threads;
+        let mut fleet = Self {
+            program,
+            nodes,
+            links,
+            places,
+            memory,
+            replication,
+            handoff_rate,
+            threads,
+            certs,
+            authority,
+            folder,
+        };
         fleet.issue(Role::Client, CLIENT)?;
         fleet.issue(Role::Admin, ADMIN)?;
         let seeds: Vec<_> = founders.iter().map(|place| place.reached).collect();
@@ -204,6 +221,10 @@ impl Fleet {
         }
         if let Some(rate) = &self.handoff_rate {
             command.args(["--handoff-rate", rate]);
+        }
+        let threads = if matches!(self.links, Links::Forwarders(_)) { Some(1) } else { self.threads };
+        if let Some(threads) = threads {
+            command.args(["--threads", &threads.to_string()]);
         }
         // Without another word, whoever is told to stop is started again.
         command.args(["--on-stop", node.on_stop.unwrap_or("stay")]);

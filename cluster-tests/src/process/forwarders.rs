@@ -1,7 +1,7 @@
 //! A UDP forwarder before each node, which drops what is sent between nodes that are cut off from each other.
 //!
-//! A node dials others from the port it listens on, so the forwarder before a node knows a sender by its address. It gives
-//! each sender a socket of its own towards the node; what the node answers there goes back to that sender.
+//! A node with one thread for requests dials others from the port it listens on, so the forwarder before a node knows a sender by
+//! its address. It gives each sender a socket of its own towards the node; what the node answers there goes back to that sender.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

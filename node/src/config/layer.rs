@@ -182,9 +182,9 @@ pub(crate) struct Layer {
 
     /// Threads that carry out requests [default: one for each CPU but one, which the kernel and all else have]
     ///
-    /// Connections are spread over them, and each stays on its own. Each thread reads a UDP socket of its own, all at the address
-    /// the node listens on; where there are several, the node dials others from a port that the kernel chooses. Two more threads
-    /// do everything that is no request.
+    /// Connections are spread over them, and each stays on its own. Each thread reads a UDP socket, all at the address the node
+    /// listens on; with several the node dials others from a port that the kernel chooses. Two more threads do everything that
+    /// is no request.
     #[arg(long, env = "QUOIT_THREADS", value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
 

@@ -26,7 +26,7 @@ use crate::{clock, node::StartError};
 /// How often the files are looked at. Comparing their bytes, not their times, sees every way of replacing a file, the
 /// symbolic links of Kubernetes included.
 pub(crate) const RELOAD_INTERVAL: Duration = Duration::from_secs(5);
-/// Handshakes that may wait, and the bytes they may hold, one and all together.
+/// Handshakes that may wait at all endpoints of a node, and the bytes they may hold, one and all together.
 const HANDSHAKES_WAITING_MAX: usize = 1024;
 const HANDSHAKE_BYTES_MAX: u64 = 64 * 1024;
 const HANDSHAKES_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -87,8 +87,9 @@ impl NodeCredentials {
         }
     }
 
-    pub(crate) fn reset_key(&self) -> [u8; 32] {
-        *self.current.load().reset_key()
+    /// That of the socket of this number.
+    pub(crate) fn reset_key(&self, socket: usize) -> [u8; 32] {
+        self.current.load().reset_key(socket)
     }
 
     /// For dialling other nodes.
@@ -96,9 +97,14 @@ impl NodeCredentials {
         self.current.load().dialler(Role::Node)
     }
 
-    /// For endpoints, who take from it what holds until a handshake begins, and that is never replaced.
-    pub(crate) fn listener(&self) -> quinn::ServerConfig {
-        quinn::ServerConfig::clone(&self.listening.load().from_elsewhere)
+    /// For one of so many endpoints, who take from it what holds until a handshake begins, and that is never replaced.
+    pub(crate) fn listener(&self, endpoints: usize) -> quinn::ServerConfig {
+        let mut config = quinn::ServerConfig::clone(&self.listening.load().from_elsewhere);
+        config
+            .max_incoming(HANDSHAKES_WAITING_MAX.div_ceil(endpoints))
+            .incoming_buffer_size(HANDSHAKE_BYTES_MAX)
+            .incoming_buffer_size_total(HANDSHAKES_BYTES_MAX.div_ceil(endpoints as u64));
+        config
     }
 
     /// For accepting a connection from `remote` now.
@@ -177,12 +183,7 @@ fn listener(
     let mut transport = transport(Role::Client, packets, remote);
     // Who dials is not known yet: it may be a node, which sends heartbeats.
     transport.datagram_receive_buffer_size(Some(DATAGRAMS_RECEIVED_BYTES));
-    config
-        .transport_config(Arc::new(transport))
-        .migration(false)
-        .max_incoming(HANDSHAKES_WAITING_MAX)
-        .incoming_buffer_size(HANDSHAKE_BYTES_MAX)
-        .incoming_buffer_size_total(HANDSHAKES_BYTES_MAX);
+    config.transport_config(Arc::new(transport)).migration(false);
     Ok(config)
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use quinn::Endpoint;
 use quoit_client::{
     Address, DialError, ErrorCode, Identity, Label, Role,
     dial::{self, Dialled, Resolver, Target},
@@ -27,7 +28,6 @@ use tracing::debug;
 
 use super::{
     credentials::NodeCredentials,
-    endpoint::Endpoints,
     peers::{Direction, PeerEvent, PeerSink},
 };
 use crate::shutdown::Tasks;
@@ -49,7 +49,7 @@ const OTHERS_TURN: Duration = Duration::from_secs(1);
 /// Dials as this node.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerDialler {
-    pub(crate) endpoints: Endpoints,
+    pub(crate) endpoint: Endpoint,
     pub(crate) resolver: Resolver,
     pub(crate) credentials: Arc<NodeCredentials>,
     pub(crate) cluster: Label,
@@ -229,7 +229,7 @@ impl PeerDialler {
     async fn dial(&self, address: SocketAddr, server_name: String) -> Result<Dialled, DialError> {
         let hello = Hello { node: Some(self.hello.clone()) };
         let target = Target { address, server_name, role: Role::Node, packets: self.packets };
-        dial::dial(self.endpoints.dialling(), self.credentials.dialler(), &target, &hello, DIAL_TIMEOUT).await
+        dial::dial(&self.endpoint, self.credentials.dialler(), &target, &hello, DIAL_TIMEOUT).await
     }
 
     /// Begins to talk on a connection that this node made.

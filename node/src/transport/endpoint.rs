@@ -4,7 +4,8 @@
 //! Of several, the kernel gives each remote address and port one, and always the same (Linux's `SO_REUSEPORT`, since 3.9). So a
 //! connection, which does not migrate, has its packets read by one endpoint. It also means that what a peer answers on a
 //! connection that this node dialled could come to any of them: such connections have a socket of their own, at a port that the
-//! kernel chooses.
+//! kernel chooses. (To spread them by connection id would spare that, but a kernel that joins datagrams before it hands them out,
+//! as it does to have less work, joins those of one address and port, whichever connections they belong to.)
 
 use std::{
     io,
@@ -86,35 +87,39 @@ impl Network {
     /// Endpoints on this network that listen, and dial, as `credentials` say, with packets of up to `packets`.
     pub(crate) fn open(self, credentials: &NodeCredentials, packets: PacketBytes) -> Result<Endpoints, StartError> {
         let Self { socket, beside, runtime, resolver: _, workers, busy_poll } = self;
-        let open = |index, socket, listener| {
-            let config = endpoint::endpoint_config(&credentials.reset_key(), packets);
+        let open = |number, thread, socket, listener| {
+            let config = endpoint::endpoint_config(&credentials.reset_key(number), packets);
             let runtime = Arc::clone(&runtime);
-            let opened = workers.on(index, || {
+            let opened = workers.on(thread, || {
                 let socket = tuned(socket, packets, busy_poll);
                 Endpoint::new_with_abstract_socket(config, listener, socket, runtime)
             });
             opened.map_err(StartError::Endpoint)
         };
-        let (more, dialling) = beside.map(|Beside { listening, dialling }| (listening, dialling)).unzip();
-        let sockets = [socket].into_iter().chain(more.into_iter().flatten());
-        let listening = sockets.enumerate().map(|(index, socket)| open(index, socket, Some(credentials.listener())));
-        let listening = listening.collect::<Result<Vec<_>, _>>()?;
-        let dialling = dialling.map(|socket| open(0, socket, None)).transpose()?;
-        Ok(Endpoints { dialling: dialling.unwrap_or_else(|| listening[0].clone()), listening })
+        let Some(Beside { listening: more, dialling }) = beside else {
+            let only = open(0, 0, socket, Some(credentials.listener(1)))?;
+            return Ok(Endpoints { listening: vec![only.clone()], dialling: only });
+        };
+        let count = 1 + more.len();
+        let sockets = [socket].into_iter().chain(more).enumerate();
+        let listening = sockets.map(|(index, socket)| open(index, index, socket, Some(credentials.listener(count))));
+        let listening = listening.collect::<Result<_, _>>()?;
+        Ok(Endpoints { listening, dialling: open(count, 0, dialling, None)? })
     }
 }
 
-/// A socket for every thread but the first, which reads `first`; nothing if the kernel has none to give.
+/// A socket for every thread but the first, which reads `first`; nothing if there are none to be had.
 fn beside(first: &StdUdpSocket, workers: &Workers) -> Option<Beside> {
     let bind = || {
-        let anywhere = SocketAddr::new(first.local_addr()?.ip(), 0);
-        let dialling = on_runtime(workers, 0, endpoint::bind(anywhere)?.0)?;
+        let mut any_port = first.local_addr()?;
+        any_port.set_port(0);
+        let dialling = on_runtime(workers, 0, endpoint::bind(any_port)?.0)?;
         let more = endpoint::bind_beside(first, workers.count() - 1)?;
         let listening = (1..).zip(more).map(|(index, socket)| on_runtime(workers, index, socket));
         Ok(Beside { listening: listening.collect::<io::Result<_>>()?, dialling })
     };
     let warn = |error: &io::Error| {
-        warn!(event = "one_socket", %error, "the kernel does not share a port out: one thread reads for all, which limits many clients");
+        warn!(event = "one_socket", %error, "no more sockets to be had: one thread reads for all, which limits many clients");
     };
     bind().inspect_err(warn).ok()
 }
@@ -158,7 +163,7 @@ impl Endpoints {
     }
 
     /// The one that dials.
-    pub(super) fn dialling(&self) -> &Endpoint {
+    pub(crate) fn dialling(&self) -> &Endpoint {
         &self.dialling
     }
 

@@ -1,6 +1,6 @@
-//! Nodes with several threads for requests, each of which reads a socket of its own.
+//! Nodes with several threads for requests, each of which reads a socket of its own, or one for all.
 
-use std::{fs, num::NonZeroUsize, time::Duration};
+use std::{fs, net::SocketAddr, num::NonZeroUsize, time::Duration};
 
 use futures_util::future::join_all;
 use quoit_client::Client;
@@ -8,15 +8,19 @@ use quoit_node::{Network, StartError, Workers};
 
 use tokio::time::timeout;
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE, wait_for};
 
-/// Threads of a node. That all of the clients come to one of the sockets happens once in 3^15 times.
 const THREADS: usize = 3;
+/// So many that they come to several of the sockets.
 const CLIENTS: usize = 16;
 
-fn threaded() -> Network {
+fn threaded(address: SocketAddr) -> Result<Network, StartError> {
     let workers = Workers::start(NonZeroUsize::new(THREADS).unwrap()).unwrap();
-    Network::udp_on(&workers, "127.0.0.1:0".parse().unwrap(), Duration::ZERO).unwrap()
+    Network::udp_on(&workers, address, Duration::ZERO)
+}
+
+fn anywhere() -> Network {
+    threaded("127.0.0.1:0".parse().unwrap()).unwrap()
 }
 
 /// How many UDP sockets there are at 127.0.0.1 and this port.
@@ -41,7 +45,7 @@ async fn write_and_read(clients: &[Client], round: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_them_forms_serves_and_changes() {
-    let mut cluster = Cluster::start_on((0..3).map(|_| threaded()).collect()).await;
+    let mut cluster = Cluster::start_on((0..3).map(|_| anywhere()).collect()).await;
     let address = cluster.nodes[0].local_address();
     if cfg!(target_os = "linux") {
         assert_eq!(sockets_at(address.port()), THREADS);
@@ -54,5 +58,27 @@ async fn a_cluster_of_them_forms_serves_and_changes() {
     let admin = cluster.admin().await;
     cluster.drain(&admin, "n2").await;
     write_and_read(&clients, 1).await;
+
+    // Whoever starts again where it was serves the clients that it had.
+    let first = cluster.nodes.remove(0);
+    first.shutdown().await;
+    let mut network = None;
+    wait_for("the port is free again", || {
+        network = threaded(address).ok();
+        network.is_some()
+    })
+    .await;
+    let node = cluster.start_node("n1", network.unwrap(), |_| {}).await;
+    cluster.nodes.push(node);
+    cluster.settled().await;
+    write_and_read(&clients, 2).await;
+    timeout(PATIENCE, cluster.stop()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_more_sockets_one_thread_reads_for_all() {
+    let cluster = Cluster::start_on((0..2).map(|_| Network { beside: None, ..anywhere() }).collect()).await;
+    let clients = join_all((0..CLIENTS).map(|_| cluster.client())).await;
+    write_and_read(&clients, 0).await;
     timeout(PATIENCE, cluster.stop()).await.unwrap();
 }

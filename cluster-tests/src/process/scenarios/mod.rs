@@ -43,13 +43,15 @@ pub struct Stage {
     pub nodes: usize,
     /// What connects them.
     pub links: LinkKind,
+    /// Threads for requests of each node, as in [`FleetPlan::threads`].
+    pub threads: Option<usize>,
     /// Whether progress is shown.
     pub shown: bool,
 }
 
 impl Stage {
     pub(super) fn plan(&self) -> FleetPlan {
-        FleetPlan::new(self.program.clone(), self.nodes, self.links)
+        FleetPlan { threads: self.threads, ..FleetPlan::new(self.program.clone(), self.nodes, self.links) }
     }
 
     pub(super) fn progress(&self, what: &'static str, total: usize) -> Progress {
