@@ -79,10 +79,8 @@ struct Sink<'a> {
     gathered: usize,
 }
 
-/// What most headers fit into, but for the key at their end.
-const SMALL_BYTES: usize = 32;
-/// What is copied byte by byte: numbers come as slices too, and moments.
-const NUMBER_BYTES_MAX: usize = 10;
+/// What most headers fit into, with the key at their end.
+const SMALL_BYTES: usize = 64;
 
 impl<'a> Sink<'a> {
     fn new(out: &'a mut BytesMut) -> Self {
@@ -115,12 +113,25 @@ impl Flavor for Sink<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        if bytes.len() <= NUMBER_BYTES_MAX {
-            bytes.iter().for_each(|byte| self.put(*byte));
-        } else {
-            self.flush();
-            self.out.put_slice(bytes);
+        if let [byte] = bytes {
+            // Most numbers come as slices of one byte.
+            self.put(*byte);
+            return Ok(());
         }
+        if bytes.len() > SMALL_BYTES - self.gathered {
+            self.flush();
+        }
+        let room = &mut self.small[self.gathered..];
+        if let (Ok(moment), Some(room)) = (<&[u8; 8]>::try_from(bytes), room.first_chunk_mut()) {
+            // Of a length that is known beforehand, which spares a call.
+            *room = *moment;
+        } else if let Some(room) = room.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+        } else {
+            self.out.put_slice(bytes);
+            return Ok(());
+        }
+        self.gathered += bytes.len();
         Ok(())
     }
 
@@ -156,8 +167,9 @@ pub(crate) mod eight_bytes {
         if bytes.is_empty() {
             return Ok(0);
         }
-        let bytes = bytes.try_into().map_err(|_| D::Error::invalid_length(bytes.len(), &"8 bytes or none"))?;
-        Ok(u64::from_le_bytes(bytes))
+        // One way to write each: 0 is none.
+        let number = bytes.try_into().map(u64::from_le_bytes).ok().filter(|number| *number > 0);
+        number.ok_or_else(|| D::Error::invalid_length(bytes.len(), &"8 bytes that are not all 0, or none"))
     }
 }
 

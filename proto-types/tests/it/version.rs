@@ -74,6 +74,8 @@ fn a_moment_has_eight_bytes_or_none_and_nothing_between() {
         assert_eq!(encoded(|out| codec::encode(&Hlc::new(bits), out)), bytes);
         assert_eq!(decode(bytes), Ok(Hlc::new(bits)));
     }
+    let none_at_length = [8, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(decode(&none_at_length), Err(DecodeError::Malformed { what: "moment" }));
     for length in (1..8).chain(9..15) {
         let bytes = [&[length][..], &vec![7; length.into()]].concat();
         assert_eq!(decode(&bytes), Err(DecodeError::Malformed { what: "moment" }), "{length}");
