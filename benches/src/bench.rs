@@ -169,10 +169,7 @@ impl Bench {
 
     fn load(&self, callers: usize) -> Load {
         let until = self.operations.map_or(Until::Elapsed(self.duration), Until::Requests);
-        let warm_up = match until {
-            Until::Elapsed(_) => self.warm_up.map_or(until.tenth(), Until::Elapsed),
-            Until::Requests(_) => until.tenth(),
-        };
+        let warm_up = self.warm_up.map_or(until.tenth(), Until::Elapsed);
         let batch = self.batch.unwrap_or(if self.op == Mode::GetMany { 16 } else { 1 });
         Load { callers, until, warm_up, arrivals: self.arrivals(), batch }
     }
