@@ -87,7 +87,7 @@ impl NodeCredentials {
         }
     }
 
-    /// That of the socket of this number.
+    /// The stateless-reset key of the socket of this number.
     pub(crate) fn reset_key(&self, socket: usize) -> [u8; 32] {
         self.current.load().reset_key(socket)
     }
