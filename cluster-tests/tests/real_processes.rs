@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use quoit_client::{AdminReply, AdminRequest, Command, CommandAnswer, Label};
 use quoit_cluster_tests::process::{
-    Fleet, FleetPlan, LinkKind, Observer, Program, Report, Settled,
+    Fleet, LinkKind, Observer, Program, Report, Settled,
     churn::{self, Churn, Step, Until},
     scenarios::{self, Stage},
     to_table, wait_for,
@@ -48,9 +48,7 @@ fn figure(report: &Report, name: &str) -> u64 {
 }
 
 async fn start() -> Result<(Fleet, Observer, Settled)> {
-    let Stage { program, nodes, links, threads, .. } = stage();
-    let plan = FleetPlan { threads, ..FleetPlan::new(program, nodes, links) };
-    let mut fleet = Fleet::start(&plan).await?;
+    let mut fleet = Fleet::start(&stage().plan()).await?;
     let mut observer = Observer::connect(&fleet).await?;
     let settled = Settled::wait(&mut fleet, &mut observer, PATIENCE).await?;
     Ok((fleet, observer, settled))

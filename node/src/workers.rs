@@ -4,7 +4,8 @@
 //! Nothing of that wakes another thread, as it would where threads take work from each other; to wake one takes longer than to
 //! answer a request. (Thread per core, as Seastar has it, but that memory is shared.) Each thread reads a socket of its own, and
 //! keeps the connections that come there. Only where they would be spread too unevenly some are given to another, and their
-//! packets handed on; and where there is one socket for all, which the first thread reads. Membership, transfers and repair go on elsewhere, on the runtime that started the node.
+//! packets handed on; and where there is one socket for all, which the first thread reads. Membership, transfers and repair go on
+//! elsewhere, on the runtime that started the node.
 
 use std::{
     future::Future,

@@ -64,15 +64,11 @@ impl FleetPlan {
 /// Nodes as processes. Dropping it kills them and removes its folder, unless that is [kept](Self::keep).
 #[derive(Debug)]
 pub struct Fleet {
-    program: Program,
+    plan: FleetPlan,
     nodes: Vec<Node>,
     links: Links,
     /// The places of nodes and others, in the order in which links are cut.
     places: Vec<Place>,
-    memory: String,
-    replication: Option<u8>,
-    handoff_rate: Option<String>,
-    threads: Option<usize>,
     certs: CertsDir,
     authority: Authority,
     folder: TempDir,
@@ -137,22 +133,7 @@ impl Fleet {
         let authority = certs.init(None, None, SystemTime::now(), Overwrite::Keep)?.authority;
         let (links, places) = Links::lay(plan.links, plan.nodes + plan.spare).await?;
         let founders = places[..plan.nodes].to_vec();
-        let (program, nodes) = (plan.program.clone(), Vec::new());
-        let (memory, replication, handoff_rate) = (plan.memory.clone(), plan.replication, plan.handoff_rate.clone());
-        let threads = plan.threads;
-        let mut fleet = Self {
-            program,
-            nodes,
-            links,
-            places,
-            memory,
-            replication,
-            handoff_rate,
-            threads,
-            certs,
-            authority,
-            folder,
-        };
+        let mut fleet = Self { plan: plan.clone(), nodes: Vec::new(), links, places, certs, authority, folder };
         fleet.issue(Role::Client, CLIENT)?;
         fleet.issue(Role::Admin, ADMIN)?;
         let seeds: Vec<_> = founders.iter().map(|place| place.reached).collect();
@@ -214,15 +195,16 @@ impl Fleet {
         let log = OpenOptions::new().create(true).append(true).open(self.log(index))?;
         let seeds: Vec<_> = node.seeds.iter().map(SocketAddr::to_string).collect();
         let name = node.name.as_str();
-        let mut command = self.program.command(&root.join("home"));
-        command.args(["node", "--log-format", "text", "--memory", &self.memory, "--seeds", &seeds.join(",")]);
-        if let Some(copies) = self.replication {
+        let FleetPlan { program, memory, replication, handoff_rate, threads, .. } = &self.plan;
+        let mut command = program.command(&root.join("home"));
+        command.args(["node", "--log-format", "text", "--memory", memory, "--seeds", &seeds.join(",")]);
+        if let Some(copies) = replication {
             command.args(["--replication", &copies.to_string()]);
         }
-        if let Some(rate) = &self.handoff_rate {
+        if let Some(rate) = handoff_rate {
             command.args(["--handoff-rate", rate]);
         }
-        let threads = if matches!(self.links, Links::Forwarders(_)) { Some(1) } else { self.threads };
+        let threads = if self.plan.links == LinkKind::Forwarders { Some(1) } else { *threads };
         if let Some(threads) = threads {
             command.args(["--threads", &threads.to_string()]);
         }
@@ -235,7 +217,7 @@ impl Fleet {
             command.args(["--advertise", &advertise.to_string()]);
         }
         command.stdout(File::try_clone(&log)?).stderr(log);
-        let child = command.spawn().with_context(|| format!("cannot run {}", self.program.path().display()))?;
+        let child = command.spawn().with_context(|| format!("cannot run {}", program.path().display()))?;
         let node = &mut self.nodes[index];
         (node.child, node.paused, node.starts) = (Some(child), false, node.starts + 1);
         Ok(())

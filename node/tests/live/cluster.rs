@@ -156,9 +156,14 @@ pub(crate) fn free() -> Network {
 
 /// The network at `address`, as soon as the node that ended there has let go of it.
 pub(crate) async fn at(address: SocketAddr) -> Network {
+    as_soon_as(|| Network::udp(address).ok()).await
+}
+
+/// The network that `bind` makes, as soon as it can.
+pub(crate) async fn as_soon_as(bind: impl Fn() -> Option<Network>) -> Network {
     let mut network = None;
     wait_for("the port is free again", || {
-        network = Network::udp(address).ok();
+        network = bind();
         network.is_some()
     })
     .await;

@@ -5,10 +5,9 @@ use std::{fs, net::SocketAddr, num::NonZeroUsize, time::Duration};
 use futures_util::future::join_all;
 use quoit_client::Client;
 use quoit_node::{Network, StartError, Workers};
-
 use tokio::time::timeout;
 
-use crate::cluster::{Cluster, PATIENCE, wait_for};
+use crate::cluster::{Cluster, PATIENCE, as_soon_as};
 
 const THREADS: usize = 3;
 /// So many that they come to several of the sockets.
@@ -62,13 +61,8 @@ async fn a_cluster_of_them_forms_serves_and_changes() {
     // Whoever starts again where it was serves the clients that it had.
     let first = cluster.nodes.remove(0);
     first.shutdown().await;
-    let mut network = None;
-    wait_for("the port is free again", || {
-        network = threaded(address).ok();
-        network.is_some()
-    })
-    .await;
-    let node = cluster.start_node("n1", network.unwrap(), |_| {}).await;
+    let network = as_soon_as(|| threaded(address).ok()).await;
+    let node = cluster.start_node("n1", network, |_| {}).await;
     cluster.nodes.push(node);
     cluster.settled().await;
     write_and_read(&clients, 2).await;

@@ -50,7 +50,9 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub(super) fn plan(&self) -> FleetPlan {
+    /// The fleet that plays on it.
+    #[must_use]
+    pub fn plan(&self) -> FleetPlan {
         FleetPlan { threads: self.threads, ..FleetPlan::new(self.program.clone(), self.nodes, self.links) }
     }
 
