@@ -8,7 +8,7 @@ use quoit_proto_types::limits::KEY_BYTES_MAX;
 use quoit_proto_types::version::{EntryKind, Stamp, Version};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::expiry::{Deadline, Expiry};
+use super::expiry::{Alarm, Deadline, Expiry};
 use super::footprint;
 use super::header::Header;
 use crate::time::Wall;
@@ -230,6 +230,14 @@ impl Entry {
         let bytes = self.bytes();
         let header = Header::of(bytes);
         if header.has_expiry_field() { Deadline::at_millis(header.expires_at_ms(bytes)) } else { Deadline::NEVER }
+    }
+
+    /// When it expires, and is watched for that under this hash of its key.
+    pub(super) fn alarm(&self, hash: u64) -> Alarm {
+        match self.deadline() {
+            Deadline::NEVER => Alarm::NEVER,
+            deadline => Alarm::new(deadline, self.stamp().moment().millis(), hash),
+        }
     }
 
     /// Bytes of its key and value.

@@ -1,6 +1,7 @@
 //! When entries expire, and the index that finds those that have.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::Duration;
 
 use quoit_proto_types::version::Hlc;
@@ -56,36 +57,163 @@ impl Deadline {
     }
 }
 
-/// The deadlines of exactly the entries that have one, soonest first.
+/// When an entry expires, and from when on it is watched for that: somewhat sooner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Alarm {
+    early: Deadline,
+    deadline: Deadline,
+}
+
+/// The longest time from early to deadline is this part of an entry's life.
+const EARLY_PART: u64 = 16;
+
+impl Alarm {
+    /// That of an entry that never expires.
+    pub(super) const NEVER: Self = Self { early: Deadline::NEVER, deadline: Deadline::NEVER };
+
+    /// That of an entry which was given `deadline` at `since`, both in milliseconds since 1970.
+    ///
+    /// Whatever is written again and again with the same time to live keeps the same early moment through a 16th to a 32nd of
+    /// that time. Hashes spread these moments, so that not all of a second come at once.
+    pub(super) fn new(deadline: Deadline, since_ms: u64, hash: u64) -> Self {
+        let longest = deadline.0.saturating_sub(since_ms) / EARLY_PART;
+        // A power of two: some number of its lowest bits is what the deadline is sooner by.
+        let span = longest.checked_ilog2().map_or(1, |log2| 1 << log2);
+        let by = deadline.0.wrapping_add(hash) & (span - 1);
+        Self { early: Deadline(deadline.0 - by), deadline }
+    }
+}
+
+/// The alarms of exactly the entries that expire.
+///
+/// Most entries are written again before they expire, with a later deadline, and finding the old one in a tree of many to put
+/// the new one elsewhere took longer than the rest of the write. So an entry stands under its early moment, where it stays
+/// through many writes, and is put under its deadline when that moment comes.
 #[derive(Debug, Default)]
-pub(super) struct DeadlineIndex(BTreeSet<(Deadline, u64)>);
+pub(super) struct AlarmIndex {
+    /// By moment, with the hash of the entry.
+    tree: BTreeSet<(Deadline, u64)>,
+    /// Whatever has an early moment up to here stands under its deadline, everything else under its early moment.
+    settled: Wall,
+}
 
-impl DeadlineIndex {
-    pub(super) fn insert(&mut self, deadline: Deadline, hash: u64) {
-        if deadline != Deadline::NEVER {
-            assert!(self.0.insert((deadline, hash)), "an entry has one deadline");
+impl AlarmIndex {
+    pub(super) fn insert(&mut self, alarm: Alarm, hash: u64) {
+        if alarm != Alarm::NEVER {
+            assert!(self.tree.insert((self.place(alarm), hash)), "an entry has one alarm");
         }
     }
 
-    pub(super) fn remove(&mut self, deadline: Deadline, hash: u64) {
-        if deadline != Deadline::NEVER {
-            assert!(self.0.remove(&(deadline, hash)), "every deadline is indexed");
+    pub(super) fn remove(&mut self, alarm: Alarm, hash: u64) {
+        if alarm != Alarm::NEVER {
+            assert!(self.tree.remove(&(self.place(alarm), hash)), "every alarm is indexed");
         }
     }
 
-    /// The hash of the entry that expired first, if any has.
-    pub(super) fn reached(&self, now: Wall) -> Option<u64> {
-        let &(deadline, hash) = self.0.first()?;
-        deadline.is_reached(now).then_some(hash)
+    /// Notes that an entry has another alarm now.
+    pub(super) fn exchange(&mut self, before: Alarm, after: Alarm, hash: u64) {
+        if self.place(before) != self.place(after) {
+            self.remove(before, hash);
+            self.insert(after, hash);
+        }
     }
 
-    /// The next moment at which an entry expires.
+    /// The hash of the entry that expired first, if any has. `deadline` tells the deadline of the entry with a hash.
+    pub(super) fn reached(&mut self, now: Wall, deadline: impl Fn(u64) -> Deadline) -> Option<u64> {
+        if now > self.settled {
+            self.settle(now, deadline);
+        }
+        let &(first, hash) = self.tree.first()?;
+        first.is_reached(now).then_some(hash)
+    }
+
+    /// Puts what has its early moment up to `now` under its deadline.
+    fn settle(&mut self, now: Wall, deadline: impl Fn(u64) -> Deadline) {
+        let from = (Deadline(self.settled.as_millis()), u64::MAX);
+        let come = self.tree.range((Bound::Excluded(from), Bound::Unbounded));
+        let come: Vec<(Deadline, u64)> = come.copied().take_while(|(early, _)| early.is_reached(now)).collect();
+        self.settled = now;
+        for (early, hash) in come {
+            let deadline = deadline(hash);
+            if deadline != early {
+                self.tree.remove(&(early, hash));
+                self.tree.insert((deadline, hash));
+            }
+        }
+    }
+
+    /// Where the entry with this alarm stands.
+    fn place(&self, alarm: Alarm) -> Deadline {
+        if alarm.early.is_reached(self.settled) { alarm.deadline } else { alarm.early }
+    }
+
+    /// No entry expires before this.
     pub(super) fn next(&self) -> Option<Wall> {
-        self.0.first().map(|(deadline, _)| Wall::from_millis(deadline.0))
+        self.tree.first().map(|(moment, _)| Wall::from_millis(moment.0))
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.tree.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+    const SINCE: u64 = 1_800_000_000_000;
+
+    fn alarm(since_ms: u64, life_ms: u64, hash: u64) -> Alarm {
+        Alarm::new(Deadline(since_ms + life_ms), since_ms, hash)
+    }
+
+    #[test]
+    fn an_early_moment_is_a_16th_of_the_life_sooner_at_most_and_stays_for_a_32nd_at_least() {
+        for (hash, life) in [(0, HOUR), (7, HOUR), (u64::MAX, 86_400_000), (1 << 40, 90), (3, 31), (9, 1), (9, 0)] {
+            let early = |since| alarm(since, life, hash).early.0;
+            let mut changes = 0;
+            for since in SINCE..SINCE + 10_000 {
+                let deadline = since + life;
+                assert!((deadline - life / EARLY_PART..=deadline).contains(&early(since)), "{life} ms");
+                changes += u64::from(early(since) != early(since + 1));
+            }
+            assert!(changes <= 10_000 / (life / EARLY_PART / 2).max(1) + 1, "{changes} changes in {life} ms");
+        }
+        // The first and the last moments there are.
+        for deadline in [0, 1, Hlc::MILLIS_MAX] {
+            let alarm = Alarm::new(Deadline(deadline), 0, u64::MAX);
+            assert!(alarm.early <= alarm.deadline && alarm.deadline.0 == deadline);
+        }
+    }
+
+    #[test]
+    fn the_early_moments_of_what_is_written_at_once_are_spread() {
+        let moments: BTreeSet<Deadline> = (0..1000u64).map(|n| alarm(SINCE, HOUR, n * 0x9E37_79B9).early).collect();
+        assert!(moments.len() > 950, "{} different moments", moments.len());
+    }
+
+    #[test]
+    fn what_is_written_again_stays_where_it_is_and_expires_at_its_last_deadline() {
+        let mut index = AlarmIndex::default();
+        let (mut last, mut moves) = (alarm(SINCE, HOUR, 5), 0);
+        index.insert(last, 5);
+        for since in SINCE + 1..SINCE + 100_000 {
+            let (next, before) = (alarm(since, HOUR, 5), index.tree.clone());
+            index.exchange(last, next, 5);
+            moves += u32::from(index.tree != before);
+            last = next;
+        }
+        assert!(moves <= 1, "{moves} moves");
+        let reached = |index: &mut AlarmIndex, at| index.reached(Wall::from_millis(at), |_| last.deadline);
+        assert_eq!(reached(&mut index, last.early.0), None);
+        assert_eq!(index.next(), Some(Wall::from_millis(last.deadline.0)));
+        assert_eq!(reached(&mut index, last.deadline.0 - 1), None);
+        assert_eq!(reached(&mut index, last.deadline.0), Some(5));
+        // A clock that goes back finds what is there all the same.
+        assert_eq!(reached(&mut index, last.early.0), None);
+        index.remove(last, 5);
+        assert_eq!((index.len(), index.next()), (0, None));
     }
 }

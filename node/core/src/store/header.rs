@@ -116,7 +116,7 @@ impl Header {
 
     /// The write that is told of at the front of `bytes`.
     pub(super) fn version(self, bytes: &[u8]) -> Version {
-        if let Some(bytes) = self.common(bytes) {
+        if let Some(bytes) = self.narrow(bytes) {
             let [_, _, hlc @ .., ordinal, boot] = *bytes;
             let (ordinal, boot) = (Ordinal::new(ordinal.into()), Boot::new(boot.into()));
             return Version { hlc: Hlc::new(u64::from_le_bytes(hlc)), ordinal, boot };
@@ -156,9 +156,9 @@ impl Header {
         self.flags & Self::FIELDS == 0
     }
 
-    /// The header, if it is a common one.
-    fn common(self, bytes: &[u8]) -> Option<&[u8; Self::COMMON]> {
-        bytes.first_chunk().filter(|_| self.is_common())
+    /// The front of the header up to the ids, if these have a byte each, as they have for years.
+    fn narrow(self, bytes: &[u8]) -> Option<&[u8; Self::COMMON]> {
+        bytes.first_chunk().filter(|_| self.width() == 1)
     }
 
     fn has(self, flag: u8) -> bool {

@@ -1,12 +1,12 @@
 //! Merging an entry into a shard: what is taken in, and from whom.
 
-use quoit_proto_types::Fence;
 use quoit_proto_types::version::Hlc;
+use quoit_proto_types::{Fence, SlotIndex};
 
 use super::entry::Entry;
 use super::eviction::Segment;
 use super::shard::Shard;
-use super::slots::SlotTable;
+use super::slots::{Share, SlotTable};
 use crate::planted::data::DataBug;
 use crate::time::Wall;
 
@@ -120,7 +120,8 @@ impl Shard {
         // Where it can simply take the place of what is held.
         let place =
             found.filter(|(_, held)| was_live && self.has_room_instead(&entry, held)).map(|(segment, _)| segment);
-        if !self.is_admitted(slots, origin, &entry, held.is_none())? {
+        let slot = slots.slot_of(entry.key());
+        if !self.is_admitted((slots, slot), origin, &entry, held.is_none())? {
             return Ok(Applied::Dropped);
         }
         if !is_later {
@@ -128,7 +129,7 @@ impl Shard {
         }
         self.count(origin, &entry, was_live);
         match place {
-            Some(segment) => self.take_place(slots, segment, hash, entry),
+            Some(segment) => self.take_place((slots, slot), segment, hash, entry),
             None => self.replace(slots, now, hash, entry),
         }
         Ok(Applied::Stored { was_live })
@@ -141,12 +142,12 @@ impl Shard {
     }
 
     /// Puts a value in the place of the one that is held of its key, in one step: most writes are such.
-    fn take_place(&mut self, slots: &SlotTable, segment: Segment, hash: u64, entry: Entry) {
-        let (share, deadline) = (slots.share_of(&entry), entry.deadline());
+    fn take_place(&mut self, (slots, slot): (&SlotTable, SlotIndex), segment: Segment, hash: u64, entry: Entry) {
+        let (share, alarm) = (Share::of(&entry, slot), entry.alarm(hash));
         match self.segments.replace(segment, hash, entry) {
             Ok(replaced) => {
                 slots.exchange(share, &replaced);
-                self.move_deadline(hash, replaced.deadline(), deadline);
+                self.exchange_alarm(hash, replaced.alarm(hash), alarm);
             }
             Err(_) => unreachable!("what was found is there"),
         }
@@ -155,12 +156,11 @@ impl Shard {
     /// Whether an entry may be stored or replace what is held.
     fn is_admitted(
         &self,
-        slots: &SlotTable,
+        (slots, slot): (&SlotTable, SlotIndex),
         origin: Origin,
         entry: &Entry,
         is_absent: bool,
     ) -> Result<bool, ApplyError> {
-        let slot = slots.slot_of(entry.key());
         let (floor, seal) = (slots.floor(slot), slots.seal(slot));
         let stamp = entry.stamp();
         let is_collected = |until| is_absent && stamp.version.hlc <= until;

@@ -1,4 +1,4 @@
-//! One shard: entries, deadlines, limit and counters, kept consistent, and the slots' numbers with them.
+//! One shard: entries, alarms, limit and counters, kept consistent, and the slots' numbers with them.
 
 use quoit_proto_types::version::Hlc;
 use quoit_proto_types::{Fence, SlotIndex};
@@ -6,7 +6,7 @@ use quoit_proto_types::{Fence, SlotIndex};
 use super::FenceMoved;
 use super::entry::Entry;
 use super::eviction::{EvictionPolicy, Segment, Segments};
-use super::expiry::{Deadline, DeadlineIndex};
+use super::expiry::{Alarm, AlarmIndex, Deadline};
 use super::slots::SlotTable;
 use super::stats::{Counters, ShardStats};
 use crate::planted::data::{DataBug, DataPlanted};
@@ -31,7 +31,7 @@ pub(super) struct ShardConfig {
 pub(super) struct Shard {
     pub(super) config: ShardConfig,
     pub(super) segments: Segments,
-    deadlines: DeadlineIndex,
+    alarms: AlarmIndex,
     pub(super) counters: Counters,
     fence: Fence,
     shadowing: bool,
@@ -43,7 +43,7 @@ impl Shard {
         Self {
             config,
             segments: Segments::new(config.memory_limit_bytes, config.policy),
-            deadlines: DeadlineIndex::default(),
+            alarms: AlarmIndex::default(),
             counters: Counters::default(),
             fence: Fence::default(),
             shadowing: true,
@@ -99,12 +99,12 @@ impl Shard {
         (0..entries_max).take_while(|_| self.expire_one(slots, now) || self.forget_one(slots)).count()
     }
 
-    /// The next moment at which an entry expires or is to be removed, possibly past.
+    /// The next moment at which an entry may expire or be removed, possibly past. No entry expires before it.
     pub(super) fn next_deadline(&self) -> Option<Wall> {
         if !self.shadowing && self.segments.graves() > 0 {
             return Some(Wall::MIN);
         }
-        self.deadlines.next()
+        self.alarms.next()
     }
 
     /// Removes the entries that are not to be kept, and returns how many it removed.
@@ -141,7 +141,7 @@ impl Shard {
     pub(super) fn clear(&mut self, slots: &SlotTable) {
         self.segments.iter().for_each(|(_, entry)| slots.subtract(entry));
         self.segments = Segments::new(self.config.memory_limit_bytes, self.config.policy);
-        self.deadlines = DeadlineIndex::default();
+        self.alarms = AlarmIndex::default();
     }
 
     /// What happened so far, and what is held.
@@ -159,24 +159,21 @@ impl Shard {
     /// Inserts an entry whose hash is absent, and sends away what is too much of tombstones then.
     pub(super) fn insert(&mut self, slots: &SlotTable, segment: Segment, hash: u64, entry: Entry) {
         slots.add(&entry);
-        self.deadlines.insert(entry.deadline(), hash);
+        self.alarms.insert(entry.alarm(hash), hash);
         self.segments.insert(segment, hash, entry);
         while self.segments.graves_overflow() && self.drop_oldest_grave(slots) {}
     }
 
-    /// Notes that an entry has another deadline now.
-    pub(super) fn move_deadline(&mut self, hash: u64, before: Deadline, after: Deadline) {
-        if before != after {
-            self.deadlines.remove(before, hash);
-            self.deadlines.insert(after, hash);
-        }
+    /// Notes that an entry has another alarm now.
+    pub(super) fn exchange_alarm(&mut self, hash: u64, before: Alarm, after: Alarm) {
+        self.alarms.exchange(before, after, hash);
     }
 
     /// Removes an entry and says where it was.
     pub(super) fn remove(&mut self, slots: &SlotTable, hash: u64) -> Option<(Segment, Entry)> {
         let (segment, entry) = self.segments.remove(hash)?;
         slots.subtract(&entry);
-        self.deadlines.remove(entry.deadline(), hash);
+        self.alarms.remove(entry.alarm(hash), hash);
         Some((segment, entry))
     }
 
@@ -202,7 +199,7 @@ impl Shard {
             return false;
         };
         slots.subtract(&entry);
-        self.deadlines.remove(entry.deadline(), hash);
+        self.alarms.remove(entry.alarm(hash), hash);
         self.counters.evictions += 1;
         true
     }
@@ -217,7 +214,8 @@ impl Shard {
     }
 
     fn expire_one(&mut self, slots: &SlotTable, now: Wall) -> bool {
-        let Some(hash) = self.deadlines.reached(now) else {
+        let deadline = |hash| self.segments.peek(hash).map_or(Deadline::NEVER, Entry::deadline);
+        let Some(hash) = self.alarms.reached(now, deadline) else {
             return false;
         };
         self.bury(slots, hash);
@@ -248,7 +246,7 @@ impl Shard {
     }
 
     #[cfg(test)]
-    pub(super) fn deadlines(&self) -> &DeadlineIndex {
-        &self.deadlines
+    pub(super) fn alarms(&self) -> &AlarmIndex {
+        &self.alarms
     }
 }

@@ -158,7 +158,7 @@ impl Store {
         })
     }
 
-    /// The next moment at which [`expire`](Self::expire) has something to do, possibly past.
+    /// The next moment at which [`expire`](Self::expire) may have something to do, possibly past.
     pub fn next_deadline(&self) -> Option<Wall> {
         self.shards().filter_map(|shard| shard.next_deadline()).min()
     }

@@ -78,6 +78,12 @@ pub(super) struct Share {
 }
 
 impl Share {
+    /// That of an entry, whose slot this is.
+    pub(super) fn of(entry: &Entry, slot: SlotIndex) -> Self {
+        let key = key_hash(entry.key());
+        Self { slot, key, digest: digest_with(key, entry), bytes: entry.record_bytes() as u64 }
+    }
+
     /// That of another entry of the same key.
     fn of_same_key(&self, entry: &Entry) -> Self {
         Self { digest: digest_with(self.key, entry), bytes: entry.record_bytes() as u64, ..*self }
@@ -135,13 +141,6 @@ impl SlotTable {
         if entry.bytes != replaced.bytes {
             cell.bytes.fetch_add(entry.bytes.wrapping_sub(replaced.bytes), Ordering::Relaxed);
         }
-    }
-
-    /// What an entry adds to its slot.
-    pub(super) fn share_of(&self, entry: &Entry) -> Share {
-        let key = key_hash(entry.key());
-        let bytes = entry.record_bytes() as u64;
-        Share { slot: self.slot_of(entry.key()), key, digest: digest_with(key, entry), bytes }
     }
 
     /// Adds an entry to its slot's digest, or takes it out: that is the same.
@@ -265,7 +264,7 @@ mod tests {
             for table in [&exchanged, &expected] {
                 table.add(&held);
             }
-            exchanged.exchange(exchanged.share_of(&next), &held);
+            exchanged.exchange(Share::of(&next, exchanged.slot_of(next.key())), &held);
             expected.subtract(&held);
             expected.add(&next);
             let slot = expected.slot_of(b"key");

@@ -165,7 +165,7 @@ fn expiry_works_in_portions_and_reaches_every_shard() {
         set(&store, 1, &key.to_be_bytes(), b"", Expiry::After(Duration::from_secs(1))).unwrap();
     });
     let deadline = NOW.saturating_add(Duration::from_secs(1));
-    assert_eq!(store.next_deadline(), Some(deadline));
+    assert!(store.next_deadline().is_some_and(|next| next <= deadline));
     assert_eq!(store.expire(NOW, 1000), 0);
     let portions: Vec<usize> = (0..5).map(|_| store.expire(deadline, 300)).collect();
     assert_eq!(portions, [300, 300, 300, 100, 0]);
