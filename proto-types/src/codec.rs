@@ -96,6 +96,25 @@ impl<'a> Sink<'a> {
         self.gathered += 1;
     }
 
+    /// Apart, so that what is written for a single byte stays short enough to stand where it is called.
+    #[inline(never)]
+    fn put_slice(&mut self, bytes: &[u8]) {
+        if bytes.len() > SMALL_BYTES - self.gathered {
+            self.flush();
+        }
+        let room = &mut self.small[self.gathered..];
+        if let (Ok(moment), Some(room)) = (<&[u8; 8]>::try_from(bytes), room.first_chunk_mut()) {
+            // Of a length that is known beforehand, which spares a call.
+            *room = *moment;
+        } else if let Some(room) = room.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+        } else {
+            self.out.put_slice(bytes);
+            return;
+        }
+        self.gathered += bytes.len();
+    }
+
     fn flush(&mut self) {
         self.out.put_slice(&self.small[..self.gathered]);
         self.gathered = 0;
@@ -113,25 +132,12 @@ impl Flavor for Sink<'_> {
 
     #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        // Most numbers come as slices of one byte.
         if let [byte] = bytes {
-            // Most numbers come as slices of one byte.
-            self.put(*byte);
-            return Ok(());
-        }
-        if bytes.len() > SMALL_BYTES - self.gathered {
-            self.flush();
-        }
-        let room = &mut self.small[self.gathered..];
-        if let (Ok(moment), Some(room)) = (<&[u8; 8]>::try_from(bytes), room.first_chunk_mut()) {
-            // Of a length that is known beforehand, which spares a call.
-            *room = *moment;
-        } else if let Some(room) = room.get_mut(..bytes.len()) {
-            room.copy_from_slice(bytes);
+            self.put(*byte)
         } else {
-            self.out.put_slice(bytes);
-            return Ok(());
+            self.put_slice(bytes)
         }
-        self.gathered += bytes.len();
         Ok(())
     }
 

@@ -300,7 +300,7 @@ impl Lane {
     pub(crate) async fn write(&self, mut stream: SendStream) {
         loop {
             self.filled.notified().await;
-            let unsent = self.lock().unsent.split().freeze();
+            let unsent = self.lock().take_unsent();
             if !unsent.is_empty() && stream.write_chunk(unsent).await.is_err() {
                 return;
             }
@@ -408,6 +408,13 @@ impl Queue {
     fn send(&mut self, outgoing: Outgoing<'_>, id: RequestId) {
         self.under_way += 1;
         outgoing.request.encode(FrameHeader { request: id, ..outgoing.header }, &mut self.unsent);
+    }
+
+    /// What is to be written, with room for as much as that in its place: a buffer that grows bit by bit is copied each time.
+    fn take_unsent(&mut self) -> Bytes {
+        let unsent = self.unsent.split().freeze();
+        self.unsent.reserve(unsent.len());
+        unsent
     }
 
     fn remove(&mut self, index: usize) -> Caller {

@@ -239,7 +239,10 @@ impl RequestStream {
         if replies.is_empty() {
             return Ok(());
         }
+        let bytes = replies.len();
         let written = timeout(WRITE_TIMEOUT, self.send.write_chunk(replies.split().freeze())).await;
+        // As much is likely to come next. A buffer that grows bit by bit is copied each time.
+        replies.reserve(bytes);
         Ok(written.map_err(|_| StreamError::StalledReader)??)
     }
 }
