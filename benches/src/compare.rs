@@ -23,6 +23,7 @@ use crate::{
 
 mod bulk;
 mod contest;
+mod expiry;
 mod failover;
 mod findings;
 mod growth;
@@ -77,6 +78,8 @@ enum Part {
     Single,
     /// One caller at a time
     Caller,
+    /// Writes that expire
+    Expiry,
     /// Quoit beside a bare prototype
     Floor,
     /// Three nodes with two copies
@@ -207,6 +210,7 @@ impl Bed {
         match part {
             Part::Single => self.single(progress).await,
             Part::Caller => self.caller(progress).await,
+            Part::Expiry => self.expiry(progress).await,
             Part::Floor => self.floor(progress).await,
             Part::Cluster => self.three(progress).await,
             Part::Memory => self.memory(progress).await,

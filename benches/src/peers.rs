@@ -10,7 +10,7 @@ pub use self::{
     servers::{Peer, PeerServer, Transport},
     shared::Shared,
     stream::{Stream, Tls},
-    wire::{Meta, Reply, Resp, Wire},
+    wire::{Expiring, LIFE, Meta, Reply, Resp, Wire},
 };
 
 mod batches;

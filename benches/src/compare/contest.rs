@@ -99,11 +99,9 @@ impl Bed {
     pub(super) async fn preload_peer(&self, server: &PeerServer, loads: &[Arc<Workload>]) -> Result<()> {
         for workload in loads {
             if server.peer.is_redis_like() {
-                let caches = [Shared::<Resp>::connect(server.address(), server.tls()).await?];
-                load::preload(&caches, workload, &Arc::default()).await?;
+                preload::<Resp>(server, workload).await?;
             } else {
-                let caches = [Shared::<Meta>::connect(server.address(), server.tls()).await?];
-                load::preload(&caches, workload, &Arc::default()).await?;
+                preload::<Meta>(server, workload).await?;
             }
         }
         Ok(())
@@ -146,7 +144,13 @@ impl Bed {
     }
 }
 
-async fn ask<W: Wire>(
+/// Writes every key of `workload` once.
+pub(super) async fn preload<W: Wire>(server: &PeerServer, workload: &Arc<Workload>) -> Result<()> {
+    let caches = [Shared::<W>::connect(server.address(), server.tls()).await?];
+    load::preload(&caches, workload, &Arc::default()).await
+}
+
+pub(super) async fn ask<W: Wire>(
     server: &PeerServer,
     (shape, style): (Shape, Style),
     workload: &Arc<Workload>,

@@ -1,5 +1,7 @@
 //! The protocols: RESP of Redis and Valkey, and the meta commands of memcached.
 
+use std::{marker::PhantomData, time::Duration};
+
 use bytes::{BufMut, BytesMut};
 
 use crate::cache::Failure;
@@ -22,14 +24,42 @@ pub trait Wire: Send + Sync + 'static {
     /// Appends a request to read.
     fn get(out: &mut BytesMut, key: &[u8]);
 
-    /// Appends a request to write.
+    /// Appends a request to write what lives until it is deleted.
     fn set(out: &mut BytesMut, key: &[u8], value: &[u8]);
+
+    /// Appends a request to write what lives for so many seconds.
+    fn set_for(out: &mut BytesMut, key: &[u8], value: &[u8], seconds: u64);
 
     /// The reply at the start of `text` and how long it is; nothing if it is not there as a whole.
     ///
     /// # Errors
     /// It is no reply.
     fn reply(text: &[u8]) -> Result<Option<(usize, Reply<'_>)>, Failure>;
+}
+
+/// How long what an [`Expiring`] protocol writes lives: longer than any run.
+pub const LIFE: Duration = Duration::from_secs(3600);
+
+/// A protocol in which every write lives for [`LIFE`].
+#[derive(Clone, Copy, Debug)]
+pub struct Expiring<W>(PhantomData<W>);
+
+impl<W: Wire> Wire for Expiring<W> {
+    fn get(out: &mut BytesMut, key: &[u8]) {
+        W::get(out, key);
+    }
+
+    fn set(out: &mut BytesMut, key: &[u8], value: &[u8]) {
+        W::set_for(out, key, value, LIFE.as_secs());
+    }
+
+    fn set_for(out: &mut BytesMut, key: &[u8], value: &[u8], seconds: u64) {
+        W::set_for(out, key, value, seconds);
+    }
+
+    fn reply(text: &[u8]) -> Result<Option<(usize, Reply<'_>)>, Failure> {
+        W::reply(text)
+    }
 }
 
 /// RESP 2.
@@ -46,6 +76,14 @@ impl Wire for Resp {
         out.put_slice(b"*3\r\n$3\r\nSET\r\n");
         bulk(out, key);
         bulk(out, value);
+    }
+
+    fn set_for(out: &mut BytesMut, key: &[u8], value: &[u8], seconds: u64) {
+        out.put_slice(b"*5\r\n$3\r\nSET\r\n");
+        bulk(out, key);
+        bulk(out, value);
+        out.put_slice(b"$2\r\nEX\r\n");
+        bulk(out, seconds.to_string().as_bytes());
     }
 
     fn reply(text: &[u8]) -> Result<Option<(usize, Reply<'_>)>, Failure> {
@@ -72,13 +110,11 @@ impl Wire for Meta {
     }
 
     fn set(out: &mut BytesMut, key: &[u8], value: &[u8]) {
-        out.put_slice(b"ms ");
-        out.put_slice(key);
-        out.put_u8(b' ');
-        decimal(out, value.len());
-        out.put_slice(b"\r\n");
-        out.put_slice(value);
-        out.put_slice(b"\r\n");
+        meta_set(out, key, value, &[]);
+    }
+
+    fn set_for(out: &mut BytesMut, key: &[u8], value: &[u8], seconds: u64) {
+        meta_set(out, key, value, format!(" T{seconds}").as_bytes());
     }
 
     fn reply(text: &[u8]) -> Result<Option<(usize, Reply<'_>)>, Failure> {
@@ -91,6 +127,17 @@ impl Wire for Meta {
             _ => Err(unknown(line)),
         }
     }
+}
+
+fn meta_set(out: &mut BytesMut, key: &[u8], value: &[u8], flags: &[u8]) {
+    out.put_slice(b"ms ");
+    out.put_slice(key);
+    out.put_u8(b' ');
+    decimal(out, value.len());
+    out.put_slice(flags);
+    out.put_slice(b"\r\n");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
 }
 
 fn bulk(out: &mut BytesMut, bytes: &[u8]) {
@@ -186,5 +233,12 @@ mod tests {
         Meta::get(&mut out, b"key");
         Meta::set(&mut out, b"k", b"");
         assert_eq!(&out[..], b"mg key v\r\nms k 0\r\n\r\n");
+        out.clear();
+        Expiring::<Resp>::set(&mut out, b"k", b"v");
+        Expiring::<Meta>::set(&mut out, b"k", b"v");
+        assert_eq!(
+            &out[..],
+            b"*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n$2\r\nEX\r\n$4\r\n3600\r\nms k 1 T3600\r\nv\r\n"
+        );
     }
 }
