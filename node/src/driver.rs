@@ -48,7 +48,7 @@ mod standing;
 
 /// How often the store is stepped.
 const STEP_INTERVAL: Duration = Duration::from_millis(100);
-/// Expired entries removed in one go, which bounds how long a shard is locked and a heartbeat waits.
+/// Steps towards the removal of expired entries in one go, which bounds how long a shard is locked and a heartbeat waits.
 const EXPIRED_AT_ONCE: usize = 256;
 /// A write of the durable state that takes longer than this is worth an alarm: every promise waits for one.
 const SAVE_SLOW: Duration = Duration::from_millis(250);

@@ -1,4 +1,4 @@
-//! Writes that expire, as most of a cache do.
+//! Writes with a time to live, as most writes to a cache have.
 
 use std::{
     collections::BTreeMap,
@@ -80,7 +80,7 @@ impl Bed {
             (Some(quoit), Some((best, name))) => (Some(quoit / best), name),
             (None, _) | (_, None) => (None, "nobody".into()),
         };
-        section.at_least(format!("{what} that expire: ops/s, of {name}"), "×", ratio, 1.0);
+        section.at_least(format!("{what} that expire: ops/s, of {name}, a connection each"), "×", ratio, 1.0);
         Ok(())
     }
 

@@ -256,10 +256,11 @@ fn workers(threads: usize) -> String {
     }
 }
 
-const NOT_TESTED: [&str; 6] = [
+const NOT_TESTED: [&str; 7] = [
     "any network but loopback, and packet loss",
     "more than two cores, unless the machine above has them",
-    "values above 100 bytes, but for those that move to a new node, eviction, and keys that expire while it runs",
+    "values above 100 bytes, but for those that move to a new node",
+    "eviction, and keys whose time is over while it runs",
     "peers with more than one I/O thread, persistence or other than default settings, but for what is said above",
     "months of service, and fragmentation of memory by it",
     "a machine on which nothing else runs, unless the load above says so",

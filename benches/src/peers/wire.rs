@@ -37,7 +37,7 @@ pub trait Wire: Send + Sync + 'static {
     fn reply(text: &[u8]) -> Result<Option<(usize, Reply<'_>)>, Failure>;
 }
 
-/// How long what an [`Expiring`] protocol writes lives: longer than any run.
+/// How long what an [`Expiring`] protocol writes lives: longer than anything here takes.
 pub const LIFE: Duration = Duration::from_secs(3600);
 
 /// A protocol in which every write lives for [`LIFE`].

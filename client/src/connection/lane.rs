@@ -100,6 +100,8 @@ pub(crate) struct Lane {
 #[derive(Debug)]
 struct Queue {
     unsent: BytesMut,
+    /// As much was taken from there last, and is likely to be again.
+    usual_bytes: usize,
     pending: Slab<Pending>,
     /// Requests that wait for their answers.
     under_way: usize,
@@ -171,7 +173,8 @@ impl Caller {
 
 impl Lane {
     pub(crate) fn new(index: u8) -> Self {
-        let queue = Queue { unsent: BytesMut::new(), pending: Slab::new(), under_way: 0, generation: 0, lost: None };
+        let unsent = BytesMut::new();
+        let queue = Queue { unsent, usual_bytes: 0, pending: Slab::new(), under_way: 0, generation: 0, lost: None };
         Self { index, queue: Mutex::new(queue), filled: Notify::new() }
     }
 
@@ -407,14 +410,18 @@ impl Queue {
     /// Queues one that was admitted.
     fn send(&mut self, outgoing: Outgoing<'_>, id: RequestId) {
         self.under_way += 1;
+        if self.unsent.is_empty() {
+            // A buffer that grows bit by bit is copied each time.
+            self.unsent.reserve(self.usual_bytes);
+        }
         outgoing.request.encode(FrameHeader { request: id, ..outgoing.header }, &mut self.unsent);
     }
 
-    /// What is to be written, with room for as much as that in its place: a buffer that grows bit by bit is copied each time.
     fn take_unsent(&mut self) -> Bytes {
-        let unsent = self.unsent.split().freeze();
-        self.unsent.reserve(unsent.len());
-        unsent
+        if !self.unsent.is_empty() {
+            self.usual_bytes = self.unsent.len();
+        }
+        self.unsent.split().freeze()
     }
 
     fn remove(&mut self, index: usize) -> Caller {

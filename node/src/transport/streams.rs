@@ -42,6 +42,8 @@ pub(crate) struct RequestStream {
     recv: RecvStream,
     /// A permit for each lane that the connection may have.
     lanes: Arc<Semaphore>,
+    /// As many bytes of replies were written last, and are likely to be again.
+    usual_bytes: usize,
 }
 
 /// What a stream was opened for.
@@ -103,7 +105,7 @@ impl StreamError {
 
 impl RequestStream {
     pub(super) fn new(send: SendStream, recv: RecvStream, lanes: Arc<Semaphore>) -> Self {
-        Self { send, recv, lanes }
+        Self { send, recv, lanes, usual_bytes: 0 }
     }
 
     /// Reads the first header, which tells what the stream is for.
@@ -170,6 +172,8 @@ impl Lane<'_> {
         let mut too_late = pin!(None::<Sleep>);
         loop {
             let mut batch = begin();
+            // A buffer that grows bit by bit is copied each time.
+            replies.reserve(self.stream.usual_bytes);
             let mut left: usize = chunks[..count].iter().map(Bytes::len).sum();
             let mut halves = Halves::of(left);
             for chunk in &mut chunks[..count] {
@@ -188,6 +192,7 @@ impl Lane<'_> {
                             yield_now().await;
                         }
                         batch = begin();
+                        replies.reserve(self.stream.usual_bytes);
                     }
                 }
             }
@@ -239,10 +244,8 @@ impl RequestStream {
         if replies.is_empty() {
             return Ok(());
         }
-        let bytes = replies.len();
+        self.usual_bytes = replies.len();
         let written = timeout(WRITE_TIMEOUT, self.send.write_chunk(replies.split().freeze())).await;
-        // As much is likely to come next. A buffer that grows bit by bit is copied each time.
-        replies.reserve(bytes);
         Ok(written.map_err(|_| StreamError::StalledReader)??)
     }
 }

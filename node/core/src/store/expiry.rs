@@ -1,7 +1,6 @@
 //! When entries expire, and the index that finds those that have.
 
 use std::collections::BTreeSet;
-use std::ops::Bound;
 use std::time::Duration;
 
 use quoit_proto_types::version::Hlc;
@@ -33,7 +32,7 @@ impl Expiry {
 }
 
 /// The moment from which an entry reads as absent. Ordered by that moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Deadline(u64);
 
 impl Deadline {
@@ -84,67 +83,71 @@ impl Alarm {
     }
 }
 
+/// What a look at the first alarm came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The entry with this hash has expired, before all others.
+    Expired(u64),
+    /// An entry whose early moment has come was put under its deadline. There may be more to do.
+    Moved,
+    /// None has come.
+    Nothing,
+}
+
 /// The alarms of exactly the entries that expire.
 ///
-/// Most entries are written again before they expire, with a later deadline, and finding the old one in a tree of many to put
-/// the new one elsewhere took longer than the rest of the write. So an entry stands under its early moment, where it stays
+/// What is written again before it expires has a later deadline each time, and finding the old one in a tree of many to put
+/// the new one elsewhere takes a third of the write. So an entry stands under its early moment, where it stays
 /// through many writes, and is put under its deadline when that moment comes.
 #[derive(Debug, Default)]
 pub(super) struct AlarmIndex {
     /// By moment, with the hash of the entry.
     tree: BTreeSet<(Deadline, u64)>,
-    /// Whatever has an early moment up to here stands under its deadline, everything else under its early moment.
-    settled: Wall,
+    /// Whatever would stand up to here by its early moment stands under its deadline, everything else under its early moment.
+    settled: (Deadline, u64),
 }
 
 impl AlarmIndex {
     pub(super) fn insert(&mut self, alarm: Alarm, hash: u64) {
         if alarm != Alarm::NEVER {
-            assert!(self.tree.insert((self.place(alarm), hash)), "an entry has one alarm");
+            assert!(self.tree.insert((self.place(alarm, hash), hash)), "an entry has one alarm");
         }
     }
 
     pub(super) fn remove(&mut self, alarm: Alarm, hash: u64) {
         if alarm != Alarm::NEVER {
-            assert!(self.tree.remove(&(self.place(alarm), hash)), "every alarm is indexed");
+            assert!(self.tree.remove(&(self.place(alarm, hash), hash)), "every alarm is indexed");
         }
     }
 
     /// Notes that an entry has another alarm now.
     pub(super) fn exchange(&mut self, before: Alarm, after: Alarm, hash: u64) {
-        if self.place(before) != self.place(after) {
+        if self.place(before, hash) != self.place(after, hash) {
             self.remove(before, hash);
             self.insert(after, hash);
         }
     }
 
-    /// The hash of the entry that expired first, if any has. `deadline` tells the deadline of the entry with a hash.
-    pub(super) fn reached(&mut self, now: Wall, deadline: impl Fn(u64) -> Deadline) -> Option<u64> {
-        if now > self.settled {
-            self.settle(now, deadline);
-        }
-        let &(first, hash) = self.tree.first()?;
-        first.is_reached(now).then_some(hash)
-    }
-
-    /// Puts what has its early moment up to `now` under its deadline.
-    fn settle(&mut self, now: Wall, deadline: impl Fn(u64) -> Deadline) {
-        let from = (Deadline(self.settled.as_millis()), u64::MAX);
-        let come = self.tree.range((Bound::Excluded(from), Bound::Unbounded));
-        let come: Vec<(Deadline, u64)> = come.copied().take_while(|(early, _)| early.is_reached(now)).collect();
-        self.settled = now;
-        for (early, hash) in come {
+    /// Looks at the first alarm. `deadline` tells the deadline of the entry with a hash.
+    pub(super) fn look(&mut self, now: Wall, deadline: impl Fn(u64) -> Deadline) -> Look {
+        let Some(&(moment, hash)) = self.tree.first().filter(|(moment, _)| moment.is_reached(now)) else {
+            return Look::Nothing;
+        };
+        if (moment, hash) > self.settled {
+            self.settled = (moment, hash);
             let deadline = deadline(hash);
-            if deadline != early {
-                self.tree.remove(&(early, hash));
-                self.tree.insert((deadline, hash));
+            if deadline != moment {
+                let is_moved = self.tree.remove(&(moment, hash)) && self.tree.insert((deadline, hash));
+                assert!(is_moved && deadline != Deadline::NEVER, "every alarm is an entry's");
+                return Look::Moved;
             }
         }
+        Look::Expired(hash)
     }
 
     /// Where the entry with this alarm stands.
-    fn place(&self, alarm: Alarm) -> Deadline {
-        if alarm.early.is_reached(self.settled) { alarm.deadline } else { alarm.early }
+    fn place(&self, alarm: Alarm, hash: u64) -> Deadline {
+        if (alarm.early, hash) <= self.settled { alarm.deadline } else { alarm.early }
     }
 
     /// No entry expires before this.
@@ -155,6 +158,11 @@ impl AlarmIndex {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.tree.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds(&self, alarm: Alarm, hash: u64) -> bool {
+        self.tree.contains(&(self.place(alarm, hash), hash))
     }
 }
 
@@ -206,13 +214,14 @@ mod tests {
             last = next;
         }
         assert!(moves <= 1, "{moves} moves");
-        let reached = |index: &mut AlarmIndex, at| index.reached(Wall::from_millis(at), |_| last.deadline);
-        assert_eq!(reached(&mut index, last.early.0), None);
+        let look = |index: &mut AlarmIndex, at| index.look(Wall::from_millis(at), |_| last.deadline);
+        assert_eq!(look(&mut index, last.early.0 - 1), Look::Nothing);
+        assert_eq!(look(&mut index, last.early.0), Look::Moved);
         assert_eq!(index.next(), Some(Wall::from_millis(last.deadline.0)));
-        assert_eq!(reached(&mut index, last.deadline.0 - 1), None);
-        assert_eq!(reached(&mut index, last.deadline.0), Some(5));
+        assert_eq!(look(&mut index, last.deadline.0 - 1), Look::Nothing);
+        assert_eq!(look(&mut index, last.deadline.0), Look::Expired(5));
         // A clock that goes back finds what is there all the same.
-        assert_eq!(reached(&mut index, last.early.0), None);
+        assert_eq!(look(&mut index, last.early.0), Look::Nothing);
         index.remove(last, 5);
         assert_eq!((index.len(), index.next()), (0, None));
     }

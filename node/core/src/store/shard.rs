@@ -6,7 +6,7 @@ use quoit_proto_types::{Fence, SlotIndex};
 use super::FenceMoved;
 use super::entry::Entry;
 use super::eviction::{EvictionPolicy, Segment, Segments};
-use super::expiry::{Alarm, AlarmIndex, Deadline};
+use super::expiry::{Alarm, AlarmIndex, Deadline, Look};
 use super::slots::SlotTable;
 use super::stats::{Counters, ShardStats};
 use crate::planted::data::{DataBug, DataPlanted};
@@ -93,10 +93,11 @@ impl Shard {
         self.segments.peek(hash).filter(|entry| entry.key() == key)
     }
 
-    /// Turns up to `entries_max` expired entries into tombstones, those that expired first, or removes as many entries that
-    /// are not to be shadowed any more, and returns how many it changed.
-    pub(super) fn expire(&mut self, slots: &SlotTable, now: Wall, entries_max: usize) -> usize {
-        (0..entries_max).take_while(|_| self.expire_one(slots, now) || self.forget_one(slots)).count()
+    /// Turns expired entries into tombstones, those that expired first, or removes entries that are not to be shadowed any
+    /// more, and returns how many steps that took, of which there are `steps_max` at most. A step is an entry, or a look at one
+    /// that expires soon.
+    pub(super) fn expire(&mut self, slots: &SlotTable, now: Wall, steps_max: usize) -> usize {
+        (0..steps_max).take_while(|_| self.expire_one(slots, now) || self.forget_one(slots)).count()
     }
 
     /// The next moment at which an entry may expire or be removed, possibly past. No entry expires before it.
@@ -215,10 +216,11 @@ impl Shard {
 
     fn expire_one(&mut self, slots: &SlotTable, now: Wall) -> bool {
         let deadline = |hash| self.segments.peek(hash).map_or(Deadline::NEVER, Entry::deadline);
-        let Some(hash) = self.alarms.reached(now, deadline) else {
-            return false;
-        };
-        self.bury(slots, hash);
+        match self.alarms.look(now, deadline) {
+            Look::Expired(hash) => self.bury(slots, hash),
+            Look::Moved => {}
+            Look::Nothing => return false,
+        }
         true
     }
 

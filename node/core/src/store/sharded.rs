@@ -145,14 +145,14 @@ impl Store {
         self.shards().for_each(|mut shard| shard.set_shadowing(shadowing));
     }
 
-    /// Turns up to `entries_max` expired entries into tombstones, or removes as many tombstones that need not be, and
-    /// returns how many it did. If that many, some may be left: call again soon. Each call starts at another shard, so that
-    /// none waits behind the others for ever.
-    pub fn expire(&self, now: Wall, entries_max: usize) -> usize {
+    /// Turns expired entries into tombstones, or removes tombstones that need not be, in `steps_max` steps at most: a step is
+    /// an entry, or a look at one that expires soon. Returns how many it took. If that many, some may be left: call again
+    /// soon. Each call starts at another shard, so that none waits behind the others for ever.
+    pub fn expire(&self, now: Wall, steps_max: usize) -> usize {
         let Some(slots) = self.slots.get() else { return 0 };
         let shards = self.shards.len();
         let first = self.expire_first.fetch_add(1, Ordering::Relaxed) % shards;
-        (first..first + shards).fold(0, |done, index| match entries_max - done {
+        (first..first + shards).fold(0, |done, index| match steps_max - done {
             0 => done,
             left => done + self.lock(&self.shards[index % shards]).expire(slots, now, left),
         })

@@ -35,6 +35,19 @@ const SMALL: usize = footprint::ENTRY + 48;
 /// What a tombstone of a 4-byte key costs.
 const GRAVE: usize = footprint::ENTRY + 16;
 
+/// Has up to `entries_max` entries expire, or tombstones removed, and says how many; looks at others are not counted.
+fn expire(shard: &mut Shard, slots: &SlotTable, now: Wall, entries_max: usize) -> usize {
+    let mut changed = 0;
+    while changed < entries_max {
+        let before = shard.stats();
+        if shard.expire(slots, now, 1) == 0 {
+            break;
+        }
+        changed += usize::from(shard.stats() != before);
+    }
+    changed
+}
+
 /// A shard, its slots, and a clock for versions that goes up with each write.
 struct Single {
     shard: Shard,
@@ -99,7 +112,7 @@ impl Single {
     }
 
     fn expire(&mut self, now: Wall, entries_max: usize) -> usize {
-        self.shard.expire(&self.slots, now, entries_max)
+        expire(&mut self.shard, &self.slots, now, entries_max)
     }
 
     fn fill(&mut self, keys: std::ops::Range<u32>) {

