@@ -14,7 +14,7 @@ use crate::{
     cache::Quoit,
     load::{self, Load, Sample, Until},
     nodes::{Nodes, NodesPlan},
-    peers::{Batches, Meta, PeerServer, Resp, Shared, Transport, Wire},
+    peers::{Batches, Expiring, Meta, PeerServer, Resp, Shared, Transport, Wire},
     workload::{Mode, Workload, WorkloadPlan},
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Shape {
     pub(super) depth: usize,
     /// Whether each user is a client with a connection of its own, as separate processes would be.
     pub(super) apart: bool,
+    /// Whether what is written has a time to live.
+    pub(super) expires: bool,
 }
 
 /// How a peer's client is made.
@@ -96,12 +98,13 @@ impl Bed {
         Ok(servers)
     }
 
-    pub(super) async fn preload_peer(&self, server: &PeerServer, loads: &[Arc<Workload>]) -> Result<()> {
+    pub(super) async fn preload_peer(&self, server: &PeerServer, loads: &[Arc<Workload>], expires: bool) -> Result<()> {
         for workload in loads {
-            if server.peer.is_redis_like() {
-                preload::<Resp>(server, workload).await?;
-            } else {
-                preload::<Meta>(server, workload).await?;
+            match (server.peer.is_redis_like(), expires) {
+                (true, false) => preload::<Resp>(server, workload).await?,
+                (true, true) => preload::<Expiring<Resp>>(server, workload).await?,
+                (false, false) => preload::<Meta>(server, workload).await?,
+                (false, true) => preload::<Expiring<Meta>>(server, workload).await?,
             }
         }
         Ok(())
@@ -132,10 +135,12 @@ impl Bed {
         until: Until,
         done: &Arc<AtomicU64>,
     ) -> Result<Sample> {
-        if server.peer.is_redis_like() {
-            ask::<Resp>(server, (shape, style), workload, until, done).await
-        } else {
-            ask::<Meta>(server, (shape, style), workload, until, done).await
+        let how = (shape, style);
+        match (server.peer.is_redis_like(), shape.expires) {
+            (true, false) => ask::<Resp>(server, how, workload, until, done).await,
+            (true, true) => ask::<Expiring<Resp>>(server, how, workload, until, done).await,
+            (false, false) => ask::<Meta>(server, how, workload, until, done).await,
+            (false, true) => ask::<Expiring<Meta>>(server, how, workload, until, done).await,
         }
     }
 
@@ -145,12 +150,12 @@ impl Bed {
 }
 
 /// Writes every key of `workload` once.
-pub(super) async fn preload<W: Wire>(server: &PeerServer, workload: &Arc<Workload>) -> Result<()> {
+async fn preload<W: Wire>(server: &PeerServer, workload: &Arc<Workload>) -> Result<()> {
     let caches = [Shared::<W>::connect(server.address(), server.tls()).await?];
     load::preload(&caches, workload, &Arc::default()).await
 }
 
-pub(super) async fn ask<W: Wire>(
+async fn ask<W: Wire>(
     server: &PeerServer,
     (shape, style): (Shape, Style),
     workload: &Arc<Workload>,

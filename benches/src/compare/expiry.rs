@@ -1,28 +1,25 @@
 //! Writes with a time to live, as most writes to a cache have.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Result;
 use quoit_client::SetOptions;
 
 use super::{
     Bed,
-    contest::{KEYS, MEMORY, Shape, Style, ask, plan, preload},
+    contest::{KEYS, MEMORY, Shape, Style, plan},
     findings::{Measured, Section},
 };
 use crate::{
     cache::Quoit,
     load::{self, Load, Sample},
     nodes::Nodes,
-    peers::{Expiring, LIFE, Meta, PeerServer, Resp, Transport},
+    peers::{LIFE, PeerServer, Transport},
     progress::Progress,
     workload::{Mode, Workload},
 };
 
-const SHAPE: Shape = Shape { name: "50 × 16", callers: 50, depth: 16, apart: false };
+const SHAPE: Shape = Shape { name: "50 × 16", callers: 50, depth: 16, apart: false, expires: true };
 
 impl Bed {
     pub(super) async fn expiry(&self, progress: &mut Progress) -> Result<Section> {
@@ -48,7 +45,7 @@ impl Bed {
         let mut peers = Vec::new();
         for server in self.peer_servers(&mut section.notes).await? {
             let theirs = workload()?;
-            preload_expiring(&server, &theirs).await?;
+            self.preload_peer(&server, &[Arc::clone(&theirs)], true).await?;
             peers.push((server, theirs));
         }
         let mut samples: BTreeMap<usize, Vec<Sample>> = BTreeMap::new();
@@ -57,7 +54,10 @@ impl Bed {
             let done = progress.step(format_args!("set for {} s, {keys} keys, round {round}", LIFE.as_secs()));
             samples.entry(0).or_default().push(load.run(&quoits, &own, &nodes.processes(), &done).await?);
             for (index, (server, theirs)) in peers.iter().enumerate() {
-                samples.entry(index + 1).or_default().push(self.ask_expiring(server, theirs, &done).await?);
+                samples
+                    .entry(index + 1)
+                    .or_default()
+                    .push(self.ask_peer(server, (SHAPE, Style::Pool), theirs, self.until(), &done).await?);
             }
         }
         let what = format!("set, {keys} keys");
@@ -88,27 +88,5 @@ impl Bed {
         let mut quoits = self.quoits(nodes, 1).await?;
         quoits.iter_mut().for_each(|quoit| quoit.writes = SetOptions::new().ttl(LIFE));
         Ok(quoits)
-    }
-
-    async fn ask_expiring(
-        &self,
-        server: &PeerServer,
-        workload: &Arc<Workload>,
-        done: &Arc<AtomicU64>,
-    ) -> Result<Sample> {
-        let style = (SHAPE, Style::Pool);
-        if server.peer.is_redis_like() {
-            ask::<Expiring<Resp>>(server, style, workload, self.until(), done).await
-        } else {
-            ask::<Expiring<Meta>>(server, style, workload, self.until(), done).await
-        }
-    }
-}
-
-async fn preload_expiring(server: &PeerServer, workload: &Arc<Workload>) -> Result<()> {
-    if server.peer.is_redis_like() {
-        preload::<Expiring<Resp>>(server, workload).await
-    } else {
-        preload::<Expiring<Meta>>(server, workload).await
     }
 }

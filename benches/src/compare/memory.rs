@@ -41,7 +41,7 @@ impl Bed {
             let server = PeerServer::start(*peer, Transport::Plain, &self.identities, &[]).await?;
             let before = resident(server.id())?;
             let done = progress.step(format_args!("memory of {}", peer.name()));
-            self.preload_peer(&server, &[workload()?]).await?;
+            self.preload_peer(&server, &[workload()?], false).await?;
             drop(done);
             tokio::time::sleep(SETTLE).await;
             per_entry.push(section.row(peer.name(), entries, before, resident(server.id())?));

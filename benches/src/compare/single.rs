@@ -21,14 +21,14 @@ use crate::{
 };
 
 const fn shape(name: &'static str, callers: usize, depth: usize) -> Shape {
-    Shape { name, callers, depth, apart: false }
+    Shape { name, callers, depth, apart: false, expires: false }
 }
 
 const SHAPES: [Shape; 4] = [
     shape("50 × 1", 50, 1),
     shape("50 × 16", 50, 16),
     shape("1 × 64", 1, 64),
-    Shape { name: "50 clients × 1", callers: 50, depth: 1, apart: true },
+    Shape { name: "50 clients × 1", callers: 50, depth: 1, apart: true, expires: false },
 ];
 
 /// What each shape is to reach: operations per second and server CPU as multiples of the peers over TLS, operations as a
@@ -64,7 +64,7 @@ impl Bed {
         let mut of_peers = Vec::new();
         for server in &servers {
             let loads = loads(KEYS)?;
-            self.preload_peer(server, &loads).await?;
+            self.preload_peer(server, &loads, false).await?;
             of_peers.push(loads);
         }
         for shape in SHAPES {
@@ -138,7 +138,7 @@ impl Bed {
         let mut theirs = Vec::new();
         for server in &servers {
             let loads = loads(KEYS)?;
-            self.preload_peer(server, &loads[..1]).await?;
+            self.preload_peer(server, &loads[..1], false).await?;
             theirs.push(loads);
         }
         let (mut of_quoit, mut of_peers) = (Vec::new(), vec![Vec::new(); servers.len()]);

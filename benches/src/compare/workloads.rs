@@ -29,7 +29,7 @@ impl Bed {
         let quoits = self.quoits(&nodes, 1).await?;
         let servers = self.peer_servers(&mut section.notes).await?;
         for (puts, workers) in [(10_000, 1), (10_000, 50), (50_000, 1), (50_000, 50)] {
-            let shape = Shape { name: "", callers: workers, depth: 1, apart: false };
+            let shape = Shape { name: "", callers: workers, depth: 1, apart: false, expires: false };
             let mut seconds = vec![Vec::new(); 1 + servers.len()];
             for round in 1..=self.rounds {
                 let done = progress.step(format_args!("{puts} puts, {workers} workers, round {round}"));
