@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData};
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use postcard::ser_flavors::Flavor;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -43,7 +43,24 @@ pub enum DecodeError {
 /// # Panics
 /// Never for the messages of this crate: their serialisation has no failing case and `BytesMut` grows.
 pub fn encode<M: Serialize>(message: &M, out: &mut BytesMut) {
-    postcard::serialize_with_flavor(message, Sink::new(out)).expect("derived serialisation into memory");
+    let start = out.len();
+    let write = |room: &mut [u8]| {
+        let sink = Sink { room, bytes: 0 };
+        postcard::serialize_with_flavor(message, sink).expect("derived serialisation into memory")
+    };
+    out.extend_from_slice(&[0; ROOM_BYTES]);
+    let bytes = write(&mut out[start..]);
+    if bytes > ROOM_BYTES {
+        out.resize(start + bytes, 0);
+        write(&mut out[start..]);
+    }
+    out.truncate(start + bytes);
+}
+
+/// Makes room for messages of so many bytes in all: a buffer that grows bit by bit is copied each time. Where each is written there
+/// has to be more for a moment.
+pub fn reserve(out: &mut BytesMut, bytes: usize) {
+    out.reserve(bytes + ROOM_BYTES);
 }
 
 /// Decodes the message at the front of `bytes` and returns what follows it. Borrows instead of copying.
@@ -71,58 +88,42 @@ pub fn decode_exact<M: DeserializeOwned>(bytes: &[u8], what: &'static str, limit
     }
 }
 
-/// Lets postcard append to a `BytesMut`. Small fields gather before they are appended: each time room is looked for, which
-/// costs more than a few bytes do.
+/// What most headers fit into, with the key at their end. A longer message is written twice, first to learn how long it is.
+const ROOM_BYTES: usize = 128;
+
+/// Lets postcard write where the message is to stand: what is gathered elsewhere first has to be read again, and a processor waits
+/// for bytes that were written one by one to be read together. Where the room ends it goes on counting.
 struct Sink<'a> {
-    out: &'a mut BytesMut,
-    small: [u8; SMALL_BYTES],
-    gathered: usize,
+    room: &'a mut [u8],
+    bytes: usize,
 }
 
-/// What most headers fit into, with the key at their end.
-const SMALL_BYTES: usize = 64;
-
-impl<'a> Sink<'a> {
-    fn new(out: &'a mut BytesMut) -> Self {
-        Self { out, small: [0; SMALL_BYTES], gathered: 0 }
-    }
-
+impl Sink<'_> {
     #[inline]
     fn put(&mut self, byte: u8) {
-        if self.gathered == SMALL_BYTES {
-            self.flush();
+        if let Some(place) = self.room.get_mut(self.bytes) {
+            *place = byte;
         }
-        self.small[self.gathered] = byte;
-        self.gathered += 1;
+        self.bytes += 1;
     }
 
     /// Apart, so that what is written for a single byte stays short enough to stand where it is called.
     #[inline(never)]
     fn put_slice(&mut self, bytes: &[u8]) {
-        if bytes.len() > SMALL_BYTES - self.gathered {
-            self.flush();
-        }
-        let room = &mut self.small[self.gathered..];
+        let room = self.room.get_mut(self.bytes..).unwrap_or_default();
         if let (Ok(moment), Some(room)) = (<&[u8; 8]>::try_from(bytes), room.first_chunk_mut()) {
             // Of a length that is known beforehand, which spares a call.
             *room = *moment;
         } else if let Some(room) = room.get_mut(..bytes.len()) {
             room.copy_from_slice(bytes);
-        } else {
-            self.out.put_slice(bytes);
-            return;
         }
-        self.gathered += bytes.len();
-    }
-
-    fn flush(&mut self) {
-        self.out.put_slice(&self.small[..self.gathered]);
-        self.gathered = 0;
+        self.bytes += bytes.len();
     }
 }
 
 impl Flavor for Sink<'_> {
-    type Output = ();
+    /// Bytes of the message, whether there was room for them or not.
+    type Output = usize;
 
     #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
@@ -134,16 +135,15 @@ impl Flavor for Sink<'_> {
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         // Most numbers come as slices of one byte.
         if let [byte] = bytes {
-            self.put(*byte)
+            self.put(*byte);
         } else {
-            self.put_slice(bytes)
+            self.put_slice(bytes);
         }
         Ok(())
     }
 
-    fn finalize(mut self) -> postcard::Result<()> {
-        self.flush();
-        Ok(())
+    fn finalize(self) -> postcard::Result<usize> {
+        Ok(self.bytes)
     }
 }
 

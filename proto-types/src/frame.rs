@@ -8,7 +8,7 @@
 //! `body` counts every byte behind the header. The same header travels in both directions: a reply repeats the request's
 //! id and carries the answering node's fence and epoch, so every exchange tells a laggard that a newer view exists.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use crate::{
     epoch::{Epoch, Fence},
@@ -218,7 +218,10 @@ impl FrameHeader {
 
     /// Appends the header to `out`.
     pub fn encode(&self, out: &mut BytesMut) {
-        let mut header = [0; HEADER_BYTES];
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_BYTES]);
+        // Where it is to stand: a processor waits for bytes that were written in parts to be copied as a whole.
+        let header: &mut [u8; HEADER_BYTES] = out[start..].first_chunk_mut().expect("so many bytes were appended");
         header[..4].copy_from_slice(&self.body_bytes.to_le_bytes());
         header[4] = self.kind.number();
         header[5] = MESSAGE_VERSION;
@@ -229,7 +232,6 @@ impl FrameHeader {
         header[16..24].copy_from_slice(&self.fence.value().to_le_bytes());
         header[24..32].copy_from_slice(&self.epoch.value().to_le_bytes());
         header[32..].copy_from_slice(&self.deadline_ms.to_le_bytes());
-        out.put_slice(&header);
     }
 
     /// Appends header and body, where `write_body` writes the part of the body that stands in `out` and `value_bytes`

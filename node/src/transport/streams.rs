@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use quoit_client::ErrorCode;
 use quoit_proto_types::{
+    codec,
     frame::{FrameError, FrameHeader, FrameType, HEADER_BYTES},
     frame_reader::FrameReader,
     limits,
@@ -172,8 +173,7 @@ impl Lane<'_> {
         let mut too_late = pin!(None::<Sleep>);
         loop {
             let mut batch = begin();
-            // A buffer that grows bit by bit is copied each time.
-            replies.reserve(self.stream.usual_bytes);
+            codec::reserve(&mut replies, self.stream.usual_bytes);
             let mut left: usize = chunks[..count].iter().map(Bytes::len).sum();
             let mut halves = Halves::of(left);
             for chunk in &mut chunks[..count] {
@@ -192,7 +192,7 @@ impl Lane<'_> {
                             yield_now().await;
                         }
                         batch = begin();
-                        replies.reserve(self.stream.usual_bytes);
+                        codec::reserve(&mut replies, self.stream.usual_bytes);
                     }
                 }
             }

@@ -200,6 +200,15 @@ pub struct BlockEntry<'a> {
     pub value: &'a [u8],
 }
 
+/// A [`BlockEntry`] up to where its value begins, which is long: it is copied as it is.
+#[derive(Serialize)]
+struct BlockHead<'a> {
+    stamp: Stamp,
+    #[serde(serialize_with = "codec::whole_slice")]
+    key: &'a [u8],
+    value_bytes: usize,
+}
+
 /// A block that is being filled.
 #[derive(Debug, Default)]
 pub struct EntryBlockWriter(BytesMut);
@@ -212,7 +221,9 @@ impl EntryBlockWriter {
 
     /// Appends `entry`.
     pub fn push(&mut self, entry: &BlockEntry<'_>) {
-        codec::encode(entry, &mut self.0);
+        let BlockEntry { stamp, key, value } = *entry;
+        codec::encode(&BlockHead { stamp, key, value_bytes: value.len() }, &mut self.0);
+        self.0.extend_from_slice(value);
     }
 
     /// Bytes so far.

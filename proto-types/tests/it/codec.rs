@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
+use bytes::BytesMut;
 use proptest::{collection::vec, option, prelude::*};
 use quoit_proto_types::{
     Boot, Epoch, ErrorCode, Fence, Hlc, Identity, Instance, KeyspaceId, Label, Member, Nonce, Ordinal, ReadLevel, Role,
@@ -411,6 +412,21 @@ fn keys_have_a_length_of_1_to_the_limit() {
     assert_eq!(decode(1), Ok(()));
     assert_eq!(decode(limits::KEY_BYTES_MAX), Ok(()));
     assert!(matches!(decode(limits::KEY_BYTES_MAX + 1), Err(DecodeError::TooLong { bytes: 1025, limit: 1024, .. })));
+}
+
+#[test]
+fn a_message_of_any_length_stands_behind_what_was_there() {
+    let keys = [7; 300];
+    for length in 1..=keys.len() {
+        let header = KeyHeader { keyspace: KeyspaceId::DEFAULT, key: &keys[..length] };
+        let mut alone = BytesMut::new();
+        header.encode(&mut alone);
+        assert_eq!(KeyHeader::decode(&alone), Ok(header));
+        let mut behind = BytesMut::from(&b"before"[..]);
+        header.encode(&mut behind);
+        header.encode(&mut behind);
+        assert_eq!(behind, [b"before", &alone[..], &alone[..]].concat()[..], "{length}");
+    }
 }
 
 #[test]
