@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use quoit_proto_types::{
-    HashPoint, Ordinal, Version,
-    message::client::{Expiry, Written},
+    Ordinal, Version,
+    message::client::{Expiry, WriteHeader, Written},
 };
 
 use crate::{
@@ -14,10 +14,10 @@ use crate::{
     client::Client,
     connection::TOGETHER_MAX,
     error::RequestError,
-    execute::{OneDone, OneOfMany},
+    execute::{Asked, OneOfMany},
     options::{GetOptions, SetOptions, WriteOptions},
-    request::{Request, point_of},
-    session::SessionKey,
+    request::{Reply, Request, point_of},
+    session::Seen,
 };
 
 /// Pieces of one batch under way to one node, so that it is never without: well below a connection's limit.
@@ -37,8 +37,7 @@ impl Client {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Vec<Result<Option<Bytes>, RequestError>> {
-        let found = self.get_many_with(keys, GetOptions::default()).await;
-        found.into_iter().map(|found| Ok(found?.map(|found| found.value))).collect()
+        self.find_many(keys, GetOptions::default(), |found| found.value).await
     }
 
     /// Reads many keys, all with `options`, and says which versions they have; the results are in the order of `keys`.
@@ -54,12 +53,23 @@ impl Client {
         keys: impl IntoIterator<Item = K>,
         options: GetOptions,
     ) -> Vec<Result<Option<Found>, RequestError>> {
+        self.find_many(keys, options, |found| found).await
+    }
+
+    async fn find_many<K: AsRef<[u8]>, T>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        options: GetOptions,
+        wanted: impl Fn(Found) -> T,
+    ) -> Vec<Result<Option<T>, RequestError>> {
         let keys: Vec<K> = keys.into_iter().collect();
-        let keys: Vec<(&[u8], SessionKey)> =
-            keys.iter().map(AsRef::as_ref).map(|key| (key, self.session.key(key))).collect();
-        let request = |index: usize| Request::Get(self.read(keys[index].0, keys[index].1, options));
-        let finish = |done: OneDone| self.found(keys[done.index].1, done.reply?);
-        self.each(keys.iter().map(|(key, _)| *key), request, finish).await
+        let keys: Vec<(&[u8], Seen)> =
+            keys.iter().map(AsRef::as_ref).map(|key| (key, self.session.seen(key))).collect();
+        let ask = || Asked {
+            request: |index: usize| Request::Get(self.read(keys[index].0, keys[index].1, options)),
+            finish: |index: usize, reply: Result<_, _>| Ok(self.found(keys[index].1, reply?)?.map(&wanted)),
+        };
+        self.each(keys.iter().map(|(key, _)| *key), ask).await
     }
 
     /// Writes many keys, all with `options`; each result says which version that is, in the order of `entries`.
@@ -78,12 +88,20 @@ impl Client {
         options: SetOptions,
     ) -> Vec<Result<Version, RequestError>> {
         let entries: Vec<(K, V)> = entries.into_iter().collect();
-        let entries: Vec<(&[u8], &[u8])> = entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
-        let header = |key| self.write(key, WriteOptions { level: options.level }, options.expiry);
-        let request = |index: usize| Request::Set { header: header(entries[index].0), value: entries[index].1 };
-        let finish =
-            |OneDone { index, after, reply }| Ok(self.written(entries[index].0, self.heard(after, reply)?)?.version);
-        self.each(entries.iter().map(|(key, _)| *key), request, finish).await
+        let entries: &Vec<(&[u8], &[u8])> =
+            &entries.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        let ask = || {
+            let header = self.write(&[], WriteOptions { level: options.level }, options.expiry);
+            let request = move |index: usize| {
+                let (key, value) = entries[index];
+                Request::Set { header: WriteHeader { key, ..header }, value }
+            };
+            let finish = move |index: usize, reply| {
+                Ok(self.written(entries[index].0, self.heard(header.after, reply)?)?.version)
+            };
+            Asked { request, finish }
+        };
+        self.each(entries.iter().map(|(key, _)| *key), ask).await
     }
 
     /// Removes many keys; each result says whether the key was there, in the order of `keys`.
@@ -114,41 +132,46 @@ impl Client {
         options: WriteOptions,
     ) -> Vec<Result<Written, RequestError>> {
         let keys: Vec<K> = keys.into_iter().collect();
-        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
-        let request = |index: usize| Request::Delete(self.write(keys[index], options, Expiry::Never));
-        let finish = |OneDone { index, after, reply }| self.written(keys[index], self.heard(after, reply)?);
-        self.each(keys.iter().copied(), request, finish).await
+        let keys: &Vec<&[u8]> = &keys.iter().map(AsRef::as_ref).collect();
+        let ask = || {
+            let header = self.write(&[], options, Expiry::Never);
+            let request = move |index: usize| Request::Delete(WriteHeader { key: keys[index], ..header });
+            let finish = move |index: usize, reply| self.written(keys[index], self.heard(header.after, reply)?);
+            Asked { request, finish }
+        };
+        self.each(keys.iter().copied(), ask).await
     }
 
     /// Makes a request of every key, and something of its reply; the results are in the order of the keys. The nodes are asked
-    /// side by side, and keys go together whose primary is the same, which is who most of them are asked of.
-    async fn each<'k, T>(
+    /// side by side, and keys go together whose primary is the same, which is who most of them are asked of. `ask` is called for
+    /// each part that goes together, when its turn comes.
+    async fn each<'k, T, Q, F>(
         &self,
-        keys: impl Iterator<Item = &'k [u8]>,
-        request: impl Fn(usize) -> Request<'k>,
-        finish: impl Fn(OneDone) -> Result<T, RequestError>,
-    ) -> Vec<Result<T, RequestError>> {
+        keys: impl ExactSizeIterator<Item = &'k [u8]>,
+        ask: impl Fn() -> Asked<Q, F>,
+    ) -> Vec<Result<T, RequestError>>
+    where
+        Q: Fn(usize) -> Request<'k>,
+        F: Fn(usize, Result<Reply, RequestError>) -> Result<T, RequestError>,
+    {
         let topology = self.core.topology();
-        let mut groups: BTreeMap<Option<Ordinal>, Vec<(usize, HashPoint)>> = BTreeMap::new();
-        let (count, _) = keys.size_hint();
-        let mut results: Vec<Option<Result<T, RequestError>>> = Vec::with_capacity(count);
+        let mut groups: BTreeMap<Option<Ordinal>, Vec<OneOfMany>> = BTreeMap::new();
+        let count = keys.len();
+        // None of them stays: every key that is asked about is heard of.
+        let mut results: Vec<Result<T, RequestError>> = (0..count).map(|_| Err(RequestError::Closed)).collect();
         for (index, key) in keys.enumerate() {
-            let point = point_of(key);
-            if let Ok(point) = point {
-                let group = groups.entry(topology.ring.primary_of(point));
-                group.or_insert_with(|| Vec::with_capacity(count.min(TOGETHER_MAX))).push((index, point));
+            match point_of(key) {
+                Ok(point) => groups
+                    .entry(topology.ring.primary_of(point))
+                    .or_insert_with(|| Vec::with_capacity(count.min(TOGETHER_MAX)))
+                    .push(OneOfMany { index, point }),
+                Err(error) => results[index] = Err(error),
             }
-            results.push(point.err().map(Err));
         }
-        let request = &request;
-        let asked = move |keys: Vec<(usize, HashPoint)>| {
-            let one = |(index, point)| OneOfMany { index, point, request: request(index) };
-            self.core.execute_together(keys.into_iter().map(one).collect())
-        };
-        let mut take = |answered: Vec<OneDone>| {
-            for done in answered {
-                let index = done.index;
-                results[index] = Some(finish(done));
+        let ask = |keys: Vec<OneOfMany>| self.core.execute_together(keys, ask());
+        let mut take = |answered: Vec<(usize, Result<T, RequestError>)>| {
+            for (index, result) in answered {
+                results[index] = result;
             }
         };
         let mut nodes: Vec<Vec<_>> = groups.into_values().map(in_parts).collect();
@@ -156,19 +179,19 @@ impl Client {
             && let [_] = node[..]
         {
             // Most batches are a single part, for which nothing is to be watched over.
-            take(asked(node.remove(0)).await);
+            take(ask(node.remove(0)).await);
         } else {
-            let each = |parts| stream::iter(parts).map(asked).buffer_unordered(PARTS_IN_FLIGHT_PER_NODE);
+            let each = |parts| stream::iter(parts).map(&ask).buffer_unordered(PARTS_IN_FLIGHT_PER_NODE);
             let mut answers = stream::select_all(nodes.into_iter().map(each));
             while let Some(answered) = answers.next().await {
                 take(answered);
             }
         }
-        results.into_iter().map(|result| result.unwrap_or(Err(RequestError::Closed))).collect()
+        results
     }
 }
 
 /// Keys in as many parts as it takes for each to go together.
-fn in_parts(keys: Vec<(usize, HashPoint)>) -> Vec<Vec<(usize, HashPoint)>> {
+fn in_parts(keys: Vec<OneOfMany>) -> Vec<Vec<OneOfMany>> {
     if keys.len() <= TOGETHER_MAX { vec![keys] } else { keys.chunks(TOGETHER_MAX).map(<[_]>::to_vec).collect() }
 }

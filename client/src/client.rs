@@ -22,7 +22,7 @@ use crate::{
     error::{ConnectError, DialError, RequestError},
     options::{GetOptions, SetOptions, WriteOptions},
     request::{Reply, Request, point_of},
-    session::{Session, SessionKey},
+    session::{Seen, Session},
 };
 
 /// How long [`Client::close`] waits for the nodes to be told.
@@ -132,10 +132,10 @@ impl Client {
     /// ```
     pub async fn get_with(&self, key: impl AsRef<[u8]>, options: GetOptions) -> Result<Option<Found>, RequestError> {
         let key = key.as_ref();
-        let (point, known) = (point_of(key)?, self.session.key(key));
-        let request = Request::Get(self.read(key, known, options));
+        let (point, seen) = (point_of(key)?, self.session.seen(key));
+        let request = Request::Get(self.read(key, seen, options));
         let reply = self.core.execute(point, &request).await?;
-        self.found(known, reply)
+        self.found(seen, reply)
     }
 
     /// Writes a key, which then stays until it is deleted or evicted; says which version that is.
@@ -287,7 +287,7 @@ impl Client {
     pub async fn ttl_with(&self, key: impl AsRef<[u8]>, options: GetOptions) -> Result<TimeToLive, RequestError> {
         let key = key.as_ref();
         let point = point_of(key)?;
-        let request = Request::TimeToLive(self.read(key, self.session.key(key), options));
+        let request = Request::TimeToLive(self.read(key, self.session.seen(key), options));
         let reply = self.core.execute(point, &request).await?;
         if reply.kind == FrameType::Miss {
             return Ok(TimeToLive::NoSuchKey);
@@ -345,11 +345,10 @@ impl Client {
         self.core.administer(node, &request).await
     }
 
-    /// The header of a read. What the session has seen of the key, which it knows as `known`, counts as well as what the
-    /// options ask for.
-    pub(crate) fn read<'k>(&self, key: &'k [u8], known: SessionKey, options: GetOptions) -> ReadHeader<'k> {
+    /// The header of a read. What the session has `seen` of the key counts as well as what the options ask for.
+    pub(crate) fn read<'k>(&self, key: &'k [u8], seen: Seen, options: GetOptions) -> ReadHeader<'k> {
         let level = options.level.unwrap_or(self.core.levels.read);
-        let at_least = options.at_least.max(self.session.seen(known));
+        let at_least = options.at_least.max(seen.version);
         ReadHeader { keyspace: KeyspaceId::DEFAULT, level, at_least, key }
     }
 
@@ -376,14 +375,14 @@ impl Client {
         reply
     }
 
-    /// What a reply to a read says of the key that the session knows as `known`, and has seen from here on.
-    pub(crate) fn found(&self, known: SessionKey, reply: Reply) -> Result<Option<Found>, RequestError> {
+    /// What a reply to a read says of the key of which the session had `seen` so much, and has seen this from here on.
+    pub(crate) fn found(&self, seen: Seen, reply: Reply) -> Result<Option<Found>, RequestError> {
         if reply.kind == FrameType::Miss {
             return Ok(None);
         }
         let (ValueHeader { version, stale }, value) =
             decode(reply, FrameType::Value, |body, what| codec::decode_prefix(body, what))?;
-        self.session.note(known, version);
+        self.session.found(seen, version);
         Ok(Some(Found { value, version, stale }))
     }
 

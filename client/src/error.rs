@@ -299,12 +299,14 @@ impl From<CredentialsError> for ConnectError {
 
 /// Why a request failed. A miss is never an error and an error never a miss.
 ///
+/// What few errors say much of is boxed: every result has room for an error, and is as large as that.
+///
 /// ```
 /// use quoit_client::{ErrorCode, Refusal, RequestError};
 ///
 /// use quoit_client::Effect;
 ///
-/// let refusal = Refusal::new(ErrorCode::Busy, 20);
+/// let refusal = Box::new(Refusal::new(ErrorCode::Busy, 20));
 /// let error = RequestError::Refused { node: "n1".into(), refusal, effect: Effect::None };
 /// assert_eq!(error.to_string(), "n1 refused: the node is busy");
 /// ```
@@ -337,7 +339,7 @@ pub enum RequestError {
         /// The node.
         node: String,
         /// Why.
-        source: DialError,
+        source: Box<DialError>,
     },
     /// No answer in time.
     #[error("no answer from {node} within {}", humane(*.waited))]
@@ -367,7 +369,7 @@ pub enum RequestError {
         /// The node.
         node: String,
         /// What it said.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
         /// Whether something may have been written.
         effect: Effect,
     },

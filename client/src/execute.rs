@@ -23,7 +23,7 @@ use quoit_proto_types::{
 };
 use tokio::time::{Instant, sleep};
 
-pub(crate) use self::together::{OneDone, OneOfMany};
+pub(crate) use self::together::{Asked, OneOfMany};
 use crate::{
     connection::{Answer, Connection, NotQueued, Outgoing, Patience, Unanswered, received},
     core::Core,
@@ -101,7 +101,7 @@ struct Begun {
 impl Begun {
     /// That it came to nothing more.
     fn error(&self, effect: Effect) -> RequestError {
-        let (node, refusal) = (self.node.clone(), Refusal::new(ErrorCode::Unavailable, self.held));
+        let (node, refusal) = (self.node.clone(), Refusal::new(ErrorCode::Unavailable, self.held).into());
         RequestError::Refused { node, refusal, effect }
     }
 }
@@ -120,10 +120,12 @@ impl Core {
             Ok(asked) => asked,
             Err(asking) => return asking.await,
         };
-        let outcome = received(answer.await);
-        let failure = match self.judge(&route, request, outcome, time) {
-            Ok(reply) => return Ok(reply),
-            Err(failure) => failure,
+        let failure = match received(answer.await) {
+            Ok(reply) if route.is_settled_by(&reply) => return Ok(reply),
+            outcome => match self.judge(&route, request, outcome, time) {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure,
+            },
         };
         Box::pin(self.persist(point, request, (Ok(route), failure), time)).await
     }
@@ -402,7 +404,7 @@ impl Core {
         Err(Failure::Failed(match Refusal::decode(&reply.body) {
             Ok(refusal) => {
                 let effect = effect_of_refusal(refusal.code, effect);
-                RequestError::Refused { node: label(), refusal, effect }
+                RequestError::Refused { node: label(), refusal: refusal.into(), effect }
             }
             Err(error) => route.node.out_of_protocol(error.to_string()),
         }))
@@ -413,6 +415,12 @@ impl Route {
     fn new(topology: &Topology, (ordinal, node): (Ordinal, &Arc<Node>), connection: Option<Arc<Connection>>) -> Self {
         let (fence, epoch, members) = (topology.view.fence(), topology.epoch(), topology.nodes().len());
         Self { ordinal, node: Arc::clone(node), connection, fence, epoch, members }
+    }
+
+    /// Whether `reply` ends the request, and tells nothing new of the view, as it nearly always does: then there is nothing to be
+    /// [judged](Core::judge).
+    fn is_settled_by(&self, reply: &Reply) -> bool {
+        reply.epoch <= self.epoch && !matches!(reply.kind, FrameType::Unfinished | FrameType::Refusal)
     }
 
     /// To the primary of what is at `point`, if nobody else could be a better choice.

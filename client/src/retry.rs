@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn refused(code: ErrorCode) -> RequestError {
-        RequestError::Refused { node: "n1".into(), refusal: Refusal::new(code, 0), effect: Effect::None }
+        RequestError::Refused { node: "n1".into(), refusal: Refusal::new(code, 0).into(), effect: Effect::None }
     }
 
     fn timeout(effect: Effect) -> RequestError {
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_write_that_some_may_hold_is_left_alone() {
         for code in [ErrorCode::Unavailable, ErrorCode::ClockSkew, ErrorCode::TooOld] {
-            let refusal = Refusal::new(code, 1);
+            let refusal = Refusal::new(code, 1).into();
             let error = RequestError::Refused { node: "n1".into(), refusal, effect: Effect::Unknown };
             assert!(error.is_retryable() && !error.has_no_side_effects());
             assert!(!RetryPolicy::default().goes_elsewhere(&error));

@@ -35,12 +35,19 @@ pub(crate) struct Session {
     /// by chance, the older of them is asked of more nodes than it need be.
     seed: u64,
     /// None of them if nothing is to be remembered.
-    parts: Vec<Mutex<Seen>>,
+    parts: Vec<Mutex<Versions>>,
 }
 
 /// The key of a request, as the session knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SessionKey(u64);
+
+/// A key, and the latest version of it that the session has seen, as far as it remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    key: SessionKey,
+    pub(crate) version: Option<Version>,
+}
 
 impl Session {
     /// One that has seen nothing.
@@ -68,17 +75,33 @@ impl Session {
         Hlc::new(self.moment.load(Ordering::Relaxed))
     }
 
-    /// The latest version of `key` that the session has seen, as far as it remembers.
-    pub(crate) fn seen(&self, key: SessionKey) -> Option<Version> {
-        self.part(key)?.version(key)
+    /// What the session has seen of `key`.
+    pub(crate) fn seen(&self, key: &[u8]) -> Seen {
+        let key = self.key(key);
+        Seen { key, version: self.part(key).and_then(|mut part| part.version(key)) }
+    }
+
+    /// Takes note that the key of which so much had been `seen` is there in this version. As a rule it is the same as before, and
+    /// there is nothing to note: that spares half of what remembering costs a read.
+    pub(crate) fn found(&self, seen: Seen, version: Version) {
+        if seen.version != Some(version) {
+            self.note(seen.key, version);
+        } else if self.moment() < version.hlc {
+            // It was seen, and its moment forgotten since.
+            self.heed(version.hlc);
+        }
     }
 
     /// Takes note that `key` has been seen in this version.
     pub(crate) fn note(&self, key: SessionKey, version: Version) {
-        self.moment.fetch_max(version.hlc.value(), Ordering::Relaxed);
+        self.heed(version.hlc);
         if let Some(mut part) = self.part(key) {
             part.note(key, version);
         }
+    }
+
+    fn heed(&self, moment: Hlc) {
+        self.moment.fetch_max(moment.value(), Ordering::Relaxed);
     }
 
     /// Forgets the latest moment if it still is `moment`, which nodes refuse to go beyond: it comes from a clock far ahead, and
@@ -89,7 +112,7 @@ impl Session {
         let _ = self.moment.compare_exchange(known, none, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    fn part(&self, key: SessionKey) -> Option<MutexGuard<'_, Seen>> {
+    fn part(&self, key: SessionKey) -> Option<MutexGuard<'_, Versions>> {
         let index = usize::from(key.0.to_le_bytes()[7]) % PARTS;
         // A version that a panic kept from being noted is one that is not remembered.
         Some(self.parts.get(index)?.lock().unwrap_or_else(PoisonError::into_inner))
@@ -100,7 +123,7 @@ impl Session {
 /// was not used since the hand last came by (the second chance algorithm, Corbató 1968). So it takes no list to know what was
 /// used last, and what is looked at for a key stands together in memory.
 #[derive(Debug)]
-struct Seen {
+struct Versions {
     sets: Vec<Set>,
 }
 
@@ -118,13 +141,13 @@ struct Set {
     versions: [Version; WAYS],
 }
 
-impl Default for Seen {
+impl Default for Versions {
     fn default() -> Self {
         Self { sets: vec![Set::default()] }
     }
 }
 
-impl Seen {
+impl Versions {
     fn index(&self, key: SessionKey) -> usize {
         // The lowest bits: a part is chosen by others.
         let [low, high, ..] = key.0.to_le_bytes();
@@ -132,9 +155,13 @@ impl Seen {
         usize::from(u16::from_le_bytes([low, high])) & (self.sets.len() - 1)
     }
 
-    fn version(&self, key: SessionKey) -> Option<Version> {
-        let set = &self.sets[self.index(key)];
-        set.find(key).map(|index| set.versions[index])
+    /// That of a key, which counts as used by that.
+    fn version(&mut self, key: SessionKey) -> Option<Version> {
+        let index = self.index(key);
+        let set = &mut self.sets[index];
+        let index = set.find(key)?;
+        set.used |= 1 << index;
+        Some(set.versions[index])
     }
 
     fn note(&mut self, key: SessionKey, version: Version) {
@@ -210,7 +237,7 @@ mod tests {
     }
 
     fn seen(session: &Session, key: &str) -> Option<Version> {
-        session.seen(session.key(key.as_bytes()))
+        session.seen(key.as_bytes()).version
     }
 
     #[test]
@@ -226,6 +253,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_as_it_was_seen_is_known_and_its_moment_heeded_again() {
+        let session = Session::new(Remember::Versions);
+        note(&session, "a", 5);
+        let known = session.seen(b"a");
+        session.forget_moment(session.moment());
+        session.found(known, version(5));
+        assert_eq!((session.moment(), seen(&session, "a")), (Hlc::from_millis(5), Some(version(5))));
+        session.found(known, version(7));
+        session.found(session.seen(b"b"), version(9));
+        assert_eq!((seen(&session, "a"), seen(&session, "b")), (Some(version(7)), Some(version(9))));
+        assert_eq!(session.moment(), Hlc::from_millis(9));
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded_and_what_was_used_last_stays() {
         let session = Session::new(Remember::Versions);
         note(&session, "first", 1);
@@ -235,7 +276,7 @@ mod tests {
                 note(&session, "used", 3);
             }
         }
-        let kept = |part: &Mutex<Seen>| {
+        let kept = |part: &Mutex<Versions>| {
             let part = part.lock().unwrap();
             part.sets.iter().map(|set| usize::from(set.filled)).sum::<usize>()
         };

@@ -48,19 +48,11 @@ impl Answers {
 }
 
 impl Gathering {
-    /// Of about so many requests, none of which is sent yet.
-    pub(super) fn with_capacity(requests: usize) -> (Self, Answers) {
+    /// Of so many requests, at most [`TOGETHER_MAX`].
+    pub(super) fn of(requests: usize) -> (Self, Answers) {
         let (sender, receiver) = oneshot::channel();
-        let outcomes = Vec::with_capacity(requests);
-        (Self { outcomes, there: 0, caller: Caller::ForAll(sender) }, Answers { receiver, requests: 0 })
-    }
-
-    /// The place of the next request; `None` if there are [`TOGETHER_MAX`].
-    pub(super) fn next_place(&mut self, answers: &mut Answers) -> Option<u8> {
-        let place = u8::try_from(self.outcomes.len()).ok().filter(|place| usize::from(*place) < TOGETHER_MAX)?;
-        self.outcomes.push(Err(Unanswered::Timeout));
-        answers.requests += 1;
-        Some(place)
+        let outcomes = none_yet(requests);
+        (Self { outcomes, there: 0, caller: Caller::ForAll(sender) }, Answers { receiver, requests })
     }
 
     /// How many are missing.
@@ -113,7 +105,7 @@ impl Gathering {
                 *outcome = Err(Unanswered::Late(answer));
             }
         }
-        self.outcomes.resize_with(outcomes.len(), || Err(Unanswered::Timeout));
+        self.outcomes = none_yet(outcomes.len());
         if let Caller::ForAll(sender) = std::mem::replace(&mut self.caller, Caller::ForEach(senders)) {
             drop(sender.send(outcomes));
         }
@@ -141,6 +133,11 @@ impl Gathering {
     }
 }
 
+/// The outcomes of so many requests, none of which is there.
+fn none_yet(requests: usize) -> Vec<Outcome> {
+    (0..requests).map(|_| Err(Unanswered::Timeout)).collect()
+}
+
 fn bit(place: u8) -> u128 {
     1 << place
 }
@@ -153,20 +150,13 @@ mod tests {
 
     use super::{super::lane::Answer, *};
 
-    fn gathering(requests: usize) -> (Gathering, Answers) {
-        let (mut gathering, mut answers) = Gathering::with_capacity(requests);
-        let places: Vec<_> = (0..requests).map(|_| gathering.next_place(&mut answers)).collect();
-        assert_eq!(places, (0..).map(Some).take(requests).collect::<Vec<_>>());
-        (gathering, answers)
-    }
-
     fn lost() -> Outcome {
         Err(Unanswered::Lost("it is".into()))
     }
 
     #[tokio::test]
     async fn answers_come_in_the_order_of_the_requests() {
-        let (mut gathering, answers) = gathering(3);
+        let (mut gathering, answers) = Gathering::of(3);
         let mut waiting = pin!(answers.all());
         gathering.put(2, Err(Unanswered::Timeout));
         gathering.put(0, Err(Unanswered::Timeout));
@@ -184,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_hears_that_some_are_late_gets_them_one_by_one() {
-        let (mut gathering, answers) = gathering(3);
+        let (mut gathering, answers) = Gathering::of(3);
         gathering.put(1, lost());
         gathering.turn_late();
         let [Err(Unanswered::Late(first)), Err(Unanswered::Lost(_)), Err(Unanswered::Late(third))]: [Outcome; 3] =
@@ -206,18 +196,12 @@ mod tests {
     #[tokio::test]
     async fn of_no_requests_there_are_no_answers_and_of_a_lane_that_ends_there_are_lost_ones() {
         assert!(Answers::none().all().await.is_empty());
-        let (ended, answers) = gathering(2);
+        let (ended, answers) = Gathering::of(2);
         drop(ended);
         assert!(matches!(answers.all().await[..], [Err(Unanswered::Lost(_)), Err(Unanswered::Lost(_))]));
-        let (gathering, answers) = gathering(TOGETHER_MAX);
+        let (gathering, answers) = Gathering::of(TOGETHER_MAX);
         assert!(!gathering.is_given_up() && gathering.lacks(127));
         drop(answers);
         assert!(gathering.is_given_up());
-    }
-
-    #[test]
-    fn there_is_a_limit_to_what_goes_together() {
-        let (mut gathering, mut answers) = gathering(TOGETHER_MAX);
-        assert_eq!(gathering.next_place(&mut answers), None);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
 use quoit_proto_types::{
-    RequestId,
+    RequestId, codec,
     frame::{FrameError, FrameHeader},
     frame_reader::FrameReader,
     limits,
@@ -20,10 +20,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::gathering::{Answers, Gathering};
+use super::gathering::{Answers, Gathering, TOGETHER_MAX};
 use crate::request::{Reply, Request};
 
-/// Unsent bytes a lane gathers before it refuses more. They pile up only if the node does not read.
+/// Unsent bytes a lane gathers before it refuses more; what is sent together may go beyond it. They pile up only if the node does
+/// not read.
 const UNSENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Chunks taken from QUIC at once; a chunk is at most a packet.
 const CHUNKS_AT_ONCE: usize = 32;
@@ -70,6 +71,18 @@ pub(crate) struct Outgoing<'r> {
     /// Lacks only its id.
     pub(crate) header: FrameHeader,
     pub(crate) patience: Patience,
+}
+
+/// Requests of one caller that are to be sent together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutgoingMany {
+    /// How many they are.
+    pub(crate) requests: usize,
+    /// That of each, which lacks only its id.
+    pub(crate) header: FrameHeader,
+    pub(crate) patience: Patience,
+    /// Whether each says that the next one is of the same caller.
+    pub(crate) tied: bool,
 }
 
 /// A request that was queued.
@@ -183,35 +196,34 @@ impl Lane {
         self.start_locked(self.lock(), outgoing)
     }
 
-    /// Queues small requests, no more than go [together](super::gathering::TOGETHER_MAX) and all of the same patience, until one
-    /// is refused. Says why that was, and whether no other was under way before.
-    pub(crate) fn start_all<'r>(
+    /// Queues small requests, no more than go [together](super::gathering::TOGETHER_MAX), as far as there is room; `write` writes
+    /// each by its place. Says why the next one is refused, if there is one, and whether no other was under way before.
+    pub(crate) fn start_all(
         &self,
-        all: impl ExactSizeIterator<Item = Outgoing<'r>>,
+        OutgoingMany { requests, header, patience, tied }: OutgoingMany,
+        mut write: impl FnMut(usize, FrameHeader, &mut BytesMut),
     ) -> (Answers, bool, Option<NotQueued>) {
         let mut queue = self.lock();
         // Before anything is sent: what leaves may be what the next entry would have been.
-        queue.make_room(all.len());
+        queue.make_room(requests);
         let (was_unsent, was_busy) = (!queue.unsent.is_empty(), queue.under_way > 0);
-        let (mut gathering, mut answers) = Gathering::with_capacity(all.len());
-        let (generation, index) = (queue.next_generation(), queue.pending.vacant_key());
-        let (mut patience, mut why) = (None, None);
-        for outgoing in all {
-            let place = match queue.admit() {
-                Ok(()) => gathering.next_place(&mut answers).ok_or(NotQueued::Full),
-                Err(full) => Err(full),
-            };
-            match place {
-                Ok(place) => queue.send(outgoing, self.request_id(generation, place, index)),
-                Err(full) => {
-                    why = Some(full);
-                    break;
-                }
-            }
-            patience = Some(outgoing.patience);
+        let room = match queue.room() {
+            Ok(room) => room.min(TOGETHER_MAX),
+            Err(why) => return (Answers::none(), false, Some(why)),
+        };
+        let (sent, why) = if requests > room { (room, Some(NotQueued::Full)) } else { (requests, None) };
+        if sent == 0 {
+            return (Answers::none(), false, why);
         }
-        let Some(patience) = patience else { return (Answers::none(), false, why) };
-        queue.pending.insert(Pending { generation, patience, caller: Caller::Many(Box::new(gathering)) });
+        let (gathering, answers) = Gathering::of(sent);
+        let generation = queue.next_generation();
+        let caller = Caller::Many(Box::new(gathering));
+        let index = queue.pending.insert(Pending { generation, patience, caller });
+        queue.begin_frames(sent);
+        for (place, byte) in (0..sent).zip(0..) {
+            let (request, more) = (self.request_id(generation, byte, index), tied && place + 1 < sent);
+            write(place, FrameHeader { request, more, ..header }, &mut queue.unsent);
+        }
         drop(queue);
         if !was_unsent {
             self.filled.notify_one();
@@ -232,13 +244,15 @@ impl Lane {
 
     fn start_locked(&self, mut queue: MutexGuard<'_, Queue>, outgoing: Outgoing<'_>) -> Result<Started, NotQueued> {
         queue.make_room(1);
-        queue.admit()?;
+        queue.room()?;
         let (sender, answer) = oneshot::channel();
         let was_empty = queue.unsent.is_empty();
         let generation = queue.next_generation();
         let pending = Pending { generation, patience: outgoing.patience, caller: Caller::One(sender) };
         let index = queue.pending.insert(pending);
-        queue.send(outgoing, self.request_id(generation, 0, index));
+        queue.begin_frames(1);
+        let header = FrameHeader { request: self.request_id(generation, 0, index), ..outgoing.header };
+        outgoing.request.encode(header, &mut queue.unsent);
         let first = queue.under_way == 1;
         drop(queue);
         if was_empty {
@@ -348,8 +362,8 @@ impl Lane {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // A panic leaves at worst requests behind that are sent and not waited for, and a cut frame, for which the node closes
-        // the connection.
+        // A panic leaves at worst requests behind that nobody waits for, and a cut frame, for which the node closes the
+        // connection.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -389,13 +403,14 @@ impl Queue {
         gone.into_iter().for_each(|index| drop(self.remove(index)));
     }
 
-    /// Whether there is room for one more.
-    fn admit(&self) -> Result<(), NotQueued> {
+    /// For how many more there is room; not for none.
+    fn room(&self) -> Result<usize, NotQueued> {
         if let Some(reason) = &self.lost {
             return Err(NotQueued::Lost(Arc::clone(reason)));
         }
-        let is_full = self.under_way >= limits::REQUESTS_IN_FLIGHT_MAX || self.unsent.len() >= UNSENT_BYTES_MAX;
-        if is_full { Err(NotQueued::Full) } else { Ok(()) }
+        let room = limits::REQUESTS_IN_FLIGHT_MAX.saturating_sub(self.under_way);
+        let is_full = room == 0 || self.unsent.len() >= UNSENT_BYTES_MAX;
+        if is_full { Err(NotQueued::Full) } else { Ok(room) }
     }
 
     fn flows_with(&self, requests: usize) -> bool {
@@ -407,14 +422,12 @@ impl Queue {
         self.generation
     }
 
-    /// Queues one that was admitted.
-    fn send(&mut self, outgoing: Outgoing<'_>, id: RequestId) {
-        self.under_way += 1;
+    /// The frames of so many requests, for which there is room, are about to be written.
+    fn begin_frames(&mut self, requests: usize) {
+        self.under_way += requests;
         if self.unsent.is_empty() {
-            // A buffer that grows bit by bit is copied each time.
-            self.unsent.reserve(self.usual_bytes);
+            codec::reserve(&mut self.unsent, self.usual_bytes);
         }
-        outgoing.request.encode(FrameHeader { request: id, ..outgoing.header }, &mut self.unsent);
     }
 
     fn take_unsent(&mut self) -> Bytes {
@@ -463,126 +476,4 @@ fn parts(request: RequestId) -> (u32, u8, usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use quoit_proto_types::{
-        Epoch, Fence,
-        frame::{FrameType, HEADER_BYTES},
-    };
-
-    use super::{super::gathering::TOGETHER_MAX, *};
-
-    fn header(kind: FrameType) -> FrameHeader {
-        FrameHeader::new(kind, RequestId::default(), Fence::default(), Epoch::GENESIS)
-    }
-
-    fn outgoing(patience: Patience) -> Outgoing<'static> {
-        Outgoing { request: &Request::ViewGet, header: header(FrameType::ViewGet), patience }
-    }
-
-    /// Answers the one request that is queued.
-    fn answer(lane: &Lane, queued: &BytesMut) {
-        let sent = FrameHeader::decode(queued[..HEADER_BYTES].try_into().unwrap()).unwrap();
-        lane.complete(sent.request, Ok(Reply::new(&header(FrameType::Miss), Bytes::new())));
-    }
-
-    #[tokio::test]
-    async fn who_is_told_that_an_answer_is_late_gets_it_all_the_same() {
-        let (lane, start) = (Lane::new(0), Instant::now());
-        let after = |ms| start + Duration::from_millis(ms);
-        let patience = Patience { deadline: after(1000), late: Some(after(250)) };
-        let mut started = lane.start(outgoing(patience)).unwrap();
-        let queued = lane.lock().unsent.split();
-        assert!(lane.sweep(after(249)) && started.answer.try_recv().is_err());
-        assert!(lane.sweep(after(250)));
-        let Ok(Err(Unanswered::Late(mut late))) = started.answer.await else { panic!("it is late") };
-        // It is told once.
-        assert!(lane.sweep(after(500)) && late.try_recv().is_err());
-        answer(&lane, &queued);
-        assert!(late.await.unwrap().is_ok());
-        assert!(!lane.sweep(after(501)));
-    }
-
-    /// Those of the requests that are queued.
-    fn ids(queued: &[u8]) -> Vec<RequestId> {
-        let request = |frame: &[u8]| FrameHeader::decode(frame.try_into().unwrap()).unwrap().request;
-        queued.chunks(HEADER_BYTES).map(request).collect()
-    }
-
-    fn many(requests: usize, patience: Patience) -> impl ExactSizeIterator<Item = Outgoing<'static>> {
-        std::iter::repeat_n(outgoing(patience), requests)
-    }
-
-    #[tokio::test]
-    async fn many_are_queued_until_there_is_no_room_and_what_was_queued_is_answered() {
-        let (lane, now) = (Lane::new(0), Instant::now());
-        let patience = Patience::until(now + Duration::from_secs(1));
-        let max = limits::REQUESTS_IN_FLIGHT_MAX;
-        assert!(lane.flows_with(max) && !lane.flows_with(max + 1));
-        let mut all = Vec::new();
-        for batch in 0..max / TOGETHER_MAX {
-            let (answers, first, why) = lane.start_all(many(TOGETHER_MAX, patience));
-            assert!(first == (batch == 0) && why.is_none());
-            all.push(answers);
-        }
-        let (answers, first, why) = lane.start_all(many(5, patience));
-        assert!(!first && matches!(why, Some(NotQueued::Full)) && !lane.flows_with(1));
-        assert!(answers.all().await.is_empty());
-        // Nobody waits for the first of them any more: they make room.
-        drop(all.remove(0));
-        lane.lock().unsent.clear();
-        let (answers, first, why) = lane.start_all(many(3, patience));
-        assert!(!first && why.is_none());
-        let ids = ids(&lane.lock().unsent.split());
-        assert!(lane.flows_with(TOGETHER_MAX - 3) && !lane.flows_with(TOGETHER_MAX - 2));
-        lane.complete(ids[1], Ok(Reply::new(&header(FrameType::Miss), Bytes::new())));
-        lane.fail(&"over".into());
-        let outcomes = answers.all().await;
-        assert!(matches!(outcomes[..], [Err(Unanswered::Lost(_)), Ok(_), Err(Unanswered::Lost(_))]));
-        let (_, first, why) = lane.start_all(many(3, patience));
-        assert!(!first && matches!(why, Some(NotQueued::Lost(_))));
-        assert!(!lane.is_busy());
-    }
-
-    #[tokio::test]
-    async fn of_many_each_has_its_own_answer_and_those_that_are_late_come_one_by_one() {
-        let (lane, start) = (Lane::new(3), Instant::now());
-        let after = |ms| start + Duration::from_millis(ms);
-        let patience = Patience { deadline: after(1000), late: Some(after(250)) };
-        let (answers, _, why) = lane.start_all(many(3, patience));
-        assert!(why.is_none());
-        let ids = ids(&lane.lock().unsent.split());
-        assert!(ids.iter().all(|id| lane_of(*id) == 3));
-        let reply = |kind| Ok(Reply::new(&header(kind), Bytes::new()));
-        lane.complete(ids[1], reply(FrameType::Miss));
-        lane.complete(ids[1], reply(FrameType::Done));
-        assert_eq!((lane.awaited_until(ids[0]), lane.awaited_until(ids[1])), (Some(after(1000)), None));
-        assert!(lane.sweep(after(250)));
-        let outcomes: [Outcome; 3] = answers.all().await.try_into().unwrap();
-        let [Err(Unanswered::Late(first)), Ok(Reply { kind: FrameType::Miss, .. }), Err(Unanswered::Late(last))] =
-            outcomes
-        else {
-            panic!("one has come, two are late");
-        };
-        lane.complete(ids[2], reply(FrameType::Done));
-        assert!(matches!(last.await, Ok(Ok(Reply { kind: FrameType::Done, .. }))));
-        assert!(!lane.sweep(after(1000)));
-        assert!(matches!(first.await, Ok(Err(Unanswered::Timeout))));
-        // A later request in the same entry is another's.
-        let started = lane.start(outgoing(patience)).unwrap();
-        lane.complete(ids[0], reply(FrameType::Done));
-        assert!(started.first && lane.is_busy());
-    }
-
-    #[tokio::test]
-    async fn a_late_answer_that_never_comes_is_given_up_at_the_deadline() {
-        let (lane, start) = (Lane::new(0), Instant::now());
-        let patience = Patience { deadline: start + Duration::from_millis(1000), late: Some(start) };
-        let started = lane.start(outgoing(patience)).unwrap();
-        assert!(lane.sweep(start));
-        let Ok(Err(Unanswered::Late(late))) = started.answer.await else { panic!("it is late") };
-        assert!(!lane.sweep(patience.deadline));
-        assert!(matches!(late.await, Ok(Err(Unanswered::Timeout))));
-    }
-}
+mod tests;

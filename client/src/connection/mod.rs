@@ -36,7 +36,7 @@ use self::{
 pub(crate) use self::{
     control::Subscription,
     gathering::{Answers, TOGETHER_MAX},
-    lane::{Answer, NotQueued, Outgoing, Patience, Unanswered},
+    lane::{Answer, NotQueued, Outgoing, OutgoingMany, Patience, Unanswered},
 };
 use crate::{
     Effect,
@@ -200,21 +200,27 @@ impl Connection {
         Ok(started.answer)
     }
 
-    /// Sends small requests together, at most [`TOGETHER_MAX`], until one is refused; says why that was. Their answers come out of the first thing, as
-    /// far as they were sent. The connection must live until then. They pass a lane that waits if they `may_pass`.
-    pub(crate) fn start_all<'r>(
+    /// Sends small requests together, at most [`TOGETHER_MAX`], of which `write` writes each by its place, until one is refused;
+    /// says why that was. Their answers come out of the first thing, as far as they were sent. The connection must live until
+    /// then. They pass a lane that waits if they `may_pass`.
+    pub(crate) fn start_all(
         &self,
-        all: impl ExactSizeIterator<Item = Outgoing<'r>>,
+        outgoing: OutgoingMany,
         may_pass: bool,
+        write: impl FnMut(usize, FrameHeader, &mut BytesMut),
     ) -> (Answers, Option<NotQueued>) {
-        let all = tied(all, self.ack.session.features);
-        let (lanes, count) = (&self.shared.lanes, all.len());
-        let flowing = lanes.iter().find(|lane| may_pass && lane.flows_with(count));
-        let (answers, first, why) = flowing.unwrap_or(&lanes[0]).start_all(all);
+        let lanes = &self.shared.lanes;
+        let flowing = lanes.iter().find(|lane| may_pass && lane.flows_with(outgoing.requests));
+        let (answers, first, why) = flowing.unwrap_or(&lanes[0]).start_all(outgoing, write);
         if first {
             self.shared.started.notify_one();
         }
         (answers, why)
+    }
+
+    /// Whether the node understands that requests of one caller are tied together.
+    pub(crate) fn ties(&self) -> bool {
+        self.ack.session.features & FEATURE_MORE != 0
     }
 
     /// Queues a small request on the first lane, which keeps requests together, where batching pays. Reads pass a lane that
@@ -356,18 +362,6 @@ async fn sweep(shared: Arc<Shared>, quic: quinn::Connection) {
     }
 }
 
-/// Requests of one caller, which says so where the node understands it.
-fn tied<'r>(
-    all: impl ExactSizeIterator<Item = Outgoing<'r>>,
-    features: u64,
-) -> impl ExactSizeIterator<Item = Outgoing<'r>> {
-    let before_last = if features & FEATURE_MORE == 0 { 0 } else { all.len().saturating_sub(1) };
-    all.enumerate().map(move |(index, mut outgoing)| {
-        outgoing.header.more = index < before_last;
-        outgoing
-    })
-}
-
 /// Datagrams received so far.
 fn datagrams(quic: &quinn::Connection) -> u64 {
     quic.stats().udp_rx.datagrams
@@ -411,23 +405,7 @@ async fn read_large(shared: Arc<Shared>, mut stream: RecvStream) {
 
 #[cfg(test)]
 mod tests {
-    use quoit_proto_types::{Fence, RequestId, frame::FrameType};
-    use tokio::time::Instant;
-
     use super::*;
-    use crate::request::Request;
-
-    #[test]
-    fn requests_of_one_caller_are_tied_to_the_last_where_the_node_understands_it() {
-        let header = FrameHeader::new(FrameType::ViewGet, RequestId::default(), Fence::default(), Epoch::GENESIS);
-        let outgoing = Outgoing { request: &Request::ViewGet, header, patience: Patience::until(Instant::now()) };
-        let more = |requests, features| -> Vec<bool> {
-            tied(std::iter::repeat_n(outgoing, requests), features).map(|it| it.header.more).collect()
-        };
-        assert_eq!(more(3, FEATURE_MORE), [true, true, false]);
-        assert_eq!((more(1, FEATURE_MORE), more(0, FEATURE_MORE)), (vec![false], vec![]));
-        assert_eq!(more(3, 0), [false; 3]);
-    }
 
     #[test]
     fn who_is_down_by_the_view_and_silent_is_given_up_sooner() {

@@ -131,6 +131,6 @@ impl Node {
     }
 
     fn unavailable(&self, source: DialError) -> RequestError {
-        RequestError::Unavailable { node: self.label.clone(), source }
+        RequestError::Unavailable { node: self.label.clone(), source: source.into() }
     }
 }

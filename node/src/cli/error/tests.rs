@@ -104,7 +104,8 @@ fn failed_dials_have_their_exit_codes() {
 #[test]
 fn failed_requests_have_their_exit_codes() {
     let node = || "n1".to_owned();
-    let refusal = |code| RequestError::Refused { node: node(), refusal: Refusal::new(code, 0), effect: Effect::None };
+    let refusal =
+        |code| RequestError::Refused { node: node(), refusal: Refusal::new(code, 0).into(), effect: Effect::None };
     let waited = Duration::from_secs(1);
     exits(RequestError::KeyInvalid { bytes: 0 }, Exit::Usage);
     exits(RequestError::ValueTooLarge { bytes: 9, limit: 8 }, Exit::Cluster);
@@ -113,8 +114,8 @@ fn failed_requests_have_their_exit_codes() {
     exits(RequestError::Protocol { node: node(), reason: String::new() }, Exit::Cluster);
     exits(refusal(ErrorCode::NotReady), Exit::Cluster);
     exits(refusal(ErrorCode::WrongRole), Exit::Denied);
-    exits(RequestError::Unavailable { node: node(), source: timeout() }, Exit::Unreachable);
-    exits(RequestError::Unavailable { node: node(), source: refused() }, Exit::Denied);
+    exits(RequestError::Unavailable { node: node(), source: timeout().into() }, Exit::Unreachable);
+    exits(RequestError::Unavailable { node: node(), source: refused().into() }, Exit::Denied);
     exits(RequestError::Timeout { node: node(), waited, effect: Effect::None }, Exit::Unreachable);
     let lost = RequestError::ConnectionLost { node: node(), reason: String::new(), effect: Effect::Unknown };
     exits(lost, Exit::Unreachable);
