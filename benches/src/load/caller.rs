@@ -38,9 +38,8 @@ impl<C: Cache> Caller<C> {
     pub(super) async fn without_pause(mut self, end: End) -> Result<()> {
         let (mut turn, mut asked) = (0, Instant::now());
         while !end.is_reached(turn, asked) {
-            self.turn(turn, asked).await?;
+            asked = self.turn(turn, asked).await?;
             turn += 1;
-            asked = Instant::now();
         }
         self.tally.flush();
         Ok(())
@@ -59,7 +58,8 @@ impl<C: Cache> Caller<C> {
         Ok(())
     }
 
-    async fn turn(&mut self, turn: usize, due: Instant) -> Result<()> {
+    /// Says when the last answer came.
+    async fn turn(&mut self, turn: usize, due: Instant) -> Result<Instant> {
         if self.batch > 1 {
             return self.many(turn, due).await;
         }
@@ -70,7 +70,7 @@ impl<C: Cache> Caller<C> {
                 self.pretend(key);
                 // A loop that only pretends would leave no time to anybody else.
                 tokio::task::yield_now().await;
-                Ok(())
+                Ok(Instant::now())
             }
         }
     }
@@ -82,16 +82,18 @@ impl<C: Cache> Caller<C> {
         self.tally.pretended();
     }
 
-    async fn read(&mut self, key: u32, due: Instant) -> Result<()> {
+    async fn read(&mut self, key: u32, due: Instant) -> Result<Instant> {
         let floor = self.workload.ledger().floor(key);
         self.workload.key(key, &mut self.key);
         let answer = self.cache.get(&self.key).await;
-        self.tally.read_took(due.elapsed());
-        self.judge(key, floor, answer)
+        let answered = Instant::now();
+        self.tally.read_took(answered - due);
+        self.judge(key, floor, answer)?;
+        Ok(answered)
     }
 
     /// Reads many keys at once, and then writes those that are to be written.
-    async fn many(&mut self, turn: usize, due: Instant) -> Result<()> {
+    async fn many(&mut self, turn: usize, due: Instant) -> Result<Instant> {
         let mut buffers = std::mem::take(&mut self.buffers);
         let Buffers { reads, keys, writes, entries } = &mut buffers;
         reads.clear();
@@ -114,30 +116,31 @@ impl<C: Cache> Caller<C> {
                 }
             }
         }
-        self.read_many(reads, &keys[..reads.len()], due).await?;
-        self.write_many(writes, &entries[..writes.len()], due).await?;
+        let mut answered = None;
+        if !reads.is_empty() {
+            answered = Some(self.read_many(reads, &keys[..reads.len()], due).await?);
+        }
+        if !writes.is_empty() {
+            answered = Some(self.write_many(writes, &entries[..writes.len()], due).await?);
+        }
         self.buffers = buffers;
-        Ok(())
+        Ok(answered.unwrap_or_else(Instant::now))
     }
 
-    async fn read_many(&mut self, asked: &[(u32, u32)], keys: &[Vec<u8>], due: Instant) -> Result<()> {
-        if keys.is_empty() {
-            return Ok(());
-        }
+    async fn read_many(&mut self, asked: &[(u32, u32)], keys: &[Vec<u8>], due: Instant) -> Result<Instant> {
         let answers = self.cache.get_many(keys).await;
-        self.tally.read_took(due.elapsed());
+        let answered = Instant::now();
+        self.tally.read_took(answered - due);
         for ((key, floor), answer) in asked.iter().zip(answers) {
             self.judge(*key, *floor, answer)?;
         }
-        Ok(())
+        Ok(answered)
     }
 
-    async fn write_many(&mut self, asked: &[u32], entries: &[(Vec<u8>, Vec<u8>)], due: Instant) -> Result<()> {
-        if entries.is_empty() {
-            return Ok(());
-        }
+    async fn write_many(&mut self, asked: &[u32], entries: &[(Vec<u8>, Vec<u8>)], due: Instant) -> Result<Instant> {
         let answers = self.cache.set_many(entries).await;
-        let took = due.elapsed();
+        let answered = Instant::now();
+        let took = answered - due;
         for (key, answer) in asked.iter().zip(answers) {
             match answer {
                 Ok(()) => {
@@ -147,21 +150,23 @@ impl<C: Cache> Caller<C> {
                 Err(failure) => self.failed(failure)?,
             }
         }
-        Ok(())
+        Ok(answered)
     }
 
-    async fn write(&mut self, key: u32, due: Instant) -> Result<()> {
+    async fn write(&mut self, key: u32, due: Instant) -> Result<Instant> {
         let version = self.workload.ledger().begin(key);
         self.workload.key(key, &mut self.key);
         self.workload.value(key, version, &mut self.value);
-        match self.cache.set(&self.key, &self.value).await {
+        let answer = self.cache.set(&self.key, &self.value).await;
+        let answered = Instant::now();
+        match answer {
             Ok(()) => {
                 self.workload.ledger().acknowledge(key);
-                self.tally.wrote(due.elapsed());
-                Ok(())
+                self.tally.wrote(answered - due);
             }
-            Err(failure) => self.failed(failure),
+            Err(failure) => self.failed(failure)?,
         }
+        Ok(answered)
     }
 
     fn judge(&mut self, key: u32, floor: u32, answer: Result<Option<Bytes>, Failure>) -> Result<()> {

@@ -1,24 +1,31 @@
 //! What was acknowledged, and so what a read may not fall behind.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The versions of every key. Versions count from 1; 0 stands for a key that was never written.
 ///
 /// Writes of one key at once may end in any order, so the versions that a group of overlapping writes made are all right
 /// to be read afterwards, and nothing older is once all of the group are acknowledged. A write whose outcome is unknown
 /// may take effect whenever it likes: its group never ends, and earlier versions stay right.
+///
+/// Nobody takes a lock: a loader whose callers wait for one measures itself.
 #[derive(Debug)]
-pub struct Ledger(Box<[Mutex<Vec<Page>>]>);
+pub struct Ledger(Box<[Page]>);
 
-#[derive(Clone, Copy, Debug, Default)]
+/// What is known of a key.
+#[derive(Debug, Default)]
 struct Page {
-    issued: u32,
+    /// The latest version in the upper half; how many writes are under way in the lower.
+    writes: AtomicU64,
+    /// The first version of the writes under way. Whoever begins a group says so before he ends his own write, and so before
+    /// the group ends.
+    group: AtomicU32,
     /// The least version that may be read.
-    floor: u32,
-    /// The first version of the writes under way.
-    group: u32,
-    open: u32,
+    floor: AtomicU32,
 }
+
+/// One more version, and one more write under way.
+const BEGUN: u64 = 1 << 32 | 1;
 
 /// What is to be said of what was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,55 +54,53 @@ impl Verdict {
 impl Ledger {
     /// Of so many keys, none of which was written.
     pub fn new(keys: u32) -> Self {
-        let pages = (keys as usize).div_ceil(STRIPES);
-        Self((0..STRIPES).map(|_| Mutex::new(vec![Page::default(); pages])).collect())
+        Self((0..keys).map(|_| Page::default()).collect())
     }
 
     /// The version that a write which begins makes.
     pub fn begin(&self, key: u32) -> u32 {
-        self.with(key, |page| {
-            page.issued += 1;
-            if page.open == 0 {
-                page.group = page.issued;
-            }
-            page.open += 1;
-            page.issued
-        })
+        let page = self.page(key);
+        let (before, under_way) = halves(page.writes.fetch_add(BEGUN, Ordering::AcqRel));
+        let version = before + 1;
+        if under_way == 0 {
+            page.group.store(version, Ordering::Relaxed);
+        }
+        version
     }
 
     /// A write was acknowledged.
     pub fn acknowledge(&self, key: u32) {
-        self.with(key, |page| {
-            page.open -= 1;
-            if page.open == 0 {
-                page.floor = page.group;
-            }
-        });
+        let page = self.page(key);
+        let (latest, under_way) = halves(page.writes.fetch_sub(1, Ordering::AcqRel));
+        debug_assert!(under_way > 0, "a write ends once");
+        let group = page.group.load(Ordering::Relaxed);
+        // If another group has begun just now, the floor is lower than it could be until that one ends.
+        if under_way == 1 && group <= latest {
+            page.floor.fetch_max(group, Ordering::Release);
+        }
     }
 
     /// The least version that a read which begins may find.
     pub fn floor(&self, key: u32) -> u32 {
-        self.with(key, |page| page.floor)
+        self.page(key).floor.load(Ordering::Acquire)
     }
 
     pub(super) fn judge(&self, key: u32, floor: u32, version: u32) -> Verdict {
-        let issued = self.with(key, |page| page.issued);
+        let (latest, _) = halves(self.page(key).writes.load(Ordering::Acquire));
         match version {
-            version if version == 0 || version > issued => Verdict::Wrong,
+            version if version == 0 || version > latest => Verdict::Wrong,
             version if version < floor => Verdict::Stale,
             _ => Verdict::Right,
         }
     }
 
-    fn with<R>(&self, key: u32, change: impl FnOnce(&mut Page) -> R) -> R {
-        let mut stripe = self.stripe(key as usize % STRIPES);
-        change(&mut stripe[key as usize / STRIPES])
-    }
-
-    fn stripe(&self, index: usize) -> MutexGuard<'_, Vec<Page>> {
-        self.0[index].lock().unwrap_or_else(PoisonError::into_inner)
+    fn page(&self, key: u32) -> &Page {
+        &self.0[key as usize]
     }
 }
 
-/// So many that callers rarely meet.
-const STRIPES: usize = 256;
+/// The latest version, and how many writes are under way.
+fn halves(writes: u64) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = writes.to_be_bytes();
+    (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+}

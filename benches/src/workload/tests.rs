@@ -1,4 +1,8 @@
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
 
 use super::*;
 
@@ -150,4 +154,28 @@ fn lengths_are_read_as_they_are_written_and_stay_within() {
     for wrong in ["", "0", "x", "9..3", "log:5", "100x", "x3", "100x0", "-1", "a..b"] {
         assert!(wrong.parse::<Sizes>().is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn no_read_is_blamed_however_many_threads_write_at_once() {
+    const ROUNDS: u32 = 20_000;
+    let (ledger, register) = (Ledger::new(1), AtomicU32::new(0));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    let version = ledger.begin(0);
+                    register.store(version, Ordering::SeqCst);
+                    ledger.acknowledge(0);
+                    let floor = ledger.floor(0);
+                    let read = register.load(Ordering::SeqCst);
+                    assert_eq!(ledger.judge(0, floor, read), Verdict::Right, "{read}, at least {floor}");
+                }
+            });
+        }
+    });
+    // A write that meets no other is the least that may be read.
+    let last = ledger.begin(0);
+    ledger.acknowledge(0);
+    assert_eq!((last, ledger.floor(0)), (4 * ROUNDS + 1, last));
 }
