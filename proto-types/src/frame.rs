@@ -185,6 +185,7 @@ impl FrameHeader {
     ///
     /// # Errors
     /// [`FrameError`] for what this version does not know and for a length above the type's limit.
+    #[inline(always)]
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, FrameError> {
         let kind = FrameType::from_number(bytes[4]).ok_or(FrameError::UnknownType(bytes[4]))?;
         if bytes[5] != MESSAGE_VERSION {

@@ -46,6 +46,9 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`FrameError`] for a header that cannot be followed. The reader is of no use afterwards.
+    // Inlined with all that it does for a whole frame: a header that is returned is written in parts and read as a whole, for which a
+    // processor waits.
+    #[inline(always)]
     pub fn next_frame<'a, 'c: 'a>(
         &'a mut self,
         chunk: &mut &'c [u8],
@@ -64,6 +67,12 @@ impl FrameReader {
             self.partial.extend_from_slice(std::mem::take(chunk));
             return Ok(None);
         }
+        self.next_straddling(chunk)
+    }
+
+    /// The same of the frame whose beginning is kept. Apart, since few are.
+    #[inline(never)]
+    fn next_straddling(&mut self, chunk: &mut &[u8]) -> Result<Option<(FrameHeader, &[u8])>, FrameError> {
         loop {
             let wanted = match self.frame_at(&self.partial)? {
                 Some((_, end)) => end,
@@ -86,6 +95,7 @@ impl FrameReader {
     }
 
     /// The header at the front of `bytes`, and where its frame ends; `None` while the header is incomplete.
+    #[inline(always)]
     fn frame_at(&self, bytes: &[u8]) -> Result<Option<(FrameHeader, usize)>, FrameError> {
         let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
             return Ok(None);
