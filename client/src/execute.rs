@@ -120,12 +120,9 @@ impl Core {
             Ok(asked) => asked,
             Err(asking) => return asking.await,
         };
-        let failure = match received(answer.await) {
-            Ok(reply) if route.is_settled_by(&reply) => return Ok(reply),
-            outcome => match self.judge(&route, request, outcome, time) {
-                Ok(reply) => return Ok(reply),
-                Err(failure) => failure,
-            },
+        let failure = match self.judge(&route, request, received(answer.await), time) {
+            Ok(reply) => return Ok(reply),
+            Err(failure) => failure,
         };
         Box::pin(self.persist(point, request, (Ok(route), failure), time)).await
     }
@@ -367,7 +364,22 @@ impl Core {
     }
 
     /// What an answer, or none, of the member at `route` comes to.
+    #[inline]
     fn judge(
+        &self,
+        route: &Route,
+        request: &Request<'_>,
+        answer: Result<Reply, Unanswered>,
+        time: Time,
+    ) -> Result<Reply, Failure> {
+        match answer {
+            Ok(reply) if route.is_settled_by(&reply) => Ok(reply),
+            answer => self.judge_closely(route, request, answer, time),
+        }
+    }
+
+    /// The same of what does not settle it. Apart, since few do not: the others' replies stay where they are.
+    fn judge_closely(
         &self,
         route: &Route,
         request: &Request<'_>,
@@ -417,8 +429,7 @@ impl Route {
         Self { ordinal, node: Arc::clone(node), connection, fence, epoch, members }
     }
 
-    /// Whether `reply` ends the request, and tells nothing new of the view, as it nearly always does: then there is nothing to be
-    /// [judged](Core::judge).
+    /// Whether `reply` ends the request, and tells nothing new of the view, as it nearly always does.
     fn is_settled_by(&self, reply: &Reply) -> bool {
         reply.epoch <= self.epoch && !matches!(reply.kind, FrameType::Unfinished | FrameType::Refusal)
     }

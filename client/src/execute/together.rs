@@ -91,12 +91,9 @@ impl Core {
         let (mut done, mut failed) = (Vec::with_capacity(many.len()), Vec::new());
         let unsent = many[outcomes.len()..].iter();
         for (one, outcome) in many.iter().zip(outcomes) {
-            match outcome {
-                Ok(reply) if route.is_settled_by(&reply) => done.push(asked.done(one, Ok(reply))),
-                outcome => match self.judge(route, &(asked.request)(one.index), outcome, time) {
-                    Ok(reply) => done.push(asked.done(one, Ok(reply))),
-                    Err(failure) => failed.push((one, failure)),
-                },
+            match self.judge(route, &(asked.request)(one.index), outcome, time) {
+                Ok(reply) => done.push(asked.done(one, Ok(reply))),
+                Err(failure) => failed.push((one, failure)),
             }
         }
         if let Some(why) = why {
