@@ -109,7 +109,7 @@ impl Load {
         let pacer = self.arrivals.map(|arrivals| Arc::new(Pacer::new(Schedule::new(arrivals, start, until))));
         let mut running = JoinSet::new();
         for index in 0..self.callers {
-            let caller = Caller {
+            let caller = Box::new(Caller {
                 index,
                 cache: caches[index % caches.len()].clone(),
                 workload: Arc::clone(workload),
@@ -118,7 +118,7 @@ impl Load {
                 key: Vec::new(),
                 value: Vec::new(),
                 buffers: Buffers::default(),
-            };
+            });
             match &pacer {
                 Some(pacer) => running.spawn(caller.on_schedule(Arc::clone(pacer))),
                 None => running.spawn(caller.without_pause(End::of(until, start, index, self.callers))),

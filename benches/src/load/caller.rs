@@ -35,7 +35,7 @@ pub(super) struct Buffers {
 
 impl<C: Cache> Caller<C> {
     /// Asks again as soon as it has an answer.
-    pub(super) async fn without_pause(mut self, end: End) -> Result<()> {
+    pub(super) async fn without_pause(mut self: Box<Self>, end: End) -> Result<()> {
         let (mut turn, mut asked) = (0, Instant::now());
         while !end.is_reached(turn, asked) {
             asked = self.turn(turn, asked).await?;
@@ -47,7 +47,7 @@ impl<C: Cache> Caller<C> {
 
     /// Asks whenever it is time and no other caller has done so. The latency of a request counts from when it was due,
     /// however late it could be made: whoever waits behind a slow answer has waited, too.
-    pub(super) async fn on_schedule(mut self, pacer: Arc<Pacer>) -> Result<()> {
+    pub(super) async fn on_schedule(mut self: Box<Self>, pacer: Arc<Pacer>) -> Result<()> {
         while let Some((turn, due)) = pacer.next().await {
             self.tally.late(due.elapsed());
             // Each turn is one of all callers': they go through one order together.
@@ -61,7 +61,8 @@ impl<C: Cache> Caller<C> {
     /// Says when the last answer came.
     async fn turn(&mut self, turn: usize, due: Instant) -> Result<Instant> {
         if self.batch > 1 {
-            return self.many(turn, due).await;
+            // Boxed: a thousand callers who ask for one key at a time are not to carry what a batch takes.
+            return Box::pin(self.many(turn, due)).await;
         }
         match self.workload.step(self.index, turn) {
             Step::Get(key) => self.read(key, due).await,
