@@ -83,6 +83,8 @@ enum Failure {
 /// Why the best choice was not asked.
 #[derive(Debug)]
 enum Unasked {
+    /// The client is closed.
+    Closed,
     /// That takes a wait, or there is none.
     Yet(Result<Route, Epoch>),
     /// It could not be.
@@ -108,27 +110,35 @@ impl Begun {
 
 impl Core {
     /// Carries out `request`, which is about the key at `point`, by whichever member can.
-    pub(crate) async fn execute(&self, point: HashPoint, request: &Request<'_>) -> Result<Reply, RequestError> {
-        if self.is_closed() {
-            return Err(RequestError::Closed);
-        }
+    ///
+    /// It is sent by the call. Thousands wait for an answer at once, and the less each of them carries, the more of them the
+    /// processor has at hand: so this is no `async fn`, which would hold what it is given twice, and what few requests come to is
+    /// boxed.
+    pub(crate) fn execute<'a>(
+        &'a self,
+        point: HashPoint,
+        request: &'a Request<'a>,
+    ) -> impl Future<Output = Result<Reply, RequestError>> + use<'a> {
         let time = self.time();
-        // Boxed, as all is that few requests come to: thousands wait for an answer at once, and the less each of them
-        // carries, the more of them the processor has at hand.
-        let ask = |unasked| Box::pin(self.ask_first(point, request, unasked, time));
-        let (route, answer) = match self.begin(point, request, time).map_err(ask) {
+        let (route, mut answer) = match self.begin(point, request, time) {
             Ok(asked) => asked,
-            Err(asking) => return asking.await,
+            Err(unasked) => return Either::Right(Box::pin(self.ask_first(point, request, unasked, time))),
         };
-        let failure = match self.judge(&route, request, received(answer.await), time) {
-            Ok(reply) => return Ok(reply),
-            Err(failure) => failure,
-        };
-        Box::pin(self.persist(point, request, (Ok(route), failure), time)).await
+        Either::Left(async move {
+            let answer = received((&mut answer).await);
+            let failure = match self.judge(&route, request, answer, time) {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure,
+            };
+            Box::pin(self.persist(point, request, (Ok(route), failure), time)).await
+        })
     }
 
     /// Asks the best choice if that takes no wait.
     fn begin(&self, point: HashPoint, request: &Request<'_>, time: Time) -> Result<(Route, Answer), Unasked> {
+        if self.is_closed() {
+            return Err(Unasked::Closed);
+        }
         let route = self.route(point, &[]).map_err(|epoch| Unasked::Yet(Err(epoch)))?;
         match self.start(&route, request, time.patience(route.members > 1), time) {
             Ok(Some(answer)) => Ok((route, answer)),
@@ -146,6 +156,7 @@ impl Core {
         time: Time,
     ) -> Result<Reply, RequestError> {
         let tried = match unasked {
+            Unasked::Closed => return Err(RequestError::Closed),
             Unasked::Refused(route, error) => (Ok(route), (*error).into()),
             Unasked::Yet(route) => match self.ask_along(&route, request, 0, time).await {
                 Ok(reply) => return Ok(reply),
