@@ -29,7 +29,7 @@ impl Record {
     /// Copies a key and a value into a record.
     ///
     /// # Panics
-    /// If the key is longer than [`KEY_BYTES_MAX`], which decoding rules out.
+    /// If the key is empty or longer than [`KEY_BYTES_MAX`], which decoding rules out.
     pub fn new(key: &[u8], value: &[u8]) -> Self {
         let mut builder = Self::builder(key, value.len());
         builder.record.bytes.extend_from_slice(value);
@@ -41,9 +41,9 @@ impl Record {
     /// Allocates the whole record: check `value_len` against the configured limit first.
     ///
     /// # Panics
-    /// If the key is longer than [`KEY_BYTES_MAX`], which decoding rules out.
+    /// If the key is empty or longer than [`KEY_BYTES_MAX`], which decoding rules out.
     pub fn builder(key: &[u8], value_len: usize) -> RecordBuilder {
-        assert!(key.len() <= KEY_BYTES_MAX, "keys are checked where they are decoded");
+        assert!((1..=KEY_BYTES_MAX).contains(&key.len()), "keys are checked where they are decoded");
         // What every stamp fits into is much for a short value and nothing for a long one, which is not to be copied again.
         let header_len = if value_len > COPIED_VALUE_BYTES_MAX { Header::LONGEST } else { Header::COMMON };
         let mut bytes = Vec::with_capacity(header_len + key.len() + value_len);
@@ -123,7 +123,14 @@ pub struct Entry(Blob);
 enum Blob {
     Own(Box<[u8]>),
     /// Of a long value, which whoever reads it may keep.
-    Shared(Box<Bytes>),
+    Shared(Box<Shared>),
+}
+
+#[derive(Debug)]
+struct Shared {
+    bytes: Bytes,
+    /// As [`Header::is_used`]: what is shared is not written to.
+    is_used: bool,
 }
 
 impl Entry {
@@ -146,7 +153,7 @@ impl Entry {
         header.write(&stamp, &mut bytes);
         let value_len = bytes.len() - header.len() - header.key_len();
         Self(if value_len > COPIED_VALUE_BYTES_MAX {
-            Blob::Shared(Box::new(bytes.into()))
+            Blob::Shared(Box::new(Shared { bytes: bytes.into(), is_used: false }))
         } else {
             Blob::Own(bytes.into_boxed_slice())
         })
@@ -184,7 +191,7 @@ impl Entry {
         let header = self.header();
         match &self.0 {
             Blob::Own(_) => Bytes::copy_from_slice(self.value()),
-            Blob::Shared(bytes) => bytes.slice(header.len() + header.key_len()..),
+            Blob::Shared(shared) => shared.bytes.slice(header.len() + header.key_len()..),
         }
     }
 
@@ -240,6 +247,22 @@ impl Entry {
         }
     }
 
+    /// Whether it has been used since it was written, or since that was last forgotten.
+    pub(super) fn is_used(&self) -> bool {
+        match &self.0 {
+            Blob::Own(bytes) => Header::of(bytes).is_used(),
+            Blob::Shared(shared) => shared.is_used,
+        }
+    }
+
+    /// Notes, or forgets, that it has been used.
+    pub(super) fn mark_used(&mut self, is_used: bool) {
+        match &mut self.0 {
+            Blob::Own(bytes) => Header::mark_used(bytes, is_used),
+            Blob::Shared(shared) => shared.is_used = is_used,
+        }
+    }
+
     /// Bytes of its key and value.
     pub(super) fn record_bytes(&self) -> usize {
         self.bytes().len() - self.header().len()
@@ -262,7 +285,7 @@ impl Entry {
     fn bytes(&self) -> &[u8] {
         match &self.0 {
             Blob::Own(bytes) => bytes,
-            Blob::Shared(bytes) => bytes,
+            Blob::Shared(shared) => &shared.bytes,
         }
     }
 }
@@ -279,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_record_holds_binary_keys_and_values_empty_ones_included() {
-        for (key, value) in [(&b"k"[..], &b"value"[..]), (b"\0\xff\r\n", b"\0\0"), (b"k", b""), (b"", b"")] {
+        for (key, value) in [(&b"k"[..], &b"value"[..]), (b"\0\xff\r\n", b"\0\0"), (b"k", b"")] {
             let record = Record::new(key, value);
             assert_eq!((record.key(), record.value()), (key, value));
         }
@@ -313,6 +336,20 @@ mod tests {
         // Six bytes more do not fit that size class.
         assert_eq!(entry(1000).footprint(), footprint::ENTRY + 160 + footprint::DEADLINE);
         assert_eq!(entry(1000).into_tombstone().footprint(), footprint::ENTRY + 48);
+    }
+
+    #[test]
+    fn what_is_known_of_its_use_changes_nothing_else() {
+        for len in [0, 100, COPIED_VALUE_BYTES_MAX + 1] {
+            let mut entry = value(b"key", &vec![7; len], 1000);
+            let kept = entry.to_bytes();
+            assert!(!entry.is_used());
+            entry.mark_used(true);
+            assert_eq!((entry.is_used(), entry.key(), entry.value()), (true, &b"key"[..], &kept[..]));
+            assert_eq!(entry.stamp(), Stamp::value(Version::default(), 1000));
+            entry.mark_used(false);
+            assert!(!entry.is_used());
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Which entry leaves first.
 //!
-//! Segmented LRU keeps what was read once more since it came, and gives what is new a tenth of the memory to be read in. What
+//! Segmented LRU keeps what was read once more since it came, and gives what is new a tenth of the memory to be read in. A read
+//! moves nothing, but leaves a mark; what is next to leave and has one moves then (the second chance of Corbató, 1968; "lazy
+//! promotion" in Yang et al., "FIFO can be better than LRU", HotOS 2023). An entry's neighbours in a list are anywhere in memory:
+//! to move it at each read would touch as much of it again as finding it does. What
 //! was evicted from there and comes back soon is protected at once, by a small memory of what left (as 2Q has it: Johnson and
 //! Shasha, VLDB 1994; and S3-FIFO: Yang et al., SOSP 2023). That is within a point of what admission by frequency (W-TinyLFU,
 //! Einziger et al., 2017) reaches where popularity does not change, far better where it does, and costs a hit nothing and an
@@ -16,8 +19,8 @@ use super::trials::{Stance, Trials};
 /// How a shard chooses what to evict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EvictionPolicy {
-    /// New entries are on probation and leave first; a hit protects an entry, and so does coming back soon after eviction, up
-    /// to nine tenths of the memory. Entries read once, as in a scan, do not push out those read often, nor does a loop that is
+    /// New entries are on probation and leave first, unless they were read: those are protected instead, and so are those that
+    /// come back soon after eviction, up to nine tenths of the memory. Entries read once, as in a scan, do not push out those read often, nor does a loop that is
     /// longer than what fits push out all of itself.
     #[default]
     SegmentedLru,
@@ -37,6 +40,10 @@ pub(super) enum Segment {
 /// Tombstones may take one part in so many of a shard's memory. The rest of it is for values, and they leave for lack of
 /// room before tombstones do.
 pub(super) const GRAVES_SHARE: usize = 8;
+
+/// Entries that are spared for their marks before one leaves all the same, which takes some 0.1 ms: if all have been used, nobody
+/// waits until all have been looked at.
+pub(super) const CHANCES_MAX: usize = 1024;
 
 /// Values from which on there are trials: with fewer, a sample of them says nothing.
 const TRIED_VALUES_MIN: usize = 1024;
@@ -121,18 +128,11 @@ impl Segments {
         }
     }
 
-    /// Makes what is in `segment` the most recently used of the values, if it is one, and returns it.
-    pub(super) fn hit(&mut self, segment: Segment, hash: u64) -> Option<&Entry> {
-        match (self.policy, segment) {
-            (EvictionPolicy::Lru, Segment::Probation) => self.probation.refresh(hash),
-            (EvictionPolicy::Lru | EvictionPolicy::SegmentedLru, Segment::Protected) => self.protected.refresh(hash),
-            (EvictionPolicy::SegmentedLru, Segment::Probation) => {
-                let entry = self.probation.remove(hash)?;
-                self.insert(Segment::Protected, hash, entry);
-                // Its own weight may have sent it back.
-                self.peek(hash)
-            }
-            (EvictionPolicy::Lru | EvictionPolicy::SegmentedLru, Segment::Graves) => self.graves.peek(hash),
+    /// Takes note that a value in `segment` has been used which was not marked yet.
+    pub(super) fn hit(&mut self, segment: Segment, hash: u64) {
+        match self.policy {
+            EvictionPolicy::SegmentedLru => self.queue(segment).mark_used(hash),
+            EvictionPolicy::Lru => self.queue(segment).refresh(hash),
         }
     }
 
@@ -146,10 +146,15 @@ impl Segments {
         self.settle();
     }
 
-    /// Puts an entry in the place of the value of its hash in `segment`, which is returned, as the most recently used there:
-    /// writing alone does not protect. Gives it back if there is none.
+    /// Puts an entry in the place of the value of its hash in `segment`, which is returned. That is a use of what is protected;
+    /// on probation it stays as used as the value was: writing alone does not protect. Gives it back if there is none.
     pub(super) fn replace(&mut self, segment: Segment, hash: u64, entry: Entry) -> Result<Entry, Entry> {
-        let replaced = self.queue(segment).replace(hash, entry)?;
+        let (is_lru, is_protected) = (self.policy == EvictionPolicy::Lru, segment == Segment::Protected);
+        let queue = self.queue(segment);
+        let replaced = queue.replace(hash, entry, is_protected)?;
+        if is_lru {
+            queue.refresh(hash);
+        }
         self.note_store(hash);
         self.settle();
         Ok(replaced)
@@ -176,6 +181,11 @@ impl Segments {
 
     /// Removes the value that is worth least.
     pub(super) fn evict(&mut self) -> Option<(u64, Entry)> {
+        for _ in 0..CHANCES_MAX {
+            let Some((hash, entry)) = self.probation.pop_back_used() else { break };
+            self.protected.push_front(self.room(), hash, entry);
+            self.settle();
+        }
         let evicted = match self.probation.pop_back() {
             Some((hash, entry)) => {
                 self.history_of_values().remembered.note(hash);
@@ -243,12 +253,18 @@ impl Segments {
 
     /// Demotes what is too much for the protected segment, and gives idle slots back.
     fn settle(&mut self) {
-        let room = self.room();
-        while self.protected.bytes() > self.stance.protected(self.limit) {
-            let Some((hash, entry)) = self.protected.pop_back() else {
+        let (room, protected_max, mut spared) = (self.room(), self.stance.protected(self.limit), 0);
+        while self.protected.bytes() > protected_max {
+            if spared < CHANCES_MAX
+                && let Some((hash, entry)) = self.protected.pop_back_used()
+            {
+                spared += 1;
+                self.protected.push_front(room, hash, entry);
+            } else if let Some((hash, entry)) = self.protected.pop_back() {
+                self.probation.push_front(room, hash, entry);
+            } else {
                 break;
-            };
-            self.probation.push_front(room, hash, entry);
+            }
         }
         self.probation.shrink(room);
         self.protected.shrink(room);

@@ -14,9 +14,9 @@ pub(super) const SLAB_SLOT: usize = 40;
 /// Bytes a deadline costs: 16 in a B-tree node of 192 bytes that holds 6 to 11 of them, and the inner nodes.
 pub(super) const DEADLINE: usize = 36;
 
-/// Bytes of what makes a long value one that is shared: its `Bytes`, and the reference count that is allocated when it first
-/// is.
-pub(super) const SHARED: usize = 32 + 32;
+/// Bytes of what makes a long value one that is shared: its `Bytes` and whether it was used, and the reference count that is
+/// allocated when it first is.
+pub(super) const SHARED: usize = 48 + 32;
 
 const QUANTUM: usize = 16;
 const QUANTUM_CLASSES_END: usize = 128;

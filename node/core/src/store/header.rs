@@ -30,10 +30,12 @@ impl Header {
     const EXPIRES: u8 = 1 << 2;
     /// Two bits: ordinal and boot have one byte each, or two, or four.
     const WIDTH_FROM: u32 = 3;
-    /// The three highest bits of the key's length.
-    const KEY_FROM: u32 = 5;
-    /// All bits below those of the key: a value that has none of them has a common header.
-    const FIELDS: u8 = (1 << Self::KEY_FROM) - 1;
+    /// All bits so far: a value that has none of them has a common header.
+    const FIELDS: u8 = (1 << 5) - 1;
+    /// Says nothing of the record: see [`mark_used`](Self::mark_used).
+    const USED: u8 = 1 << 5;
+    /// The two highest bits of the key's length, less one: no key is empty.
+    const KEY_FROM: u32 = 6;
 
     /// The shortest for a stamp.
     pub(super) fn shortest(stamp: &Stamp, key_len: usize) -> Self {
@@ -58,7 +60,7 @@ impl Header {
             EntryKind::Value => 0,
             EntryKind::Tombstone => Self::TOMBSTONE,
         };
-        let [key_low, key_high, ..] = key_len.to_le_bytes();
+        let [key_low, key_high, ..] = (key_len - 1).to_le_bytes();
         Self { flags: kind | fields | key_high << Self::KEY_FROM, key_low }
     }
 
@@ -79,11 +81,21 @@ impl Header {
 
     /// Bytes of the key that follows it.
     pub(super) fn key_len(self) -> usize {
-        usize::from(self.key_low) | usize::from(self.flags >> Self::KEY_FROM) << 8
+        (usize::from(self.key_low) | usize::from(self.flags >> Self::KEY_FROM) << 8) + 1
     }
 
     pub(super) fn is_tombstone(self) -> bool {
         self.has(Self::TOMBSTONE)
+    }
+
+    /// Whether the record has been used since it was last moved or written.
+    pub(super) fn is_used(self) -> bool {
+        self.has(Self::USED)
+    }
+
+    /// Notes at the front of `bytes` whether the record has been used.
+    pub(super) fn mark_used(bytes: &mut [u8], is_used: bool) {
+        bytes[0] = if is_used { bytes[0] | Self::USED } else { bytes[0] & !Self::USED };
     }
 
     /// Whether it is of a value and has a field for an expiry, which may say never.
@@ -187,7 +199,7 @@ const IDS: usize = 10;
 /// Bytes of an expiry, as many as a [`Hlc`] has for milliseconds.
 const EXPIRY: usize = 6;
 
-const _: () = assert!(KEY_BYTES_MAX < 1 << 11, "the length of every key fits");
+const _: () = assert!(KEY_BYTES_MAX <= 1 << 10, "the length of every key fits");
 
 #[cfg(test)]
 mod tests {
@@ -198,7 +210,7 @@ mod tests {
         for (ordinal, boot) in [(0, 0), (7, 255), (256, 1), (1, 65_535), (65_536, 0), (1, u32::MAX)] {
             for (touched, expires_at_ms) in [(0, 0), (u64::MAX, 0), (0, 1), (1, Hlc::MILLIS_MAX)] {
                 for kind in [EntryKind::Value, EntryKind::Tombstone] {
-                    for key_len in [0, 1, 255, 256, KEY_BYTES_MAX] {
+                    for key_len in [1, 255, 256, 257, KEY_BYTES_MAX] {
                         let (ordinal, boot) = (Ordinal::new(ordinal), Boot::new(boot));
                         let version = Version { hlc: Hlc::new(u64::MAX - 1), ordinal, boot };
                         let stamp = Stamp { version, touched: Hlc::new(touched), kind, expires_at_ms };
@@ -217,6 +229,12 @@ mod tests {
         let read = Header::of(&bytes);
         assert_eq!((read, read.key_len(), read.stamp(&bytes)), (header, key_len, *stamp));
         assert_eq!(read.is_tombstone(), stamp.kind == EntryKind::Tombstone);
+        Header::mark_used(&mut bytes, true);
+        let used = Header::of(&bytes);
+        assert_eq!((used.is_used(), used.len(), used.key_len()), (true, header.len(), key_len));
+        assert_eq!(used.stamp(&bytes), *stamp);
+        Header::mark_used(&mut bytes, false);
+        assert_eq!((Header::of(&bytes), read.is_used()), (header, false));
     }
 
     #[test]
@@ -229,7 +247,7 @@ mod tests {
     #[test]
     fn an_expiry_after_the_last_moment_of_the_clock_is_none() {
         let stamp = Stamp::value(Version::default(), Hlc::MILLIS_MAX + 1);
-        for header in [Header::shortest(&stamp, 0), Header::longest(&stamp, 0)] {
+        for header in [Header::shortest(&stamp, 1), Header::longest(&stamp, 1)] {
             let mut bytes = vec![0; header.len()];
             header.write(&stamp, &mut bytes);
             assert_eq!(header.stamp(&bytes).expires_at_ms, 0);

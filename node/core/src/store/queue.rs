@@ -42,9 +42,16 @@ impl Queue {
         self.cache.peek(&key_of(hash))
     }
 
-    /// Moves an entry to the front and returns it for reading.
-    pub(super) fn refresh(&mut self, hash: u64) -> Option<&Entry> {
-        self.cache.get(&key_of(hash))
+    /// Moves an entry to the front.
+    pub(super) fn refresh(&mut self, hash: u64) {
+        self.cache.get(&key_of(hash));
+    }
+
+    /// Notes that an entry has been used, and leaves it where it is.
+    pub(super) fn mark_used(&mut self, hash: u64) {
+        if let Some(entry) = self.cache.peek_mut(&key_of(hash)) {
+            entry.mark_used(true);
+        }
     }
 
     /// Inserts an entry at the front. Its hash must be absent.
@@ -57,10 +64,13 @@ impl Queue {
         assert!(replaced.is_none(), "an entry is removed before its hash is inserted again");
     }
 
-    /// Puts an entry in the place of that with its hash, which is returned, and moves it to the front; gives it back if there is
-    /// none.
-    pub(super) fn replace(&mut self, hash: u64, entry: Entry) -> Result<Entry, Entry> {
-        let Some(held) = self.cache.get_mut(&key_of(hash)) else { return Err(entry) };
+    /// Puts an entry in the place of that with its hash, which is returned; gives it back if there is none. It has been used if
+    /// that one was, or if this `is_use`.
+    pub(super) fn replace(&mut self, hash: u64, mut entry: Entry, is_use: bool) -> Result<Entry, Entry> {
+        let Some(held) = self.cache.peek_mut(&key_of(hash)) else { return Err(entry) };
+        if is_use || held.is_used() {
+            entry.mark_used(true);
+        }
         self.bytes = self.bytes + entry.footprint() - held.footprint();
         Ok(mem::replace(held, entry))
     }
@@ -75,6 +85,14 @@ impl Queue {
         let (hash, entry) = self.cache.pop_back()?;
         self.bytes -= entry.footprint();
         Some((hash.get(), entry))
+    }
+
+    /// Removes the oldest entry if it has been used, which it is not any more.
+    pub(super) fn pop_back_used(&mut self) -> Option<(u64, Entry)> {
+        self.cache.back().filter(|(_, entry)| entry.is_used())?;
+        let (hash, mut entry) = self.pop_back()?;
+        entry.mark_used(false);
+        Some((hash, entry))
     }
 
     /// Every entry, the newest first.

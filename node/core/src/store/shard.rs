@@ -68,23 +68,29 @@ impl Shard {
         self.shadowing = shadowing;
     }
 
-    /// Returns the entry of a key, if any, a tombstone too. Finding a value counts as a use of it.
-    pub(super) fn get(&mut self, slots: &SlotTable, now: Wall, hash: u64, key: &[u8]) -> Option<&Entry> {
+    /// Calls `read` with the entry of a key, if any, a tombstone too. Finding a value counts as a use of it.
+    pub(super) fn get<R>(
+        &mut self,
+        slots: &SlotTable,
+        now: Wall,
+        (hash, key): (u64, &[u8]),
+        read: impl FnOnce(Option<&Entry>) -> R,
+    ) -> R {
         let found = self.segments.find(hash);
-        let value = found.filter(|(_, entry)| !entry.is_tombstone() && entry.key() == key);
-        // The one place that every read of a value comes through: it is looked for once, and once more to be moved.
-        let value = value.map(|(segment, entry)| (segment, entry.deadline().is_reached(now)));
-        self.segments.note_read(hash, matches!(value, Some((_, false))));
-        match value {
-            Some((segment, false)) => {
-                self.counters.hits += 1;
-                self.segments.hit(segment, hash)
-            }
-            Some((_, true)) | None => {
-                self.counters.misses += 1;
-                self.peek(slots, now, hash, key)
-            }
+        let is_hit = |entry: &Entry| !entry.is_tombstone() && entry.key() == key && !entry.deadline().is_reached(now);
+        // What every read of a value comes through: it is looked for once, and once more if it is the first to mark it.
+        let Some((segment, entry)) = found.filter(|(_, entry)| is_hit(entry)) else {
+            self.counters.misses += 1;
+            self.segments.note_read(hash, false);
+            return read(self.peek(slots, now, hash, key));
+        };
+        let (is_marked, answer) = (entry.is_used(), read(Some(entry)));
+        self.counters.hits += 1;
+        self.segments.note_read(hash, true);
+        if !is_marked {
+            self.segments.hit(segment, hash);
         }
+        answer
     }
 
     /// Returns the entry of a key, if any, a tombstone too. This is no use of it.

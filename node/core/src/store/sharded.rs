@@ -99,7 +99,7 @@ impl Store {
         let (slots, hash) = (self.slots()?, self.hash(key));
         let mut shard = self.shard(hash);
         shard.check_fence(fence)?;
-        Ok(read(shard.get(slots, now, hash, key)))
+        Ok(shard.get(slots, now, (hash, key), read))
     }
 
     /// As [`get_with`](Self::get_with), but this is no use of the key, nor is it counted.

@@ -93,17 +93,18 @@ impl Single {
         self.last += 1;
         let touched = Hlc::new(self.last);
         let bytes = key.to_be_bytes();
-        let Some(held) = self.shard.get(&self.slots, now, hash(key), &bytes).filter(|entry| entry.is_live(now)) else {
-            return false;
-        };
-        let stamp = Stamp { touched, expires_at_ms: expiry.expires_at_ms(now), ..held.stamp() };
-        let record = Record::new(&bytes, held.value());
+        let held = self.shard.get(&self.slots, now, (hash(key), &bytes), |entry| {
+            let held = entry.filter(|entry| entry.is_live(now))?;
+            Some((held.stamp(), Record::new(&bytes, held.value())))
+        });
+        let Some((stamp, record)) = held else { return false };
+        let stamp = Stamp { touched, expires_at_ms: expiry.expires_at_ms(now), ..stamp };
         was_live(self.apply(now, hash(key), stamp, record))
     }
 
     fn get(&mut self, now: Wall, key: u32) -> bool {
-        let entry = self.shard.get(&self.slots, now, hash(key), &key.to_be_bytes());
-        entry.is_some_and(|entry| entry.is_live(now))
+        let is_live = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.is_live(now));
+        self.shard.get(&self.slots, now, (hash(key), &key.to_be_bytes()), is_live)
     }
 
     fn ttl(&mut self, now: Wall, key: u32) -> Option<Expiry> {
@@ -148,7 +149,7 @@ fn refused_set_changes_nothing() {
     let footprint_bytes = footprint::ENTRY + footprint::allocation(12 + 4 + value.len());
     assert_eq!(refused, Err(TooLarge { footprint_bytes, memory_limit_bytes: 4 * SMALL }.into()));
     assert_eq!(single.stats(), before);
-    let held = single.shard.get(&single.slots, START, hash(0), &0_u32.to_be_bytes());
+    let held = single.shard.peek(&single.slots, START, hash(0), &0_u32.to_be_bytes());
     assert_eq!(held.map(Entry::value), Some(&[7; 28][..]));
 }
 
@@ -284,6 +285,15 @@ fn of_a_loop_longer_than_what_fits_most_stays() {
 }
 
 #[test]
+fn all_that_was_used_keeps_nobody_from_room() {
+    let mut single = Single::new(EvictionPolicy::SegmentedLru, 2000);
+    single.fill(0..2000);
+    assert!((0..2000).all(|key| single.get(START, key)));
+    single.set(START, 2000, Expiry::Never);
+    assert_eq!((single.present(0..2001), single.stats().evictions), (2000, 1));
+}
+
+#[test]
 fn writing_alone_does_not_protect() {
     let mut single = Single::new(EvictionPolicy::SegmentedLru, 100);
     (0..3).for_each(|_| single.fill(0..50));
@@ -384,7 +394,7 @@ fn a_time_to_live_beyond_all_time_is_for_ever() {
 fn keys_with_equal_hashes_are_never_mistaken_for_each_other() {
     let mut single = Single::new(EvictionPolicy::SegmentedLru, 10);
     let value = |single: &mut Single, key: &[u8]| {
-        single.shard.get(&single.slots, START, 5, key).map(|entry| entry.value().to_vec())
+        single.shard.peek(&single.slots, START, 5, key).map(|entry| entry.value().to_vec())
     };
     single.set_record(START, 5, Record::new(b"a", b"1"), SECOND).unwrap();
     assert_eq!(value(&mut single, b"b"), None);
@@ -406,8 +416,10 @@ fn a_tombstone_is_shown_and_is_a_miss() {
     let mut single = Single::new(EvictionPolicy::SegmentedLru, 10);
     single.set(START, 1, Expiry::Never);
     assert!(single.delete(START, 1));
-    let entry = single.shard.get(&single.slots, START, hash(1), &1_u32.to_be_bytes()).unwrap();
-    assert_eq!((entry.stamp(), entry.value()), (Stamp::tombstone(version(2)), &b""[..]));
+    single.shard.get(&single.slots, START, (hash(1), &1_u32.to_be_bytes()), |entry| {
+        let entry = entry.unwrap();
+        assert_eq!((entry.stamp(), entry.value()), (Stamp::tombstone(version(2)), &b""[..]));
+    });
     assert_eq!((single.stats().hits, single.stats().misses), (0, 1));
 }
 

@@ -7,7 +7,7 @@ use quoit_proto_types::version::{EntryKind, Hlc, Stamp};
 use quoit_proto_types::{SlotCount, SlotIndex};
 
 use super::super::entry::Entry;
-use super::super::eviction::GRAVES_SHARE;
+use super::super::eviction::{CHANCES_MAX, GRAVES_SHARE};
 use super::super::expiry::Deadline;
 use super::super::merge::REPAIR_WATERMARK_PERCENT;
 use super::super::slots::digest_of;
@@ -137,7 +137,9 @@ fn act(single: &mut Single, now: u64, number: usize, op: &Op) -> Answer {
             let entry = Entry::new(Record::new(&[key], &value(number, value_len)), stamp);
             return Answer::Applied(shard.apply(slots, wall, (FENCE, origin), hash(key), entry));
         }
-        Op::Get { key } => return Answer::Entry(shard.get(slots, wall, hash(key), &[key]).map(shown)),
+        Op::Get { key } => {
+            return Answer::Entry(shard.get(slots, wall, (hash(key), &[key]), |entry| entry.map(shown)));
+        }
         Op::Peek { key } => return Answer::Entry(shard.peek(slots, wall, hash(key), &[key]).map(shown)),
         Op::Expire { entries_max } => return Answer::Removed(expire(shard, slots, wall, entries_max)),
         Op::Retain { slot: lost } => {
@@ -193,11 +195,13 @@ struct Item {
     key: Vec<u8>,
     value: Vec<u8>,
     stamp: Stamp,
+    is_used: bool,
 }
 
 impl Item {
     fn of(hash: u64, entry: &Entry) -> Self {
-        Self { hash, key: entry.key().to_vec(), value: entry.value().to_vec(), stamp: entry.stamp() }
+        let (key, value) = (entry.key().to_vec(), entry.value().to_vec());
+        Self { hash, key, value, stamp: entry.stamp(), is_used: entry.is_used() }
     }
 
     fn entry(&self) -> Entry {
@@ -223,6 +227,7 @@ impl Item {
     fn bury(&mut self) {
         self.stamp.kind = EntryKind::Tombstone;
         self.value.clear();
+        self.is_used = false;
     }
 
     fn slot(&self) -> usize {
@@ -253,7 +258,8 @@ impl Model {
     fn act(&mut self, now: u64, number: usize, op: &Op) -> Answer {
         match *op {
             Op::Apply { origin, key, stamp, value_len } => {
-                let mut item = Item { hash: hash(key), key: vec![key], value: value(number, value_len), stamp };
+                let value = value(number, value_len);
+                let mut item = Item { hash: hash(key), key: vec![key], value, stamp, is_used: false };
                 if item.is_dead() || item.is_expired(now) {
                     item.bury();
                 }
@@ -331,6 +337,7 @@ impl Model {
     }
 
     fn put(&mut self, now: u64, item: Item) {
+        let Some(item) = self.put_in_place(item) else { return };
         let (mut list, mut is_new) = (0, true);
         match self.remove(item.hash) {
             Some((old, held)) if held.key == item.key => (list, is_new) = (old % 2, old == 2),
@@ -349,15 +356,51 @@ impl Model {
         }
     }
 
+    /// Puts a value where one of its key is, if it fits there; gives it back if not.
+    fn put_in_place(&mut self, mut item: Item) -> Option<Item> {
+        let all = self.lists.iter().enumerate().take(2);
+        let place = all.filter_map(|(list, items)| Some((list, items.iter().position(|held| held.key == item.key)?)));
+        let Some((list, index)) = place.last().filter(|_| !item.is_dead()) else { return Some(item) };
+        let held = &self.lists[list][index];
+        if self.bytes() + item.footprint() - held.footprint() > LIMIT {
+            return Some(item);
+        }
+        item.is_used = held.is_used || list == 1;
+        self.lists[list][index] = item;
+        if self.policy == EvictionPolicy::Lru {
+            self.hit(self.lists[list][index].hash);
+        }
+        self.demote();
+        None
+    }
+
     fn insert(&mut self, list: usize, item: Item) {
         self.lists[list].insert(0, item);
-        while self.lists[1].iter().map(Item::footprint).sum::<usize>() > LIMIT / 10 * 9 {
-            let demoted = self.lists[1].pop().unwrap();
-            self.lists[0].insert(0, demoted);
-        }
+        self.demote();
         while self.lists[2].iter().map(Item::footprint).sum::<usize>() > LIMIT / GRAVES_SHARE {
             let lost = self.lists[2].pop().unwrap();
             self.lose(&lost);
+        }
+    }
+
+    fn demote(&mut self) {
+        let mut spared = 0;
+        while self.lists[1].iter().map(Item::footprint).sum::<usize>() > LIMIT / 10 * 9 {
+            let mut oldest = self.lists[1].pop().unwrap();
+            let is_spared = oldest.is_used && spared < CHANCES_MAX;
+            if is_spared {
+                (oldest.is_used, spared) = (false, spared + 1);
+            }
+            self.lists[usize::from(is_spared)].insert(0, oldest);
+        }
+    }
+
+    /// Spares the oldest on probation if they were used.
+    fn promote(&mut self) {
+        for _ in 0..CHANCES_MAX {
+            let Some(mut oldest) = self.lists[0].pop_if(|oldest| oldest.is_used) else { break };
+            oldest.is_used = false;
+            self.insert(1, oldest);
         }
     }
 
@@ -376,8 +419,13 @@ impl Model {
     }
 
     fn hit(&mut self, hash: u64) {
-        let (_, item) = self.remove(hash).unwrap();
-        self.insert(usize::from(self.policy == EvictionPolicy::SegmentedLru), item);
+        if self.policy == EvictionPolicy::SegmentedLru {
+            let mut items = self.lists.iter_mut().flatten();
+            items.find(|item| item.hash == hash).unwrap().is_used = true;
+        } else {
+            let (_, item) = self.remove(hash).unwrap();
+            self.insert(0, item);
+        }
     }
 
     fn remove(&mut self, hash: u64) -> Option<(usize, Item)> {
@@ -398,6 +446,7 @@ impl Model {
             if self.expire_one(now) {
                 continue;
             }
+            self.promote();
             if let Some(evicted) = self.lists[0].pop() {
                 self.remember(evicted.hash);
                 self.stats.evictions += 1;
