@@ -1,5 +1,7 @@
 //! Cuts a stream of bytes, in chunks as they arrive, into frames. Complete frames are read in place.
 
+use std::iter;
+
 use crate::frame::{FrameError, FrameHeader, HEADER_BYTES};
 
 /// Collects the frame that straddles two chunks; every other frame is handed out without a copy.
@@ -22,6 +24,18 @@ impl FrameReader {
     /// Whether the stream may end here: no frame is incomplete.
     pub fn is_between_frames(&self) -> bool {
         self.partial.is_empty() || self.is_handed_out
+    }
+
+    /// The frames that are whole at the front of `chunk`, the next to be taken, for a look before they are. None if it begins within
+    /// a frame; ends where a header cannot be followed.
+    pub fn ahead<'c>(&self, chunk: &'c [u8]) -> impl Iterator<Item = (FrameHeader, &'c [u8])> + use<'_, 'c> {
+        let mut rest = if self.is_between_frames() { chunk } else { &[] };
+        iter::from_fn(move || {
+            let (header, end) = self.frame_at(rest).ok()??;
+            let (frame, later) = rest.split_at_checked(end)?;
+            rest = later;
+            Some((header, &frame[HEADER_BYTES + header.trace.bytes()..]))
+        })
     }
 
     /// Takes the next `chunk` and calls `each` with every frame it completes, in order: [`next_frame`](Self::next_frame)

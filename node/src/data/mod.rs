@@ -39,6 +39,7 @@ use crate::{
 };
 
 pub(crate) mod answer;
+mod foresight;
 mod giving;
 mod lane;
 mod lateness;

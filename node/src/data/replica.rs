@@ -18,6 +18,7 @@ use quoit_proto_types::{
     Boot, Epoch, Fence, Instance, Ordinal, RequestId, Stamp,
     codec::{self, DecodeError},
     frame::{FrameHeader, FrameType},
+    frame_reader::FrameReader,
     limits,
     message::{
         client::{KeyHeader, Refusal},
@@ -132,7 +133,8 @@ impl DataPlane {
                 let handle = |batch: &Batch, header: FrameHeader, body: &[u8], replies: &mut BytesMut| {
                     self.handle(batch, header, body, replies, large);
                 };
-                lane.serve(&Deferred::default(), begin, handle).await
+                let foresee = |frames: &FrameReader, rest: &[u8]| self.foresee(frames.ahead(rest));
+                lane.serve(&Deferred::default(), begin, foresee, handle).await
             }
             Opened::Large(request) if request.header.kind == FrameType::Transfer => {
                 self.handle_transfer(peer, request).await

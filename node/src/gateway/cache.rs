@@ -176,6 +176,7 @@ impl Gateway {
                 lane.serve(
                     &deferred,
                     || self.begin(),
+                    |frames, rest| self.plane.foresee(frames.ahead(rest)),
                     |batch, header, body, replies| self.handle(batch, header, body, replies, from),
                 )
                 .await

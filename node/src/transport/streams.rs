@@ -157,11 +157,13 @@ impl Lane<'_> {
     /// Requests that have arrived are answered before anything is sent, or half of them where they are many, and then all
     /// replies go out in one piece, unless they are long, and those with them that were `deferred` and have been given
     /// meanwhile. While a client does not read its replies, its lane takes no more requests: that is the bound on its memory.
-    /// `begin` is called after every wait, for what all requests handled until the next one share.
+    /// `begin` is called after every wait, for what all requests handled until the next one share; `foresee` with what is at hand,
+    /// before any of it is handled: it says of how many requests it took a look.
     pub(crate) async fn serve<B>(
         self,
         deferred: &Deferred,
         begin: impl Fn() -> B,
+        foresee: impl Fn(&FrameReader, &[u8]) -> usize,
         handle: impl Fn(&B, FrameHeader, &[u8], &mut BytesMut),
     ) -> Result<(), StreamError> {
         let mut frames = FrameReader::new(limits::LANE_BODY_BYTES_MAX);
@@ -179,8 +181,13 @@ impl Lane<'_> {
             for chunk in &mut chunks[..count] {
                 let chunk = std::mem::take(chunk);
                 left -= chunk.len();
-                let mut rest = &chunk[..];
-                while let Some((header, body)) = frames.next_frame(&mut rest)? {
+                let (mut rest, mut foreseen) = (&chunk[..], 0usize);
+                loop {
+                    if foreseen == 0 {
+                        foreseen = foresee(&frames, rest);
+                    }
+                    let Some((header, body)) = frames.next_frame(&mut rest)? else { break };
+                    foreseen = foreseen.saturating_sub(1);
                     too_late.set(None);
                     let more = header.more;
                     handle(&batch, header, body, &mut replies);

@@ -48,10 +48,16 @@ proptest! {
         let (mut rest, mut cuts) = (&stream[..], cuts.iter().cycle());
         while !rest.is_empty() {
             let (chunk, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+            // A look ahead shows what comes next, or nothing within a frame, and takes nothing.
+            let (ahead, already) = (reader.ahead(chunk), found.len());
+            let foreseen: Vec<_> = ahead.map(|(header, body)| (header.kind, body.to_vec())).collect();
+            prop_assert!(reader.is_between_frames() || foreseen.is_empty());
+            let was_between = reader.is_between_frames();
             reader.feed(chunk, |header, body| {
                 found.push((header.kind, body.to_vec()));
                 Ok::<(), FrameError>(())
             }).unwrap();
+            prop_assert!(!was_between || foreseen == found[already..]);
             rest = later;
         }
         prop_assert_eq!(found, expected);
@@ -124,6 +130,7 @@ fn a_reader_refuses_what_its_stream_does_not_carry() {
     let mut reader = FrameReader::new(100);
     let refused = reader.feed(&header_of(FrameType::Value, 101), |_, _| Ok::<(), FrameError>(()));
     assert_eq!(refused, Err(FrameError::TooLong { kind: FrameType::Value, bytes: 101, limit: 100 }));
+    assert_eq!(FrameReader::new(100).ahead(&header_of(FrameType::Value, 101)).count(), 0);
 }
 
 fn header_of(kind: FrameType, body_bytes: usize) -> [u8; HEADER_BYTES] {

@@ -59,7 +59,7 @@ pub use entry::{Entry, Record, RecordBuilder};
 pub use eviction::EvictionPolicy;
 pub use expiry::Expiry;
 pub use merge::{Applied, ApplyError, FenceMoved, Origin, TooLarge};
-pub use sharded::{Store, StoreConfig};
+pub use sharded::{Store, StoreConfig, WARMED_MAX};
 pub use slots::key_hash;
 pub use stats::ShardStats;
 

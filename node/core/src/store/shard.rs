@@ -93,6 +93,11 @@ impl Shard {
         answer
     }
 
+    /// The last byte of what is held under `hash`: to learn it, all that leads there is looked at.
+    pub(super) fn glance(&self, hash: u64) -> Option<u8> {
+        self.segments.peek(hash)?.value().last().copied()
+    }
+
     /// Returns the entry of a key, if any, a tombstone too. This is no use of it.
     pub(super) fn peek(&mut self, slots: &SlotTable, now: Wall, hash: u64, key: &[u8]) -> Option<&Entry> {
         self.bury_expired(slots, now, hash);

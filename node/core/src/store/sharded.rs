@@ -1,8 +1,9 @@
 //! The store of a node: shards behind locks, and what is known of each slot beside them.
 //!
 //! A key's table hash, under a seed that is secret to the process, picks its shard, and tells its slot. No lock is held longer than one
-//! operation on one shard, and none across an await: everything here is synchronous.
+//! operation on one shard, or a look at a few keys, and none across an await: everything here is synchronous.
 
+use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -100,6 +101,29 @@ impl Store {
         let mut shard = self.shard(hash);
         shard.check_fence(fence)?;
         Ok(shard.get(slots, now, (hash, key), read))
+    }
+
+    /// Whether there is so much that a processor is unlikely to have it at hand. Judged by one shard: they fill evenly.
+    pub fn outgrows_caches(&self) -> bool {
+        self.lock(&self.shards[0]).stats().bytes * self.shards.len() > CACHED_BYTES
+    }
+
+    /// Looks at keys that are about to be asked for, [`WARMED_MAX`] at most. Where each of them is found, what tells that is as a
+    /// rule in main memory, at four places or five of which each tells the next: to look for many at once has the processor
+    /// wait for all of them at the same time, where it would wait for one after the other (group prefetching: Chen et al.,
+    /// "Improving Hash Join Performance through Prefetching", ICDE 2004). That needs their shards all locked: to lock one in between
+    /// would end what is under way. A shard that somebody else has is left out, as nobody may wait for a lock while holding another.
+    pub fn warm<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) {
+        let Some(slots) = self.slots.get() else { return };
+        let mut shards: [Option<(u64, MutexGuard<'_, Shard>)>; WARMED_MAX] = [const { None }; WARMED_MAX];
+        for (place, key) in shards.iter_mut().zip(keys) {
+            let hash = self.hash(key);
+            *place = self.shards[self.shard_of(hash)].try_lock().ok().map(|shard| (hash, shard));
+        }
+        for (hash, shard) in shards.iter().flatten() {
+            // Whatever comes of it, it must have been looked at.
+            black_box((shard.glance(*hash), slots.floor(slots.slot_of_hash(*hash))));
+        }
     }
 
     /// As [`get_with`](Self::get_with), but this is no use of the key, nor is it counted.
@@ -299,6 +323,12 @@ fn shard_count(memory_limit_bytes: usize, value_bytes_max: usize) -> usize {
 
 /// With fewer, one large value would evict much of what its shard holds.
 const SHARD_RECORDS_MIN: usize = 8;
+
+/// Keys that are looked at together: about as many as a processor fetches for at once.
+pub const WARMED_MAX: usize = 16;
+
+/// Bytes of entries that a processor may well have at hand.
+const CACHED_BYTES: usize = 8 << 20;
 
 /// Some thousand small entries.
 const SHARD_BYTES_MIN: usize = 1 << 20;

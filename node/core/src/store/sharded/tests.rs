@@ -190,6 +190,32 @@ fn a_shard_that_panicked_is_emptied_and_serves_on() {
 }
 
 #[test]
+fn a_look_ahead_changes_nothing_and_waits_for_nobody() {
+    let store = store(64 * MIB, 1024);
+    let keys: Vec<[u8; 4]> = (0..2 * WARMED_MAX as u32).map(u32::to_be_bytes).collect();
+    keys[1..].iter().for_each(|key| assert!(set(&store, 1, key, b"value", Expiry::Never).is_ok()));
+    // Also with keys that are absent, twice the same, more than it takes, or in a shard that is held.
+    let warm = || store.warm(keys.iter().chain(&keys).map(|key| &key[..]));
+    let before = store.stats();
+    warm();
+    store.get_with(NOW, FENCE, &keys[0], |_| warm()).unwrap();
+    assert_eq!(store.stats(), ShardStats { misses: before.misses + 1, ..before });
+    unprepared(64 * MIB, 1024).warm([&keys[0][..]]);
+}
+
+#[test]
+fn what_outgrows_a_processors_caches_is_known_as_such() {
+    let store = store(64 * MIB, MIB);
+    let fill = |entries: u32| {
+        (0..entries).for_each(|key| assert!(set(&store, 1, &key.to_be_bytes(), &[7; 1000], Expiry::Never).is_ok()));
+    };
+    fill(4000);
+    assert!(!store.outgrows_caches());
+    fill(16_000);
+    assert!(store.outgrows_caches());
+}
+
+#[test]
 fn clear_empties_every_shard() {
     let store = store(256 * MIB, MIB);
     (0..100_u32).for_each(|key| {
