@@ -92,17 +92,14 @@ impl Bed {
         let clients = [cluster.connect().await?];
         let workload = Arc::new(Workload::new(plan(Mode::Set, self.entries))?);
         load::preload(&clients, &workload, &Arc::default()).await?;
-        let new = cluster.add(5000, &self.identities).await?.to_string();
+        let new = cluster.add(5000, &self.identities).await?;
+        cluster.admit(new).await?;
         let first = cluster.address()?.to_string();
-        cluster.cli(&["--cluster", "add-node", &new, &first]).await?;
-        // The others hear of it by gossip.
-        tokio::time::sleep(GOSSIP).await;
         let started = Instant::now();
         let line = ["--cluster", "rebalance", &first, "--cluster-use-empty-masters", "--cluster-pipeline", at_once];
         cluster.cli(&line).await?;
         let took = started.elapsed();
-        let port = new.rsplit(':').next().context("an address has a port")?;
-        let moved = cluster.cli(&["-p", port, "dbsize"]).await?;
+        let moved = cluster.cli(&["-p", &new.port().to_string(), "dbsize"]).await?;
         Ok((moved.trim().parse().with_context(|| format!("dbsize says {moved}"))?, took))
     }
 }
@@ -130,4 +127,3 @@ async fn status(admin: &Client, index: usize) -> Result<NodeStatus> {
 
 const PATIENCE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(5);
-const GOSSIP: Duration = Duration::from_secs(3);

@@ -71,6 +71,25 @@ impl PeerNodes {
         Ok(self.servers[self.servers.len() - 1].address())
     }
 
+    /// Has the node that listens there, which was [added](Self::add), join the cluster, none of whose nodes was killed, and waits
+    /// until each knows all of them: until then a rebalance ends in "I don't know about node".
+    ///
+    /// # Errors
+    /// It does not join, or not all hear of it in time.
+    pub async fn admit(&self, new: SocketAddr) -> Result<()> {
+        self.cli(&["--cluster", "add-node", &new.to_string(), &self.first()?.address().to_string()]).await?;
+        let give_up = Instant::now() + SETTLE_TIMEOUT;
+        loop {
+            let known = self.nodes().await;
+            let knows_all = |nodes: &String| nodes.lines().filter(|line| is_met(line)).count() == self.servers.len();
+            if known.len() == self.servers.len() && known.iter().all(knows_all) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < give_up, "not all nodes hear of {new}: {known:?}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Runs the peer's command line, against the first node unless `args` name another, and returns what it says.
     ///
     /// # Errors
@@ -160,6 +179,11 @@ impl PeerNodes {
         }
         Ok(())
     }
+}
+
+/// Whether a line of `CLUSTER NODES` is of a node with which there has been more than a first contact.
+fn is_met(line: &str) -> bool {
+    !line.trim().is_empty() && !line.contains("handshake") && !line.contains("noaddr")
 }
 
 /// What a server answers to a command, over a connection of its own.

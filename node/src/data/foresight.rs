@@ -16,20 +16,17 @@ use super::DataPlane;
 
 impl DataPlane {
     /// Has what the next of these requests ask for fetched from memory, and says of how many it has looked at: of all that come
-    /// if it need not look.
+    /// if that is of no use.
     pub(crate) fn foresee<'b>(&self, frames: impl Iterator<Item = (FrameHeader, &'b [u8])>) -> usize {
-        if !self.store.outgrows_caches() {
+        if self.store.warmed_max() < 2 {
             return usize::MAX;
         }
-        let mut looked_at = 0;
-        let frames = frames.take(WARMED_MAX).inspect(|_| looked_at += 1);
-        let mut keys = frames.filter_map(|(header, body)| key_of(header.kind, body));
+        let (mut looked_at, mut keys) = (0, [&[][..]; WARMED_MAX]);
+        let frames = frames.take(self.store.warmed_max()).inspect(|_| looked_at += 1);
+        let found = frames.filter_map(|(header, body)| key_of(header.kind, body));
+        let count = keys.iter_mut().zip(found).map(|(place, key)| *place = key).count();
         // One alone has nobody to wait with.
-        if let (Some(first), Some(second)) = (keys.next(), keys.next()) {
-            self.store.warm([first, second].into_iter().chain(&mut keys));
-        }
-        drop(keys);
-        looked_at
+        if count < 2 || self.store.warm(&keys[..count]) { looked_at } else { usize::MAX }
     }
 }
 
@@ -45,5 +42,41 @@ fn key_of(kind: FrameType, body: &[u8]) -> Option<&[u8]> {
         Some(KeyHeader::decode(body).ok()?.key)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use quoit_proto_types::{Hlc, KeyspaceId, ReadLevel, Stamp, Version, WriteLevel, codec, message::client::Expiry};
+
+    use super::*;
+
+    #[test]
+    fn the_key_of_every_request_for_one_is_found_and_of_nothing_else() {
+        let (keyspace, key) = (KeyspaceId::DEFAULT, &b"key"[..]);
+        let (level, stamp) = (WriteLevel::Two, Stamp::value(Version::default(), 0));
+        let read = ReadHeader { keyspace, level: ReadLevel::One, at_least: None, key };
+        let write = WriteHeader { keyspace, level, after: Hlc::MIN, expiry: Expiry::Never, again: None, key };
+        let mut bodies: [BytesMut; 4] = Default::default();
+        codec::encode(&read, &mut bodies[0]);
+        codec::encode(&write, &mut bodies[1]);
+        codec::encode(&KeyHeader { keyspace, key }, &mut bodies[2]);
+        codec::encode(&PutHeader { keyspace, stamp, hint_for: None, key }, &mut bodies[3]);
+        let with_keys = [
+            (FrameType::Get, 0),
+            (FrameType::TimeToLive, 0),
+            (FrameType::Set, 1),
+            (FrameType::Delete, 1),
+            (FrameType::Touch, 1),
+            (FrameType::ReplicaGet, 2),
+            (FrameType::ReplicaPut, 3),
+        ];
+        for kind in FrameType::ALL {
+            let body = with_keys.iter().find(|(with_key, _)| with_key == kind).map(|(_, body)| &bodies[*body][..]);
+            assert_eq!(key_of(*kind, body.unwrap_or(b"key")), body.map(|_| key), "{kind:?}");
+            // What is wrong with it is for others to say.
+            assert_eq!(key_of(*kind, b""), None, "{kind:?}");
+        }
     }
 }

@@ -183,7 +183,7 @@ impl Lane<'_> {
                 left -= chunk.len();
                 let (mut rest, mut foreseen) = (&chunk[..], 0usize);
                 loop {
-                    if foreseen == 0 {
+                    if foreseen == 0 && !rest.is_empty() {
                         foreseen = foresee(&frames, rest);
                     }
                     let Some((header, body)) = frames.next_frame(&mut rest)? else { break };

@@ -17,7 +17,7 @@ use crate::time::Wall;
 const COPIED_VALUE_BYTES_MAX: usize = 4096;
 
 /// A key and a value, in memory of exactly their size and a stamp's that nothing else shares.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Record {
     /// Room for a header, and then key and value.
     bytes: Vec<u8>,
@@ -256,9 +256,9 @@ impl Entry {
     }
 
     /// Notes, or forgets, that it has been used.
-    pub(super) fn mark_used(&mut self, is_used: bool) {
+    pub(super) fn set_used(&mut self, is_used: bool) {
         match &mut self.0 {
-            Blob::Own(bytes) => Header::mark_used(bytes, is_used),
+            Blob::Own(bytes) => Header::set_used(bytes, is_used),
             Blob::Shared(shared) => shared.is_used = is_used,
         }
     }
@@ -344,10 +344,10 @@ mod tests {
             let mut entry = value(b"key", &vec![7; len], 1000);
             let kept = entry.to_bytes();
             assert!(!entry.is_used());
-            entry.mark_used(true);
+            entry.set_used(true);
             assert_eq!((entry.is_used(), entry.key(), entry.value()), (true, &b"key"[..], &kept[..]));
             assert_eq!(entry.stamp(), Stamp::value(Version::default(), 1000));
-            entry.mark_used(false);
+            entry.set_used(false);
             assert!(!entry.is_used());
         }
     }

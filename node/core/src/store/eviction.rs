@@ -3,8 +3,9 @@
 //! Segmented LRU keeps what was read once more since it came, and gives what is new a tenth of the memory to be read in. A read
 //! moves nothing, but leaves a mark; what is next to leave and has one moves then (the second chance of Corbató, 1968; "lazy
 //! promotion" in Yang et al., "FIFO can be better than LRU", HotOS 2023). An entry's neighbours in a list are anywhere in memory:
-//! to move it at each read would touch as much of it again as finding it does. What
-//! was evicted from there and comes back soon is protected at once, by a small memory of what left (as 2Q has it: Johnson and
+//! to move it at each read would touch as much of it again as finding it does.
+//!
+//! What was evicted from there and comes back soon is protected at once, by a small memory of what left (as 2Q has it: Johnson and
 //! Shasha, VLDB 1994; and S3-FIFO: Yang et al., SOSP 2023). That is within a point of what admission by frequency (W-TinyLFU,
 //! Einziger et al., 2017) reaches where popularity does not change, far better where it does, and costs a hit nothing and an
 //! entry one byte. What is left are loops longer than what fits, of which LRU keeps nothing: for them
@@ -41,8 +42,8 @@ pub(super) enum Segment {
 /// room before tombstones do.
 pub(super) const GRAVES_SHARE: usize = 8;
 
-/// Entries that are spared for their marks before one leaves all the same, which takes some 0.1 ms: if all have been used, nobody
-/// waits until all have been looked at.
+/// Entries that are spared for their marks in one step, before one leaves all the same: that takes some tenths of a millisecond.
+/// If all have been used, nobody waits until all have been looked at.
 pub(super) const CHANCES_MAX: usize = 1024;
 
 /// Values from which on there are trials: with fewer, a sample of them says nothing.
@@ -136,7 +137,7 @@ impl Segments {
         }
     }
 
-    /// Inserts an entry whose hash is absent, as the most recently used of its segment.
+    /// Inserts an entry whose hash is absent, at the front of its segment.
     pub(super) fn insert(&mut self, segment: Segment, hash: u64, entry: Entry) {
         let room = match segment {
             Segment::Probation | Segment::Protected => self.room(),
@@ -181,10 +182,16 @@ impl Segments {
 
     /// Removes the value that is worth least.
     pub(super) fn evict(&mut self) -> Option<(u64, Entry)> {
-        for _ in 0..CHANCES_MAX {
-            let Some((hash, entry)) = self.probation.pop_back_used() else { break };
+        let mut chances = CHANCES_MAX;
+        while chances > 0
+            && let Some((hash, entry)) = self.probation.pop_back_used()
+        {
+            chances -= 1;
             self.protected.push_front(self.room(), hash, entry);
-            self.settle();
+            self.settle_with(&mut chances);
+        }
+        while self.probation.len() == 0 && chances > 0 && self.protected.spare_back() {
+            chances -= 1;
         }
         let evicted = match self.probation.pop_back() {
             Some((hash, entry)) => {
@@ -193,7 +200,7 @@ impl Segments {
             }
             None => self.protected.pop_back(),
         };
-        self.settle();
+        self.settle_with(&mut chances);
         evicted
     }
 
@@ -253,13 +260,15 @@ impl Segments {
 
     /// Demotes what is too much for the protected segment, and gives idle slots back.
     fn settle(&mut self) {
-        let (room, protected_max, mut spared) = (self.room(), self.stance.protected(self.limit), 0);
+        self.settle_with(&mut { CHANCES_MAX });
+    }
+
+    /// The same, sparing no more than so many.
+    fn settle_with(&mut self, chances: &mut usize) {
+        let (room, protected_max) = (self.room(), self.stance.protected(self.limit));
         while self.protected.bytes() > protected_max {
-            if spared < CHANCES_MAX
-                && let Some((hash, entry)) = self.protected.pop_back_used()
-            {
-                spared += 1;
-                self.protected.push_front(room, hash, entry);
+            if *chances > 0 && self.protected.spare_back() {
+                *chances -= 1;
             } else if let Some((hash, entry)) = self.protected.pop_back() {
                 self.probation.push_front(room, hash, entry);
             } else {

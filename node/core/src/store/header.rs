@@ -32,7 +32,7 @@ impl Header {
     const WIDTH_FROM: u32 = 3;
     /// All bits so far: a value that has none of them has a common header.
     const FIELDS: u8 = (1 << 5) - 1;
-    /// Says nothing of the record: see [`mark_used`](Self::mark_used).
+    /// Says nothing of the record: see [`set_used`](Self::set_used).
     const USED: u8 = 1 << 5;
     /// The two highest bits of the key's length, less one: no key is empty.
     const KEY_FROM: u32 = 6;
@@ -88,13 +88,13 @@ impl Header {
         self.has(Self::TOMBSTONE)
     }
 
-    /// Whether the record has been used since it was last moved or written.
+    /// Whether the record has been used, as [`set_used`](Self::set_used) was told last.
     pub(super) fn is_used(self) -> bool {
         self.has(Self::USED)
     }
 
     /// Notes at the front of `bytes` whether the record has been used.
-    pub(super) fn mark_used(bytes: &mut [u8], is_used: bool) {
+    pub(super) fn set_used(bytes: &mut [u8], is_used: bool) {
         bytes[0] = if is_used { bytes[0] | Self::USED } else { bytes[0] & !Self::USED };
     }
 
@@ -229,11 +229,11 @@ mod tests {
         let read = Header::of(&bytes);
         assert_eq!((read, read.key_len(), read.stamp(&bytes)), (header, key_len, *stamp));
         assert_eq!(read.is_tombstone(), stamp.kind == EntryKind::Tombstone);
-        Header::mark_used(&mut bytes, true);
+        Header::set_used(&mut bytes, true);
         let used = Header::of(&bytes);
         assert_eq!((used.is_used(), used.len(), used.key_len()), (true, header.len(), key_len));
         assert_eq!(used.stamp(&bytes), *stamp);
-        Header::mark_used(&mut bytes, false);
+        Header::set_used(&mut bytes, false);
         assert_eq!((Header::of(&bytes), read.is_used()), (header, false));
     }
 

@@ -90,7 +90,8 @@ pub(super) const REPAIR_WATERMARK_PERCENT: usize = 95;
 impl Shard {
     /// Keeps the later of `entry` and what is held of its key, and evicts what must go for it.
     ///
-    /// A key that had a value keeps its segment: writing alone does not protect it. Merging is commutative, associative and
+    /// A key that had a value keeps its segment, and its mark: writing alone does not protect it. Where it fits it keeps its place as
+    /// well; where room must be made it comes to the front. Merging is commutative, associative and
     /// idempotent as long as nothing is refused, dropped or evicted.
     ///
     /// # Errors
@@ -195,9 +196,12 @@ impl Shard {
         is_forced || entry.supersedes(held)
     }
 
-    fn replace(&mut self, slots: &SlotTable, now: Wall, hash: u64, entry: Entry) {
+    fn replace(&mut self, slots: &SlotTable, now: Wall, hash: u64, mut entry: Entry) {
         let kept = match self.remove(slots, hash) {
             Some((segment @ (Segment::Probation | Segment::Protected), old)) if old.key() == entry.key() => {
+                if old.is_used() && !entry.is_tombstone() {
+                    entry.set_used(true);
+                }
                 Some(segment)
             }
             // Another key's: the two cannot be held together.

@@ -1,15 +1,15 @@
 //! The store: a bounded cache of versioned entries with time to live, which any number of threads use.
 //!
-//! A shard keeps entries in least-recently-used order on one or two [`clru`] caches, and never holds more than its limit in
+//! A shard keeps entries in the order of their use on [`clru`] caches, and never holds more than its limit in
 //! bytes, where an entry weighs what the process really pays for it (see `footprint`). [`Store`] hashes the key with a secret
 //! seed, picks the shard and holds its lock; the clock is the caller's.
 //!
 //! ```text
-//!             set             hit, or evicted lately     9/10 of the limit reached
-//!    (new) ────────► probation ────────────────────► protected ────────┐
-//!                        ▲  │                                          │
-//!                        │  └──► evicted, oldest first                 │
-//!                        └─────────────────────────────────────────────┘
+//!             set      to leave, but read; or evicted lately    9/10 of the limit reached
+//!    (new) ────────► probation ───────────────────────► protected ────────┐
+//!                        ▲  │                             ▲               │
+//!                        │  └──► evicted, oldest first    └── if read ────┤
+//!                        └────────────────────────────────── if not ──────┘
 //!    (deleted, expired) ────────► graves ──► floor of the slot raised, oldest first
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! One list in least-recently-used order, on a clru whose memory follows its length.
+//! One list in the order in which its entries came or were moved to its front, on a clru whose memory follows its length.
 
 use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
@@ -9,7 +9,7 @@ use clru::{CLruCache, CLruCacheConfig};
 use super::entry::Entry;
 use super::footprint;
 
-/// Entries by table hash, from most to least recently used, and what they weigh.
+/// Entries by table hash, from the front to the back, and what they weigh.
 ///
 /// clru's slab doubles when it is full and never shrinks. At 40 bytes a slot, idle slots could cost as much as small
 /// entries do, so the slab is sized here, by the shard's `room`, the bytes missing to its limit: a full one is rebuilt with
@@ -50,7 +50,7 @@ impl Queue {
     /// Notes that an entry has been used, and leaves it where it is.
     pub(super) fn mark_used(&mut self, hash: u64) {
         if let Some(entry) = self.cache.peek_mut(&key_of(hash)) {
-            entry.mark_used(true);
+            entry.set_used(true);
         }
     }
 
@@ -69,7 +69,7 @@ impl Queue {
     pub(super) fn replace(&mut self, hash: u64, mut entry: Entry, is_use: bool) -> Result<Entry, Entry> {
         let Some(held) = self.cache.peek_mut(&key_of(hash)) else { return Err(entry) };
         if is_use || held.is_used() {
-            entry.mark_used(true);
+            entry.set_used(true);
         }
         self.bytes = self.bytes + entry.footprint() - held.footprint();
         Ok(mem::replace(held, entry))
@@ -87,12 +87,20 @@ impl Queue {
         Some((hash.get(), entry))
     }
 
-    /// Removes the oldest entry if it has been used, which it is not any more.
+    /// Removes the last entry if it has been used, which it has not any more then.
     pub(super) fn pop_back_used(&mut self) -> Option<(u64, Entry)> {
         self.cache.back().filter(|(_, entry)| entry.is_used())?;
         let (hash, mut entry) = self.pop_back()?;
-        entry.mark_used(false);
+        entry.set_used(false);
         Some((hash, entry))
+    }
+
+    /// Moves the last entry to the front if it has been used, which it has not any more then. Says whether it has.
+    pub(super) fn spare_back(&mut self) -> bool {
+        let Some((hash, entry)) = self.cache.back_mut().filter(|(_, entry)| entry.is_used()) else { return false };
+        entry.set_used(false);
+        let hash = *hash;
+        self.cache.get(&hash).is_some()
     }
 
     /// Every entry, the newest first.

@@ -78,7 +78,7 @@ impl Shard {
     ) -> R {
         let found = self.segments.find(hash);
         let is_hit = |entry: &Entry| !entry.is_tombstone() && entry.key() == key && !entry.deadline().is_reached(now);
-        // What every read of a value comes through: it is looked for once, and once more if it is the first to mark it.
+        // What every read of a value comes through: it is looked for once, and once more if it is to be marked, or moved.
         let Some((segment, entry)) = found.filter(|(_, entry)| is_hit(entry)) else {
             self.counters.misses += 1;
             self.segments.note_read(hash, false);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use quoit_proto_types::version::{EntryKind, Hlc, Stamp, Version};
 use quoit_proto_types::{Boot, Fence, Ordinal, SlotCount};
 
+use super::eviction::CHANCES_MAX;
 use super::footprint;
 use super::remembered::Remembered;
 use super::shard::{Shard, ShardConfig};
@@ -291,6 +292,60 @@ fn all_that_was_used_keeps_nobody_from_room() {
     assert!((0..2000).all(|key| single.get(START, key)));
     single.set(START, 2000, Expiry::Never);
     assert_eq!((single.present(0..2001), single.stats().evictions), (2000, 1));
+}
+
+#[test]
+fn one_eviction_spares_so_many_and_no_more() {
+    let mut single = Single::new(EvictionPolicy::SegmentedLru, 10_000);
+    let all = 0..10_020;
+    single.fill(0..10_000);
+    assert!((0..10_000).all(|key| single.get(START, key)));
+    // The protected segment is full after this.
+    single.fill(10_000..10_020);
+    let held = all.filter(|key| single.get(START, *key)).count();
+    let marked = |single: &Single| single.shard.segments.iter().filter(|(_, entry)| entry.is_used()).count();
+    assert_eq!(marked(&single), held);
+    single.set(START, 20_000, Expiry::Never);
+    assert!((held - CHANCES_MAX - 1..held).contains(&marked(&single)), "{} of {held}", marked(&single));
+}
+
+#[test]
+fn what_is_read_often_stays_if_nothing_is_on_probation() {
+    let mut single = Single::new(EvictionPolicy::SegmentedLru, 1000);
+    let hot = 0..100;
+    single.fill(hot.clone());
+    let mut missed = 0;
+    // Tombstones take more than the tenth that is left for probation, and all else is read.
+    for key in 1000..9000 {
+        single.set(START, key, Expiry::Never);
+        if key % 2 == 0 {
+            single.delete(START, key);
+        } else {
+            assert!(single.get(START, key));
+        }
+        if key % 50 == 0 {
+            let absent: Vec<_> = hot.clone().filter(|key| !single.get(START, *key)).collect();
+            missed += absent.len();
+            for key in absent {
+                single.set(START, key, Expiry::Never);
+            }
+        }
+    }
+    assert!(single.stats().evictions > 1000);
+    // When all have been read once, as before the first eviction, nothing tells which were read often.
+    assert!(missed < 10, "{missed}");
+}
+
+#[test]
+fn a_value_that_was_read_and_grows_stays_as_one_that_was_read() {
+    let mut single = Single::new(EvictionPolicy::SegmentedLru, 100);
+    single.fill(0..100);
+    assert!(single.get(START, 50));
+    let grown = Record::new(&50_u32.to_be_bytes(), &[7; 200]);
+    single.set_record(START, hash(50), grown, Expiry::Never).unwrap();
+    assert!(single.stats().evictions > 0);
+    single.fill(1000..1200);
+    assert!(single.get(START, 50));
 }
 
 #[test]

@@ -86,7 +86,7 @@ impl Trials {
 
 type Hashes = CLruCache<u64, (), BuildHasherDefault<PassThrough>>;
 
-/// The queues of a shard in small, every entry of the same weight.
+/// The queues of a shard in small, every entry of the same weight. What is read moves at once here, where all is at hand.
 #[derive(Debug)]
 struct Trial {
     stance: Stance,

@@ -192,27 +192,29 @@ fn a_shard_that_panicked_is_emptied_and_serves_on() {
 #[test]
 fn a_look_ahead_changes_nothing_and_waits_for_nobody() {
     let store = store(64 * MIB, 1024);
-    let keys: Vec<[u8; 4]> = (0..2 * WARMED_MAX as u32).map(u32::to_be_bytes).collect();
-    keys[1..].iter().for_each(|key| assert!(set(&store, 1, key, b"value", Expiry::Never).is_ok()));
+    let keys: Vec<[u8; 4]> = (0_u32..16_000).map(u32::to_be_bytes).collect();
+    keys[1..].iter().for_each(|key| assert!(set(&store, 1, key, &[7; 1000], Expiry::Never).is_ok()));
     // Also with keys that are absent, twice the same, more than it takes, or in a shard that is held.
-    let warm = || store.warm(keys.iter().chain(&keys).map(|key| &key[..]));
+    let twice: Vec<_> = keys.iter().chain(&keys).map(|key| &key[..]).collect();
     let before = store.stats();
-    warm();
-    store.get_with(NOW, FENCE, &keys[0], |_| warm()).unwrap();
+    assert!(store.warm(&twice) && store.warm(&[]));
+    assert!(store.get_with(NOW, FENCE, &keys[0], |_| store.warm(&twice)).unwrap());
     assert_eq!(store.stats(), ShardStats { misses: before.misses + 1, ..before });
-    unprepared(64 * MIB, 1024).warm([&keys[0][..]]);
+    assert!(!unprepared(64 * MIB, 1024).warm(&twice));
 }
 
 #[test]
-fn what_outgrows_a_processors_caches_is_known_as_such() {
-    let store = store(64 * MIB, MIB);
-    let fill = |entries: u32| {
-        (0..entries).for_each(|key| assert!(set(&store, 1, &key.to_be_bytes(), &[7; 1000], Expiry::Never).is_ok()));
+fn looking_ahead_is_of_use_with_many_shards_and_more_than_a_processor_has_at_hand() {
+    let is_of_use = |store: &Store, entries: u32| {
+        (0..entries).for_each(|key| assert!(set(store, 1, &key.to_be_bytes(), &[7; 1000], Expiry::Never).is_ok()));
+        store.warm(&[&[0; 4], &[1; 4]])
     };
-    fill(4000);
-    assert!(!store.outgrows_caches());
-    fill(16_000);
-    assert!(store.outgrows_caches());
+    let many = store(64 * MIB, 1024);
+    assert_eq!((many.shards_count(), many.warmed_max()), (64, WARMED_MAX));
+    assert_eq!([4000, 16_000].map(|entries| is_of_use(&many, entries)), [false, true]);
+    let few = store(64 * MIB, MIB);
+    assert_eq!((few.shards_count(), few.warmed_max()), (4, 1));
+    assert!(!is_of_use(&few, 16_000));
 }
 
 #[test]

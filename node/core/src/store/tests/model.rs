@@ -7,7 +7,7 @@ use quoit_proto_types::version::{EntryKind, Hlc, Stamp};
 use quoit_proto_types::{SlotCount, SlotIndex};
 
 use super::super::entry::Entry;
-use super::super::eviction::{CHANCES_MAX, GRAVES_SHARE};
+use super::super::eviction::GRAVES_SHARE;
 use super::super::expiry::Deadline;
 use super::super::merge::REPAIR_WATERMARK_PERCENT;
 use super::super::slots::digest_of;
@@ -337,10 +337,13 @@ impl Model {
     }
 
     fn put(&mut self, now: u64, item: Item) {
-        let Some(item) = self.put_in_place(item) else { return };
+        let Some(mut item) = self.put_in_place(item) else { return };
         let (mut list, mut is_new) = (0, true);
         match self.remove(item.hash) {
-            Some((old, held)) if held.key == item.key => (list, is_new) = (old % 2, old == 2),
+            Some((old, held)) if held.key == item.key => {
+                (list, is_new) = (old % 2, old == 2);
+                item.is_used = held.is_used && !item.is_dead();
+            }
             Some((2, other)) => self.lose(&other),
             Some(_) => self.stats.evictions += 1,
             None => {}
@@ -359,8 +362,9 @@ impl Model {
     /// Puts a value where one of its key is, if it fits there; gives it back if not.
     fn put_in_place(&mut self, mut item: Item) -> Option<Item> {
         let all = self.lists.iter().enumerate().take(2);
-        let place = all.filter_map(|(list, items)| Some((list, items.iter().position(|held| held.key == item.key)?)));
-        let Some((list, index)) = place.last().filter(|_| !item.is_dead()) else { return Some(item) };
+        let mut place =
+            all.filter_map(|(list, items)| Some((list, items.iter().position(|held| held.key == item.key)?)));
+        let Some((list, index)) = place.next_back().filter(|_| !item.is_dead()) else { return Some(item) };
         let held = &self.lists[list][index];
         if self.bytes() + item.footprint() - held.footprint() > LIMIT {
             return Some(item);
@@ -384,23 +388,23 @@ impl Model {
     }
 
     fn demote(&mut self) {
-        let mut spared = 0;
         while self.lists[1].iter().map(Item::footprint).sum::<usize>() > LIMIT / 10 * 9 {
             let mut oldest = self.lists[1].pop().unwrap();
-            let is_spared = oldest.is_used && spared < CHANCES_MAX;
-            if is_spared {
-                (oldest.is_used, spared) = (false, spared + 1);
-            }
+            let is_spared = std::mem::take(&mut oldest.is_used);
             self.lists[usize::from(is_spared)].insert(0, oldest);
         }
     }
 
-    /// Spares the oldest on probation if they were used.
-    fn promote(&mut self) {
-        for _ in 0..CHANCES_MAX {
-            let Some(mut oldest) = self.lists[0].pop_if(|oldest| oldest.is_used) else { break };
-            oldest.is_used = false;
-            self.insert(1, oldest);
+    /// Spares the oldest if they were used: here there are never so many that some are not.
+    fn spare(&mut self) {
+        for list in 0..2 {
+            while let Some(mut oldest) = self.lists[list].pop_if(|oldest| oldest.is_used) {
+                oldest.is_used = false;
+                self.insert(1, oldest);
+            }
+            if !self.lists[list].is_empty() {
+                break;
+            }
         }
     }
 
@@ -446,7 +450,7 @@ impl Model {
             if self.expire_one(now) {
                 continue;
             }
-            self.promote();
+            self.spare();
             if let Some(evicted) = self.lists[0].pop() {
                 self.remember(evicted.hash);
                 self.stats.evictions += 1;
