@@ -72,7 +72,8 @@ impl PeerNodes {
     }
 
     /// Has the node that listens there, which was [added](Self::add), join the cluster, none of whose nodes was killed, and waits
-    /// until each knows all of them: until then a rebalance ends in "I don't know about node".
+    /// until each knows all of them and takes the cluster for whole: until then a rebalance ends in "I don't know about node" or
+    /// "The cluster is down".
     ///
     /// # Errors
     /// It does not join, or not all hear of it in time.
@@ -80,12 +81,16 @@ impl PeerNodes {
         self.cli(&["--cluster", "add-node", &new.to_string(), &self.first()?.address().to_string()]).await?;
         let give_up = Instant::now() + SETTLE_TIMEOUT;
         loop {
-            let known = self.nodes().await;
+            let (known, states) = (self.nodes().await, self.states().await);
             let knows_all = |nodes: &String| nodes.lines().filter(|line| is_met(line)).count() == self.servers.len();
-            if known.len() == self.servers.len() && known.iter().all(knows_all) {
+            let is_up = |state: &String| state.contains("cluster_state:ok");
+            if [&known, &states].iter().all(|answers| answers.len() == self.servers.len())
+                && known.iter().all(knows_all)
+                && states.iter().all(is_up)
+            {
                 return Ok(());
             }
-            ensure!(Instant::now() < give_up, "not all nodes hear of {new}: {known:?}");
+            ensure!(Instant::now() < give_up, "not all nodes hear of {new}: {known:?} {states:?}");
             tokio::time::sleep(POLL).await;
         }
     }
@@ -144,9 +149,18 @@ impl PeerNodes {
 
     /// Who has which slot, in the words of `CLUSTER NODES` of every node that runs and answers soon, one after the other.
     pub async fn nodes(&self) -> Vec<String> {
+        self.ask_all(b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nNODES\r\n").await
+    }
+
+    /// What `CLUSTER INFO` of each such node says.
+    async fn states(&self) -> Vec<String> {
+        self.ask_all(b"*2\r\n$7\r\nCLUSTER\r\n$4\r\nINFO\r\n").await
+    }
+
+    async fn ask_all(&self, command: &[u8]) -> Vec<String> {
         let mut answers = Vec::new();
         for server in self.servers.iter().filter(|server| server.id() != 0) {
-            let asking = ask(server, b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nNODES\r\n");
+            let asking = ask(server, command);
             answers.extend(tokio::time::timeout(ASK_TIMEOUT, asking).await.ok().and_then(Result::ok));
         }
         answers
