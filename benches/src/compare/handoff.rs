@@ -93,7 +93,7 @@ impl Bed {
         let workload = Arc::new(Workload::new(plan(Mode::Set, self.entries))?);
         load::preload(&clients, &workload, &Arc::default()).await?;
         let new = cluster.add(5000, &self.identities).await?;
-        cluster.admit(new).await?;
+        cluster.admit(new, 3).await?;
         let first = cluster.address()?.to_string();
         let started = Instant::now();
         let line = ["--cluster", "rebalance", &first, "--cluster-use-empty-masters", "--cluster-pipeline", at_once];

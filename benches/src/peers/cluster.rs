@@ -71,28 +71,14 @@ impl PeerNodes {
         Ok(self.servers[self.servers.len() - 1].address())
     }
 
-    /// Has the node that listens there, which was [added](Self::add), join the cluster, none of whose nodes was killed, and waits
-    /// until each knows all of them and takes the cluster for whole: until then a rebalance ends in "I don't know about node" or
-    /// "The cluster is down".
+    /// Has the node that listens there, which was [added](Self::add), join the cluster as one that has no slots beside so many masters
+    /// that do, and waits until all know of it.
     ///
     /// # Errors
     /// It does not join, or not all hear of it in time.
-    pub async fn admit(&self, new: SocketAddr) -> Result<()> {
+    pub async fn admit(&self, new: SocketAddr, masters: usize) -> Result<()> {
         self.cli(&["--cluster", "add-node", &new.to_string(), &self.first()?.address().to_string()]).await?;
-        let give_up = Instant::now() + SETTLE_TIMEOUT;
-        loop {
-            let (known, states) = (self.nodes().await, self.states().await);
-            let knows_all = |nodes: &String| nodes.lines().filter(|line| is_met(line)).count() == self.servers.len();
-            let is_up = |state: &String| state.contains("cluster_state:ok");
-            if [&known, &states].iter().all(|answers| answers.len() == self.servers.len())
-                && known.iter().all(knows_all)
-                && states.iter().all(is_up)
-            {
-                return Ok(());
-            }
-            ensure!(Instant::now() < give_up, "not all nodes hear of {new}: {known:?} {states:?}");
-            tokio::time::sleep(POLL).await;
-        }
+        self.settle(masters).await
     }
 
     /// Runs the peer's command line, against the first node unless `args` name another, and returns what it says.
@@ -170,18 +156,21 @@ impl PeerNodes {
         self.servers.iter().find(|server| server.id() != 0).context("no node runs")
     }
 
-    /// Waits until all slots have masters, as every node sees it.
+    /// Waits until every node knows all of them, none of which was killed, and sees masters for all slots: until then others are told
+    /// "I don't know about node" or "The cluster is down".
     async fn settle(&self, masters: usize) -> Result<()> {
-        let give_up = Instant::now() + SETTLE_TIMEOUT;
+        let (give_up, all) = (Instant::now() + SETTLE_TIMEOUT, self.servers.len());
+        let whole = ["cluster_state:ok", "cluster_slots_ok:16384", &format!("cluster_size:{masters}")];
+        let is_whole = |info: &String| whole.iter().all(|line| info.contains(line));
+        let knows_all = |nodes: &String| nodes.lines().filter(|line| is_met(line)).count() == all;
         loop {
-            let info = self.cli(&["cluster", "info"]).await?;
-            let size = format!("cluster_size:{masters}");
-            if info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384") && info.contains(&size) {
-                // The nodes behind the first hear of it by gossip.
-                tokio::time::sleep(GOSSIP).await;
+            let (known, states) = (self.nodes().await, self.states().await);
+            let (knowing, seeing) =
+                (known.iter().filter(|nodes| knows_all(nodes)), states.iter().filter(|info| is_whole(info)));
+            if (knowing.count(), seeing.count()) == (all, all) {
                 break;
             }
-            ensure!(Instant::now() < give_up, "the cluster does not settle: {info}");
+            ensure!(Instant::now() < give_up, "the cluster does not settle: {known:?} {states:?}");
             tokio::time::sleep(POLL).await;
         }
         // A replica that never had its master's entries, which by default are sent five seconds late, is never promoted.
@@ -334,7 +323,6 @@ const SLOTS: usize = 16_384;
 /// Longer than any slot migration that is worth waiting for.
 const CLI_TIMEOUT: Duration = Duration::from_secs(600);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
-const GOSSIP: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
 /// Longer than a node that is at work takes, and too short to wait for one that is not.
 const ASK_TIMEOUT: Duration = Duration::from_millis(200);

@@ -21,12 +21,21 @@ impl DataPlane {
         if self.store.warmed_max() < 2 {
             return usize::MAX;
         }
-        let (mut looked_at, mut keys) = (0, [&[][..]; WARMED_MAX]);
+        let mut looked_at = 0;
         let frames = frames.take(self.store.warmed_max()).inspect(|_| looked_at += 1);
-        let found = frames.filter_map(|(header, body)| key_of(header.kind, body));
-        let count = keys.iter_mut().zip(found).map(|(place, key)| *place = key).count();
+        let mut found = frames.filter_map(|(header, body)| key_of(header.kind, body));
         // One alone has nobody to wait with.
-        if count < 2 || self.store.warm(&keys[..count]) { looked_at } else { usize::MAX }
+        if let (Some(first), Some(second)) = (found.next(), found.next()) {
+            if !self.store.outgrows_caches(first) {
+                return usize::MAX;
+            }
+            // All are read before the first shard is locked.
+            let mut keys = [&[][..]; WARMED_MAX];
+            let count =
+                keys.iter_mut().zip([first, second].into_iter().chain(found)).map(|(place, key)| *place = key).count();
+            self.store.warm(&keys[..count]);
+        }
+        looked_at
     }
 }
 

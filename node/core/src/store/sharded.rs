@@ -109,34 +109,31 @@ impl Store {
         (self.shards.len() / 4).min(WARMED_MAX)
     }
 
-    /// Looks at keys that are about to be asked for, as far as they are not [too many](Self::warmed_max). Where each of them is found, what tells that is as a
-    /// rule in main memory, at four places or five of which each tells the next: to look for many at once has the processor
-    /// wait for all of them at the same time, where it would wait for one after the other (group prefetching: Chen et al.,
-    /// "Improving Hash Join Performance through Prefetching", ICDE 2004). That needs their shards all locked: to lock one in between
-    /// would end what is under way. A shard that somebody has is left out, as nobody may wait for a lock while holding another.
+    /// Whether there is so much that a processor is unlikely to have it at hand, as the shard of `key` tells: they fill evenly. Not
+    /// known, and so not said, while somebody has that shard.
+    pub fn outgrows_caches(&self, key: &[u8]) -> bool {
+        let shard = self.shards[self.shard_of(self.hash(key))].try_lock();
+        shard.is_ok_and(|shard| shard.stats().bytes * self.shards.len() > CACHED_BYTES)
+    }
+
+    /// Looks at keys that are about to be asked for, as far as they are not [too many](Self::warmed_max).
     ///
-    /// Says whether that is of use: not if there is so little that a processor is likely to have it at hand, or if there are few shards.
-    pub fn warm(&self, keys: &[&[u8]]) -> bool {
-        let Some(slots) = self.slots.get().filter(|_| self.warmed_max() > 1) else { return false };
-        let mut hashes = [0; WARMED_MAX];
-        hashes
-            .iter_mut()
-            .zip(&keys[..keys.len().min(self.warmed_max())])
-            .for_each(|(hash, key)| *hash = self.hash(key));
+    /// Where each of them is found, what tells that is as a rule in main memory, at four places or five of which each tells the
+    /// next: to look for many at once has the processor wait for all of them at the same time, where it would wait for one after
+    /// the other (group prefetching: Chen et al., "Improving Hash Join Performance through Prefetching", ICDE 2004). That needs their
+    /// shards all locked: to lock one in between would end what is under way. A shard that somebody has is left out, as nobody may
+    /// wait for a lock while holding another.
+    pub fn warm(&self, keys: &[&[u8]]) {
+        let Some(slots) = self.slots.get() else { return };
         let mut held = [const { None }; WARMED_MAX];
-        for (place, hash) in held.iter_mut().zip(hashes).take_while(|(_, hash)| *hash != 0) {
-            let Ok(shard) = self.shards[self.shard_of(hash)].try_lock() else { continue };
-            // One tells of all: they fill evenly.
-            if shard.stats().bytes * self.shards.len() <= CACHED_BYTES {
-                return false;
-            }
-            *place = Some((hash, shard));
+        for (place, key) in held[..self.warmed_max()].iter_mut().zip(keys) {
+            let hash = self.hash(key);
+            *place = self.shards[self.shard_of(hash)].try_lock().ok().map(|shard| (hash, shard));
         }
         for (hash, shard) in held.iter().flatten() {
             // Whatever comes of it, it must have been looked at.
             black_box((shard.glance(*hash), slots.floor(slots.slot_of_hash(*hash))));
         }
-        true
     }
 
     /// As [`get_with`](Self::get_with), but this is no use of the key, nor is it counted.

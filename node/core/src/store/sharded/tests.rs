@@ -197,24 +197,31 @@ fn a_look_ahead_changes_nothing_and_waits_for_nobody() {
     // Also with keys that are absent, twice the same, more than it takes, or in a shard that is held.
     let twice: Vec<_> = keys.iter().chain(&keys).map(|key| &key[..]).collect();
     let before = store.stats();
-    assert!(store.warm(&twice) && store.warm(&[]));
-    assert!(store.get_with(NOW, FENCE, &keys[0], |_| store.warm(&twice)).unwrap());
+    store.warm(&twice);
+    store.warm(&[]);
+    store.get_with(NOW, FENCE, &keys[0], |_| store.warm(&twice)).unwrap();
     assert_eq!(store.stats(), ShardStats { misses: before.misses + 1, ..before });
-    assert!(!unprepared(64 * MIB, 1024).warm(&twice));
+    unprepared(64 * MIB, 1024).warm(&twice);
 }
 
 #[test]
-fn looking_ahead_is_of_use_with_many_shards_and_more_than_a_processor_has_at_hand() {
-    let is_of_use = |store: &Store, entries: u32| {
-        (0..entries).for_each(|key| assert!(set(store, 1, &key.to_be_bytes(), &[7; 1000], Expiry::Never).is_ok()));
-        store.warm(&[&[0; 4], &[1; 4]])
+fn what_a_processor_is_unlikely_to_have_at_hand_is_known_as_such() {
+    let store = store(64 * MIB, 1024);
+    let outgrows = |entries: u32| {
+        (0..entries).for_each(|key| assert!(set(&store, 1, &key.to_be_bytes(), &[7; 1000], Expiry::Never).is_ok()));
+        store.outgrows_caches(&[0; 4])
     };
-    let many = store(64 * MIB, 1024);
-    assert_eq!((many.shards_count(), many.warmed_max()), (64, WARMED_MAX));
-    assert_eq!([4000, 16_000].map(|entries| is_of_use(&many, entries)), [false, true]);
-    let few = store(64 * MIB, MIB);
-    assert_eq!((few.shards_count(), few.warmed_max()), (4, 1));
-    assert!(!is_of_use(&few, 16_000));
+    assert_eq!([4000, 16_000].map(outgrows), [false, true]);
+    // Nobody waits to know it.
+    assert!(!store.get_with(NOW, FENCE, &[0; 4], |_| store.outgrows_caches(&[0; 4])).unwrap());
+}
+
+#[test]
+fn few_keys_are_looked_at_together_where_there_are_few_shards() {
+    for (value_bytes_max, shards, together) in [(1024, 64, WARMED_MAX), (MIB, 4, 1), (4 * MIB, 1, 0)] {
+        let store = store(64 * MIB, value_bytes_max);
+        assert_eq!((store.shards_count(), store.warmed_max()), (shards, together));
+    }
 }
 
 #[test]
