@@ -51,9 +51,9 @@ const REST_MAX: Duration = Duration::from_secs(1);
 const WELL: u32 = 2;
 const BETTER: u32 = 4;
 
-/// The looking, for one socket: is told of what is sent and comes.
+/// The looking, for one socket, or for several of one runtime: is told of what is sent and comes.
 #[derive(Debug)]
-pub(crate) struct BusyPoll {
+pub struct BusyPoll {
     signs: Arc<Signs>,
     /// Ends with this.
     _task: AbortOnDropHandle<()>,
@@ -61,11 +61,11 @@ pub(crate) struct BusyPoll {
 
 impl BusyPoll {
     /// Has the runtime that calls this stay awake for up to `limit` after each datagram; nothing if that is zero.
-    pub(crate) fn start(limit: Duration) -> Option<Self> {
+    pub fn start(limit: Duration) -> Option<Arc<Self>> {
         let signs = Arc::<Signs>::default();
         let begin = || tokio::spawn(run(Arc::clone(&signs), limit.min(BUSY_POLL_MAX)));
         let task = (!limit.is_zero()).then(begin)?;
-        Some(Self { signs, _task: AbortOnDropHandle::new(task) })
+        Some(Arc::new(Self { signs, _task: AbortOnDropHandle::new(task) }))
     }
 
     /// Something is sent.

@@ -1,7 +1,6 @@
 //! What all clones of a client share: the view, the connections, and how requests are to be made.
 
 use std::{
-    net::{Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,7 +9,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use quinn::{Endpoint, TokioRuntime};
 use quoit_proto_types::{ErrorCode, ReadLevel, Role, WriteLevel, view::Address};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{
@@ -22,10 +20,10 @@ use crate::{
     config::ClientConfig,
     connection::Connection,
     discovery, endpoint,
+    endpoints::Endpoints,
     error::ConnectError,
     pool::{Dialler, Node},
     retry::RetryPolicy,
-    socket::{UdpSocket, tuned},
     tls::CredentialsError,
     topology::Topology,
     views::Hint,
@@ -72,10 +70,10 @@ impl Core {
             let (path, found) = (config.files.certificate, Box::new(identity));
             return Err(CredentialsError::Role { path, found, expected: Role::Client }.into());
         }
-        let endpoint =
-            open_endpoint(&config, &credentials.reset_key(0)).map_err(|error| ConnectError::Socket(Arc::new(error)))?;
+        let endpoints =
+            endpoints(&config, &credentials.reset_key(0)).map_err(|error| ConnectError::Socket(Arc::new(error)))?;
         let dialler = Arc::new(Dialler {
-            endpoint,
+            endpoints,
             resolver: config.resolver,
             identity,
             files: config.files,
@@ -142,24 +140,15 @@ impl Core {
     pub(crate) async fn close(&self, wait: Duration) {
         self.closed.store(true, Ordering::Relaxed);
         self.topology().nodes().iter().for_each(|node| node.stop());
-        let endpoint = &self.dialler.endpoint;
-        endpoint.close(u32::from(ErrorCode::ShuttingDown.number()).into(), b"the client is closing");
-        let _ = timeout(wait, endpoint.wait_idle()).await;
+        let code = u32::from(ErrorCode::ShuttingDown.number()).into();
+        let _ = timeout(wait, self.dialler.endpoints.close(code, b"the client is closing")).await;
     }
 }
 
-fn open_endpoint(config: &ClientConfig, reset_key: &[u8; 32]) -> std::io::Result<Endpoint> {
+fn endpoints(config: &ClientConfig, reset_key: &[u8; 32]) -> std::io::Result<Endpoints> {
     let settings = endpoint::endpoint_config(reset_key, config.packets);
-    if let Some((socket, runtime)) = &config.transport {
-        return endpoint::dialling_endpoint(
-            settings,
-            tuned(Arc::clone(socket), config.packets, Duration::ZERO),
-            Arc::clone(runtime),
-        );
+    match &config.transport {
+        Some((socket, runtime)) => Endpoints::given(settings, config.packets, Arc::clone(socket), Arc::clone(runtime)),
+        None => Ok(Endpoints::udp(settings, config.packets, config.busy_poll)),
     }
-    // An IPv6 socket reaches both families; without IPv6, the IPv4 wildcard has to do.
-    let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
-    let (socket, _) = endpoint::bind(any_v6).or_else(|_| endpoint::bind(SocketAddr::from(([0, 0, 0, 0], 0))))?;
-    let socket = tuned(UdpSocket::new(socket)?, config.packets, config.busy_poll);
-    endpoint::dialling_endpoint(settings, socket, Arc::new(TokioRuntime))
 }

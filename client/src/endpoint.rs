@@ -1,6 +1,11 @@
 //! QUIC endpoints as Quoit wants them: sockets, transport settings, limits. Shared with the node.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use quinn::{
     AckFrequencyConfig, AsyncUdpSocket, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
@@ -118,6 +123,20 @@ pub fn bind(address: SocketAddr) -> io::Result<(std::net::UdpSocket, SocketBuffe
     Ok((socket.into(), buffers))
 }
 
+/// A UDP socket with large buffers at a port that the kernel chooses, from which `remote` can be reached. On Linux it is connected
+/// with it, and nobody else can: elsewhere a socket that says with each datagram where it goes is refused.
+///
+/// # Errors
+/// What the kernel says; for instance that there is no way to `remote`.
+pub(crate) fn bind_towards(remote: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let any: IpAddr = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let (socket, _) = bind(SocketAddr::new(any, 0))?;
+    if cfg!(target_os = "linux") {
+        socket.connect(remote)?;
+    }
+    Ok(socket)
+}
+
 /// Binds `count` more sockets where `first` is bound, which share what comes there: all that one address and port sends comes to
 /// one of them, and always to the same. What came before they were all there is thrown away: the rest may come to another one.
 ///
@@ -213,11 +232,11 @@ pub fn dialling_endpoint(
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
-    use std::net::{Ipv4Addr, UdpSocket};
+    use std::net::UdpSocket;
 
     use super::*;
 
-    const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
     /// How many datagrams wait in each of `sockets`, which are read empty.
     fn waiting(sockets: &[UdpSocket]) -> Vec<usize> {

@@ -71,6 +71,7 @@ pub mod dial;
 mod discovery;
 #[doc(hidden)]
 pub mod endpoint;
+mod endpoints;
 mod error;
 mod execute;
 #[doc(hidden)]

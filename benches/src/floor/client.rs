@@ -3,7 +3,6 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -50,7 +49,7 @@ impl Client {
         let packets = PacketBytes::default();
         let settings = endpoint::endpoint_config(&credentials.reset_key(0), packets);
         let runtime = Arc::new(TokioRuntime);
-        let socket = tuned(runtime.wrap_udp_socket(socket)?, packets, Duration::ZERO);
+        let socket = tuned(runtime.wrap_udp_socket(socket)?, packets, None);
         let endpoint = endpoint::dialling_endpoint(settings, socket, runtime)?;
         let mut config = quinn::ClientConfig::new(credentials.dialler(Role::Client));
         config.transport_config(Arc::new(endpoint::transport(Role::Client, packets, address)));

@@ -5,7 +5,6 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use anyhow::Result;
@@ -41,7 +40,7 @@ impl Server {
         let (socket, _) = endpoint::bind(loopback)?;
         let settings = endpoint::endpoint_config(&credentials.reset_key(0), packets);
         let runtime = Arc::new(TokioRuntime);
-        let socket = tuned(runtime.wrap_udp_socket(socket)?, packets, Duration::ZERO);
+        let socket = tuned(runtime.wrap_udp_socket(socket)?, packets, None);
         let endpoint = Endpoint::new_with_abstract_socket(settings, Some(config), socket, runtime)?;
         tokio::spawn(accept(endpoint.clone()));
         Ok(Self { endpoint })

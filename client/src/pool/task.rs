@@ -1,9 +1,8 @@
 //! The one task that dials a node, for as long as the node is wanted.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use quinn::Endpoint;
 use quoit_proto_types::{ErrorCode, Identity, Label, Member, Role, message::session::Hello, view::Address};
 use tokio::{
     sync::watch,
@@ -15,6 +14,7 @@ use super::State;
 use crate::{
     connection::Connection,
     dial::{self, Resolver, Target},
+    endpoints::Endpoints,
     error::DialError,
     packets::PacketBytes,
     tls::CertificateFiles,
@@ -27,10 +27,10 @@ const REDIAL_MAX: Duration = Duration::from_secs(5);
 /// A connection that lived this long was good: the next one is dialled at once.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// How this client dials: as whom, and over which endpoint.
+/// How this client dials: as whom, and over which endpoints.
 #[derive(Debug)]
 pub(crate) struct Dialler {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoints: Endpoints,
     pub(crate) resolver: Resolver,
     pub(crate) files: CertificateFiles,
     pub(crate) identity: Identity,
@@ -62,7 +62,13 @@ impl Dialler {
             let (role, packets) = (self.identity.role, self.packets);
             let target = Target { address, server_name: server_name.clone(), role, packets };
             let tls = Arc::clone(&tls);
-            async move { dial::dial(&self.endpoint, tls, &target, &Hello { node: None }, wait).await }
+            async move {
+                let failed = |error: io::Error| DialError::Failed { address, reason: error.to_string() };
+                let endpoint = self.endpoints.towards(address).map_err(failed)?;
+                let dialled = dial::dial(&endpoint, tls, &target, &Hello { node: None }, wait).await?;
+                self.endpoints.keep(endpoint);
+                Ok(dialled)
+            }
         };
         let dialled = self.resolver.dial_any(address, wait, dial).await?;
         self.open(dialled).await

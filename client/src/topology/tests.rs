@@ -8,7 +8,10 @@ use quoit_proto_types::{
 };
 
 use super::*;
-use crate::{dial::Resolver, error::RequestError, packets::PacketBytes, pool::Dialler, tls::CertificateFiles};
+use crate::{
+    dial::Resolver, endpoints::Endpoints, error::RequestError, packets::PacketBytes, pool::Dialler,
+    tls::CertificateFiles,
+};
 
 fn cluster(id: u128) -> ClusterId {
     ClusterId::from_random(id)
@@ -195,7 +198,7 @@ fn hopeless_dialler() -> Arc<Dialler> {
     let name = "tests".parse().unwrap();
     Arc::new(Dialler {
         packets: PacketBytes::default(),
-        endpoint: quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap(),
+        endpoints: Endpoints::udp(quinn::EndpointConfig::default(), PacketBytes::default(), Duration::ZERO),
         resolver: Resolver::default(),
         files: CertificateFiles::in_folder("no such folder"),
         identity: Identity { role: Role::Client, name, cluster: "prod".parse().unwrap() },

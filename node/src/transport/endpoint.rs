@@ -17,6 +17,7 @@ use std::{
 use quinn::{AsyncUdpSocket, Endpoint, Incoming, Runtime, TokioRuntime, VarInt};
 use quoit_client::{
     ErrorCode,
+    busy_poll::BusyPoll,
     dial::Resolver,
     endpoint::{self, SOCKET_BUFFER_BYTES},
     packets::PacketBytes,
@@ -91,7 +92,7 @@ impl Network {
             let config = endpoint::endpoint_config(&credentials.reset_key(number), packets);
             let runtime = Arc::clone(&runtime);
             let opened = workers.on(thread, || {
-                let socket = tuned(socket, packets, busy_poll);
+                let socket = tuned(socket, packets, BusyPoll::start(busy_poll));
                 Endpoint::new_with_abstract_socket(config, listener, socket, runtime)
             });
             opened.map_err(StartError::Endpoint)
