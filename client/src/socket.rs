@@ -381,7 +381,7 @@ mod tests {
                 SocketAddr::V4(v4) if from.local_addr().unwrap().is_ipv6() => {
                     (v4.ip().to_ipv6_mapped(), v4.port()).into()
                 }
-                address => address,
+                address @ (SocketAddr::V4(_) | SocketAddr::V6(_)) => address,
             };
             for (bytes, ecn) in (1..).zip([None, Some(Ect0), Some(Ect0), None, None, Some(Ect1), Some(Ce), Some(Ect0)])
             {
