@@ -26,6 +26,14 @@ pub enum DialError {
         /// What the resolver says.
         reason: String,
     },
+    /// This machine has no socket from which the node can be reached.
+    #[error("cannot open a UDP socket towards {address}: {reason}")]
+    Socket {
+        /// Who was to be dialled.
+        address: SocketAddr,
+        /// What the system says.
+        reason: String,
+    },
     /// Nobody answered.
     #[error("no answer from {address} within {}", humane(*.waited))]
     Timeout {
@@ -137,7 +145,7 @@ impl DialError {
             Self::SessionRefused { code, .. } => {
                 matches!(code, ErrorCode::WrongRole | ErrorCode::WrongCluster | ErrorCode::BadIdentity)
             }
-            Self::Resolve { .. } | Self::Timeout { .. } | Self::Failed { .. } => false,
+            Self::Resolve { .. } | Self::Socket { .. } | Self::Timeout { .. } | Self::Failed { .. } => false,
         }
     }
 
@@ -153,6 +161,7 @@ impl DialError {
     pub fn advice(&self) -> String {
         match self {
             Self::Resolve { address, .. } => format!("getent hosts {address}, without the port"),
+            Self::Socket { address, .. } => format!("ulimit -n, and ip route get {}", address.ip()),
             Self::Timeout { address, .. } => {
                 format!("is a node listening on {address}/udp, and does a firewall let UDP pass?")
             }
@@ -268,8 +277,8 @@ pub enum ConnectError {
     /// No seeds were given.
     #[error("no seed addresses were given")]
     NoSeeds,
-    /// A socket cannot be opened.
-    #[error("cannot open a UDP socket")]
+    /// The socket of [`ClientConfig::transport`](crate::ClientConfig::transport) cannot be used.
+    #[error("cannot use the socket that was given")]
     Socket(#[source] Arc<std::io::Error>),
     /// No seed led to a cluster in time; the last answer of each.
     #[error("cannot connect through any of {}", join(attempts))]

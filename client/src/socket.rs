@@ -24,7 +24,7 @@ use std::{
 
 use quinn::{
     AsyncUdpSocket, UdpPoller,
-    udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState},
+    udp::{EcnCodepoint, RecvMeta, Transmit, UdpSockRef, UdpSocketState},
 };
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -76,7 +76,7 @@ impl UdpSocket {
             io: tokio::net::UdpSocket::from_std(socket)?,
             state,
             is_connected,
-            is_at_one_address: !local.ip().is_unspecified(),
+            is_at_one_address: !local.ip().to_canonical().is_unspecified(),
             marking: AtomicU8::new(marking),
             came: AtomicUsize::new(0),
         }))
@@ -94,12 +94,16 @@ impl UdpSocket {
         } else {
             self.io.try_send_to(transmit.contents, transmit.destination)
         };
-        match sent {
-            Ok(_) => Some(Ok(())),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Err(error)),
-            // Perhaps of an earlier datagram. quinn's own way to send tells what matters from what does not.
-            Err(_) => None,
-        }
+        unless_of_an_earlier(sent.map(drop))
+    }
+
+    /// Sends as quinn does, by `send`.
+    fn send_by(
+        &self,
+        send: impl FnOnce(&UdpSocketState, UdpSockRef<'_>, &Transmit<'_>) -> io::Result<()>,
+        transmit: &Transmit<'_>,
+    ) -> io::Result<()> {
+        self.io.try_io(Interest::WRITABLE, || send(&self.state, (&self.io).into(), transmit))
     }
 
     /// Whether the kernel marks datagrams like this. Of a connected socket, it does so from now on: that is asked for again.
@@ -130,8 +134,11 @@ impl AsyncUdpSocket for UdpSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let otherwise = || self.io.try_io(Interest::WRITABLE, || self.state.send((&self.io).into(), transmit));
-        self.send_plainly(transmit).unwrap_or_else(otherwise)
+        let once = || unless_of_an_earlier(self.send_by(UdpSocketState::try_send, transmit));
+        self.send_plainly(transmit)
+            .or_else(|| self.is_connected.then(once).flatten())
+            // This tells errors that matter from those that do not.
+            .unwrap_or_else(|| self.send_by(UdpSocketState::send, transmit))
     }
 
     fn poll_recv(
@@ -178,6 +185,15 @@ impl AsyncUdpSocket for UdpSocket {
 
     fn may_fragment(&self) -> bool {
         self.state.may_fragment()
+    }
+}
+
+/// What came of sending, unless it may be that of an earlier datagram, as the kernel tells of a connected socket with the next call:
+/// then this one was not sent.
+fn unless_of_an_earlier(sent: io::Result<()>) -> Option<io::Result<()>> {
+    match sent {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => None,
+        sent => Some(sent),
     }
 }
 
@@ -325,6 +341,12 @@ mod tests {
         transmit(from, Transmit { destination: to, ecn, contents: &contents, segment_size: None, src_ip: None }).await;
     }
 
+    /// So many bytes, which the kernel cuts into datagrams of `cut`.
+    async fn send_cut(from: &Arc<dyn AsyncUdpSocket>, to: SocketAddr, bytes: usize, cut: usize) {
+        let (contents, segment_size) = (vec![7; bytes], Some(cut));
+        transmit(from, Transmit { destination: to, ecn: None, contents: &contents, segment_size, src_ip: None }).await;
+    }
+
     async fn transmit(from: &Arc<dyn AsyncUdpSocket>, transmit: Transmit<'_>) {
         let mut poller = Arc::clone(from).create_io_poller();
         poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
@@ -390,15 +412,27 @@ mod tests {
                 assert_eq!((came.len, came.ecn), (bytes, ecn), "{from:?}");
             }
             if from.max_transmit_segments() > 1 {
-                let (contents, segment_size) = ([7; 30], Some(10));
-                let cut = Transmit { destination, ecn: Some(Ect0), contents: &contents, segment_size, src_ip: None };
-                transmit(&from, cut).await;
+                send_cut(&from, destination, 30, 10).await;
                 let mut bytes = 0;
-                while bytes < contents.len() {
+                while bytes < 30 {
                     bytes += received(&*to, 4).await.iter().sum::<usize>();
                 }
-                assert_eq!(bytes, contents.len());
+                assert_eq!(bytes, 30);
             }
+        }
+    }
+
+    /// All of 127.0.0.0/8 is this machine, on Linux.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_socket_of_all_addresses_sends_from_the_one_that_is_told() {
+        let (from, to) = (at("0.0.0.0:0"), socket());
+        for (told, bytes) in [("127.0.0.1", 1), ("127.0.0.3", 2)] {
+            let (contents, src_ip) = (vec![7; bytes], told.parse().ok());
+            let (destination, ecn) = (to.local_addr().unwrap(), Some(EcnCodepoint::Ect0));
+            transmit(&from, Transmit { destination, ecn, contents: &contents, segment_size: None, src_ip }).await;
+            let [came] = described(&*to, 4).await[..] else { panic!("not one datagram") };
+            assert_eq!((came.len, Some(came.addr.ip())), (bytes, src_ip));
         }
     }
 
@@ -415,6 +449,13 @@ mod tests {
         assert_eq!(received(&*from, 4).await, [6]);
         send_marked(&from, address, 5, None).await;
         assert_eq!(received(&*to, 4).await, [5]);
+        if from.max_transmit_segments() > 1 {
+            drop(to);
+            send_marked(&from, address, 9, None).await;
+            let to = at(&address.to_string());
+            send_cut(&from, address, 30, 10).await;
+            assert_eq!(received(&*to, 4).await.iter().sum::<usize>(), 30);
+        }
     }
 
     #[tokio::test]

@@ -7,8 +7,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, RecvStream, Runtime, SendStream, TokioRuntime};
-use quoit_client::{CertificateFiles, Role, endpoint, packets::PacketBytes, socket::tuned};
+use quinn::{Connection, RecvStream, SendStream, TokioRuntime};
+use quoit_client::{
+    CertificateFiles, Role, endpoint,
+    packets::PacketBytes,
+    socket::{UdpSocket, tuned},
+};
 use slab::Slab;
 use tokio::sync::{Notify, oneshot};
 
@@ -49,7 +53,8 @@ impl Client {
         let packets = PacketBytes::default();
         let settings = endpoint::endpoint_config(&credentials.reset_key(0), packets);
         let runtime = Arc::new(TokioRuntime);
-        let socket = tuned(runtime.wrap_udp_socket(socket)?, packets, None);
+        socket.connect(address)?;
+        let socket = tuned(UdpSocket::new(socket)?, packets, None);
         let endpoint = endpoint::dialling_endpoint(settings, socket, runtime)?;
         let mut config = quinn::ClientConfig::new(credentials.dialler(Role::Client));
         config.transport_config(Arc::new(endpoint::transport(Role::Client, packets, address)));

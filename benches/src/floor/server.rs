@@ -9,8 +9,12 @@ use std::{
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
-use quinn::{Endpoint, Incoming, Runtime, TokioRuntime};
-use quoit_client::{CertificateFiles, Role, endpoint, packets::PacketBytes, socket::tuned};
+use quinn::{Endpoint, Incoming, TokioRuntime};
+use quoit_client::{
+    CertificateFiles, Role, endpoint,
+    packets::PacketBytes,
+    socket::{UdpSocket, tuned},
+};
 
 use super::{
     KEY_BYTES,
@@ -40,7 +44,7 @@ impl Server {
         let (socket, _) = endpoint::bind(loopback)?;
         let settings = endpoint::endpoint_config(&credentials.reset_key(0), packets);
         let runtime = Arc::new(TokioRuntime);
-        let socket = tuned(runtime.wrap_udp_socket(socket)?, packets, None);
+        let socket = tuned(UdpSocket::new(socket)?, packets, None);
         let endpoint = Endpoint::new_with_abstract_socket(settings, Some(config), socket, runtime)?;
         tokio::spawn(accept(endpoint.clone()));
         Ok(Self { endpoint })

@@ -63,11 +63,9 @@ impl Dialler {
             let target = Target { address, server_name: server_name.clone(), role, packets };
             let tls = Arc::clone(&tls);
             async move {
-                let failed = |error: io::Error| DialError::Failed { address, reason: error.to_string() };
+                let failed = |error: io::Error| DialError::Socket { address, reason: error.to_string() };
                 let endpoint = self.endpoints.towards(address).map_err(failed)?;
-                let dialled = dial::dial(&endpoint, tls, &target, &Hello { node: None }, wait).await?;
-                self.endpoints.keep(endpoint);
-                Ok(dialled)
+                dial::dial(&endpoint, tls, &target, &Hello { node: None }, wait).await
             }
         };
         let dialled = self.resolver.dial_any(address, wait, dial).await?;
