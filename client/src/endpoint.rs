@@ -124,7 +124,8 @@ pub fn bind(address: SocketAddr) -> io::Result<(std::net::UdpSocket, SocketBuffe
 }
 
 /// A UDP socket with large buffers at a port that the kernel chooses, from which `remote` can be reached. On Linux it is connected
-/// with it, and nobody else can: elsewhere a socket that says with each datagram where it goes is refused.
+/// with `remote`, and reaches nobody else. Elsewhere it is not: some kernels refuse to be told where a datagram of a connected
+/// socket goes, as quinn tells them.
 ///
 /// # Errors
 /// What the kernel says; for instance that there is no way to `remote`.

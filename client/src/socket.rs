@@ -58,7 +58,7 @@ impl UdpSocket {
     ///
     /// # Errors
     /// What the kernel says; for instance that there is no way to `remote`.
-    pub(crate) fn towards(remote: SocketAddr) -> io::Result<Arc<Self>> {
+    pub fn towards(remote: SocketAddr) -> io::Result<Arc<Self>> {
         Self::new(endpoint::bind_towards(remote)?)
     }
 
@@ -158,11 +158,11 @@ impl AsyncUdpSocket for UdpSocket {
                 // All there was: what comes after the call is told anew.
                 if count < bufs.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
             });
-            match (received, outcome) {
-                (Some(count), _) | (None, Ok(count)) => return Poll::Ready(Ok(count)),
-                (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            match received.map_or(outcome, Ok) {
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // What became of a datagram that was sent. quinn would give the socket up, and concludes it from silence.
-                (None, Err(error)) => {
+                Err(error) => {
                     debug!(%error, "the socket tells of an error");
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -341,10 +341,15 @@ mod tests {
         transmit(from, Transmit { destination: to, ecn, contents: &contents, segment_size: None, src_ip: None }).await;
     }
 
-    /// So many bytes, which the kernel cuts into datagrams of `cut`.
-    async fn send_cut(from: &Arc<dyn AsyncUdpSocket>, to: SocketAddr, bytes: usize, cut: usize) {
-        let (contents, segment_size) = (vec![7; bytes], Some(cut));
-        transmit(from, Transmit { destination: to, ecn: None, contents: &contents, segment_size, src_ip: None }).await;
+    /// Sends what the kernel cuts into three datagrams to `destination`, where `to` is, and sees all of it come.
+    async fn send_cut(from: &Arc<dyn AsyncUdpSocket>, to: &dyn AsyncUdpSocket, destination: SocketAddr) {
+        let (contents, segment_size) = ([7; 30], Some(10));
+        transmit(from, Transmit { destination, ecn: None, contents: &contents, segment_size, src_ip: None }).await;
+        let mut bytes = 0;
+        while bytes < contents.len() {
+            bytes += received(to, 4).await.iter().sum::<usize>();
+        }
+        assert_eq!(bytes, contents.len());
     }
 
     async fn transmit(from: &Arc<dyn AsyncUdpSocket>, transmit: Transmit<'_>) {
@@ -412,12 +417,7 @@ mod tests {
                 assert_eq!((came.len, came.ecn), (bytes, ecn), "{from:?}");
             }
             if from.max_transmit_segments() > 1 {
-                send_cut(&from, destination, 30, 10).await;
-                let mut bytes = 0;
-                while bytes < 30 {
-                    bytes += received(&*to, 4).await.iter().sum::<usize>();
-                }
-                assert_eq!(bytes, 30);
+                send_cut(&from, &*to, destination).await;
             }
         }
     }
@@ -453,8 +453,7 @@ mod tests {
             drop(to);
             send_marked(&from, address, 9, None).await;
             let to = at(&address.to_string());
-            send_cut(&from, address, 30, 10).await;
-            assert_eq!(received(&*to, 4).await.iter().sum::<usize>(), 30);
+            send_cut(&from, &*to, address).await;
         }
     }
 

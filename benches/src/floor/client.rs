@@ -1,7 +1,7 @@
 //! The client: callers append to one buffer; one task sends it, another answers the callers.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -49,13 +49,10 @@ impl Client {
     /// Certificates that cannot be used, or a server that refuses them.
     pub async fn connect(files: &CertificateFiles, address: SocketAddr) -> Result<Self> {
         let credentials = files.load()?;
-        let (socket, _) = endpoint::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
         let packets = PacketBytes::default();
         let settings = endpoint::endpoint_config(&credentials.reset_key(0), packets);
-        let runtime = Arc::new(TokioRuntime);
-        socket.connect(address)?;
-        let socket = tuned(UdpSocket::new(socket)?, packets, None);
-        let endpoint = endpoint::dialling_endpoint(settings, socket, runtime)?;
+        let socket = tuned(UdpSocket::towards(address)?, packets, None);
+        let endpoint = endpoint::dialling_endpoint(settings, socket, Arc::new(TokioRuntime))?;
         let mut config = quinn::ClientConfig::new(credentials.dialler(Role::Client));
         config.transport_config(Arc::new(endpoint::transport(Role::Client, packets, address)));
         let server_name = Role::Node.dns_name(&credentials.identity().cluster);
