@@ -6,7 +6,7 @@ use quoit_proto_types::{Fence, SlotIndex};
 use super::entry::Entry;
 use super::eviction::Segment;
 use super::shard::Shard;
-use super::slots::{Share, SlotTable};
+use super::slots::{Bounds, Share, SlotTable};
 use crate::planted::data::DataBug;
 use crate::time::Wall;
 
@@ -109,9 +109,14 @@ impl Shard {
             self.check_fence(fence)?;
         }
         let entry = if entry.is_live(now) { entry } else { entry.into_tombstone() };
+        // First, so that the processor waits for it and for what is held of the key at the same time.
+        let slot = slots.slot_of(entry.key());
+        let mut bounds = slots.bounds(slot);
         let mut found = self.segments.find(hash);
         if found.is_some_and(|(_, found)| found.deadline().is_reached(now)) {
             self.bury_expired(slots, now, hash);
+            // A tombstone may have gone for it, which raises the floor.
+            bounds = slots.bounds(slot);
             found = self.segments.find(hash);
         }
         let found = found.filter(|(_, held)| held.key() == entry.key());
@@ -121,8 +126,7 @@ impl Shard {
         // Where it can simply take the place of what is held.
         let place =
             found.filter(|(_, held)| was_live && self.has_room_instead(&entry, held)).map(|(segment, _)| segment);
-        let slot = slots.slot_of(entry.key());
-        if !self.is_admitted((slots, slot), origin, &entry, held.is_none())? {
+        if !self.is_admitted(bounds, origin, &entry, held.is_none())? {
             return Ok(Applied::Dropped);
         }
         if !is_later {
@@ -157,12 +161,11 @@ impl Shard {
     /// Whether an entry may be stored or replace what is held.
     fn is_admitted(
         &self,
-        (slots, slot): (&SlotTable, SlotIndex),
+        Bounds { floor, seal }: Bounds,
         origin: Origin,
         entry: &Entry,
         is_absent: bool,
     ) -> Result<bool, ApplyError> {
-        let (floor, seal) = (slots.floor(slot), slots.seal(slot));
         let stamp = entry.stamp();
         let is_collected = |until| is_absent && stamp.version.hlc <= until;
         let is_floor_kept = !self.config.planted.is(DataBug::FloorIgnored);

@@ -104,6 +104,25 @@ fn repair_replaces_in_a_full_shard_and_inserts_nothing() {
 }
 
 #[test]
+fn a_floor_counts_that_rises_while_a_write_is_looked_at() {
+    let write_to_an_expired_key = |graves: u32| {
+        let mut single = Single::new(EvictionPolicy::SegmentedLru, 100);
+        single.apply(START, hash(0), Stamp::value(version(1), START.as_millis() + 1), record(0)).unwrap();
+        // The oldest tombstone is of the same slot: it leaves if that of the expired value takes its room.
+        let slot = single.slots.slot_of(&0_u32.to_be_bytes());
+        let other = (1..).find(|key: &u32| single.slots.slot_of(&key.to_be_bytes()) == slot).unwrap();
+        assert_eq!(single.merge(Origin::Write, other, grave(9)), STORED);
+        (1000..1000 + graves).for_each(|key| assert_eq!(single.merge(Origin::Write, key, grave(9)), STORED));
+        let lost = single.stats().tombstones_lost;
+        let written = single.apply(Wall::from_millis(START.as_millis() + 1), hash(0), value(5), record(0));
+        (lost, written)
+    };
+    let too_many = (0..).find(|graves| write_to_an_expired_key(*graves).0 > 0).unwrap();
+    assert_eq!(write_to_an_expired_key(too_many - 1), (0, Err(ApplyError::TooOld { until: Hlc::new(9) })));
+    assert_eq!(write_to_an_expired_key(0), (0, STORED));
+}
+
+#[test]
 fn tombstones_keep_to_their_share_and_those_that_leave_raise_the_floor() {
     let mut single = Single::new(EvictionPolicy::SegmentedLru, 800);
     single.fill(0..600);

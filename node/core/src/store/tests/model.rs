@@ -185,7 +185,7 @@ fn check(single: &Single, model: &Model) {
     assert!(model.lists[2].iter().map(Item::footprint).sum::<usize>() <= LIMIT / GRAVES_SHARE);
     for slot in SLOTS.slots() {
         assert_eq!(slots.summary(slot), model.summary(slot), "slot {slot}");
-        assert_eq!(slots.seal(slot), model.seals[slot.index()]);
+        assert_eq!(slots.bounds(slot).seal, model.seals[slot.index()]);
     }
 }
 
