@@ -3,6 +3,15 @@
 use quoit_core::time::{Timestamp, Wall};
 use tokio::time::Instant;
 
+/// What both clocks show at one moment: what comes together is handled by one reading, as each takes its time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// The time since the node started.
+    pub(crate) now: Timestamp,
+    /// The time of day.
+    pub(crate) wall: Wall,
+}
+
 /// Tells the time since the node started. Copies tell the same.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -25,6 +34,11 @@ impl Clock {
     pub(crate) fn wall(self) -> Wall {
         let since_epoch = wall().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
         Wall::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Both.
+    pub(crate) fn read(self) -> Reading {
+        Reading { now: self.now(), wall: self.wall() }
     }
 
     /// The instant at which this clock shows `timestamp`, for timers.

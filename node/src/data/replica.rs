@@ -12,7 +12,6 @@ use quoit_core::{
     replication::{self, Found, Replica, ReplicaReply, ReplicaRequest},
     routing::Routing,
     store::{ApplyError, Record},
-    time::{Timestamp, Wall},
 };
 use quoit_proto_types::{
     Boot, Epoch, Fence, Instance, Ordinal, RequestId, Stamp,
@@ -29,11 +28,14 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::{DataPlane, links::Link, transfer};
-use crate::transport::{
-    deferred::Deferred,
-    peer_streams::LargeReply,
-    session::LargeReplies,
-    streams::{LargeRequest, Opened, RequestStream, StreamError},
+use crate::{
+    clock::Reading,
+    transport::{
+        deferred::Deferred,
+        peer_streams::LargeReply,
+        session::LargeReplies,
+        streams::{LargeRequest, Opened, RequestStream, StreamError},
+    },
 };
 
 /// What a node is asked to wait that found this one busy, in milliseconds.
@@ -43,8 +45,7 @@ const STREAMS_AT_ONCE: usize = 1024;
 
 /// What the requests share that are handled without a wait between them.
 pub(super) struct Batch {
-    now: Timestamp,
-    wall: Wall,
+    at: Reading,
     routing: Option<Arc<Routing>>,
     /// Who asks.
     place: Place,
@@ -147,10 +148,10 @@ impl DataPlane {
         self.batches.fetch_add(1, Ordering::Relaxed);
         let routing = self.routing.load_full();
         let place = routing.as_deref().map(|routing| peer.place(routing)).unwrap_or_default();
-        Batch { now: self.clock.now(), wall: self.clock.wall(), routing, place }
+        Batch { at: self.clock.read(), routing, place }
     }
 
-    fn replica<'a>(&'a self, now: Timestamp, wall: Wall, routing: &'a Routing) -> Replica<'a> {
+    fn replica<'a>(&'a self, Reading { now, wall }: Reading, routing: &'a Routing) -> Replica<'a> {
         let (store, hints, clock) = (&self.store, &self.hints, &self.stamps);
         Replica { store, routing, hints, clock, now, wall, planted: DataPlanted::NOTHING }
     }
@@ -164,7 +165,7 @@ impl DataPlane {
         let outcome = if header.kind == FrameType::ReplicaPut {
             PutHeader::decode(body).map_err(malformed).and_then(|(put, value)| {
                 let record = Record::new(put.key, value);
-                let replica = self.replica(batch.now, batch.wall, routing);
+                let replica = self.replica(batch.at, routing);
                 let was_live = replica.put(header.fence, put.stamp, put.hint_for, record)?;
                 encode(replies, header.request, routing, Stored { was_live });
                 Ok(())
@@ -207,7 +208,7 @@ impl DataPlane {
             });
             None
         };
-        let replica = self.replica(batch.now, batch.wall, routing);
+        let replica = self.replica(batch.at, routing);
         let Some((header, value)) = replica.look(fence, key, answer)? else { return Ok(()) };
         let reply = reply_header(FrameType::Entry, request, Some(routing));
         let mut front = BytesMut::new();
@@ -226,7 +227,7 @@ impl DataPlane {
         let batch = self.begin(peer);
         let outcome = received.and_then(|(stamp, hint_for, record)| {
             let routing = admit(&batch, header)?;
-            let replica = self.replica(batch.now, batch.wall, routing);
+            let replica = self.replica(batch.at, routing);
             let was_live = replica.put(header.fence, stamp, hint_for, record)?;
             encode(&mut replies, header.request, routing, Stored { was_live });
             Ok(())
@@ -285,12 +286,12 @@ impl DataPlane {
     /// Carries out what this process asks of itself.
     pub(super) fn serve_own(
         &self,
-        now: Timestamp,
+        at: Reading,
         routing: &Routing,
         fence: Fence,
         request: ReplicaRequest,
     ) -> ReplicaReply {
-        match self.replica(now, self.clock.wall(), routing).answer(fence, request) {
+        match self.replica(at, routing).answer(fence, request) {
             ReplicaReply::Refused(refusal) => ReplicaReply::Refused(self.counted(refusal)),
             reply @ (ReplicaReply::Stored { .. }
             | ReplicaReply::Entry { .. }

@@ -33,7 +33,10 @@ use super::{
     DataPlane, answer,
     lane::{Replied, ReplyTo},
 };
-use crate::transport::{deferred::Deferred, session::LargeReplies};
+use crate::{
+    clock::Reading,
+    transport::{deferred::Deferred, session::LargeReplies},
+};
 
 /// A client's session, as far as other nodes take part.
 #[derive(Debug)]
@@ -120,11 +123,12 @@ impl ClientSession {
         self.sooner.notify_one();
     }
 
-    /// Begins an operation, whose answer goes to the lane `exit` under the name `request`, by `deadline` at the latest.
+    /// Begins an operation that came at that time, whose answer goes to the lane `exit` under the name `request`, by `deadline` at
+    /// the latest.
     pub(crate) fn begin(
         self: &Arc<Self>,
-        exit: ExitId,
-        request: RequestId,
+        at: Reading,
+        (exit, request): (ExitId, RequestId),
         deadline: Timestamp,
         operation: ClientOperation,
     ) {
@@ -132,7 +136,7 @@ impl ClientSession {
         if let Some(Exit::Lane { lane, .. }) = state.exits.get(&exit) {
             lane.owe();
         }
-        self.start(&mut state, Token { exit, request }, deadline, operation);
+        self.start(&mut state, at, Token { exit, request }, deadline, operation);
     }
 
     /// Begins an operation, and returns what gives its answer.
@@ -144,28 +148,34 @@ impl ClientSession {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.lock();
         let token = Token { exit: state.open(Exit::Once(sender)), request: RequestId::new(0) };
-        self.start(&mut state, token, deadline, operation);
+        self.start(&mut state, self.plane.clock.read(), token, deadline, operation);
         receiver
     }
 
     /// Takes what peers have replied.
     pub(super) fn replied(self: &Arc<Self>, replies: Vec<Replied>) {
-        let now = self.plane.clock.now();
+        let at = self.plane.clock.read();
         let mut state = self.lock();
-        let Some(routing) = self.refresh(&mut state, now) else { return };
+        let Some(routing) = self.refresh(&mut state, at.now) else { return };
         for (operation, from, reply) in replies {
-            state.coordinator.handle_reply(now, &routing, operation, from, reply);
+            state.coordinator.handle_reply(at.now, &routing, operation, from, reply);
         }
-        self.execute(&mut state, now, &routing);
+        self.execute(&mut state, at, &routing);
     }
 
-    fn start(self: &Arc<Self>, state: &mut State, token: Token, deadline: Timestamp, operation: ClientOperation) {
-        let now = self.plane.clock.now();
+    fn start(
+        self: &Arc<Self>,
+        state: &mut State,
+        at: Reading,
+        token: Token,
+        deadline: Timestamp,
+        operation: ClientOperation,
+    ) {
         self.plane.under_way.begin();
-        match self.refresh(state, now) {
+        match self.refresh(state, at.now) {
             Some(routing) => {
-                state.coordinator.begin(now, &routing, token, deadline, operation);
-                self.execute(state, now, &routing);
+                state.coordinator.begin(at.now, &routing, token, deadline, operation);
+                self.execute(state, at, &routing);
             }
             None => {
                 let refusal = Refusal::new(ErrorCode::NotReady, 0);
@@ -187,15 +197,15 @@ impl ClientSession {
     }
 
     /// Does what the coordinator wants done, until it wants nothing more.
-    fn execute(self: &Arc<Self>, state: &mut State, now: Timestamp, routing: &Arc<Routing>) {
+    fn execute(self: &Arc<Self>, state: &mut State, at: Reading, routing: &Arc<Routing>) {
         while let Some(output) = state.coordinator.poll_output() {
             match output {
                 Output::Ask { operation, to, fence, request } => {
-                    if let Some(reply) = self.ask(now, routing, operation, to, fence, request) {
-                        state.coordinator.handle_reply(now, routing, operation, to, reply);
+                    if let Some(reply) = self.ask(at, routing, operation, to, fence, request) {
+                        state.coordinator.handle_reply(at.now, routing, operation, to, reply);
                     }
                 }
-                Output::Tell { to, fence, request } => self.tell(now, routing, to, fence, request),
+                Output::Tell { to, fence, request } => self.tell(at, routing, to, fence, request),
                 Output::Answer { token, reply } => self.answer(state, Some(routing), token, reply),
             }
         }
@@ -212,7 +222,7 @@ impl ClientSession {
     /// Asks a node, and returns its reply if there is one already: of this node itself, or because there will be none.
     fn ask(
         self: &Arc<Self>,
-        now: Timestamp,
+        at: Reading,
         routing: &Routing,
         operation: OperationId,
         to: Ordinal,
@@ -220,7 +230,7 @@ impl ClientSession {
         request: ReplicaRequest,
     ) -> Option<ReplicaReply> {
         if routing.me() == Some(to) {
-            return Some(self.plane.serve_own(now, routing, fence, request));
+            return Some(self.plane.serve_own(at, routing, fence, request));
         }
         if let Err(refusal) = routing.admit(fence) {
             return Some(ReplicaReply::Refused(refusal));
@@ -233,9 +243,9 @@ impl ClientSession {
         })
     }
 
-    fn tell(&self, now: Timestamp, routing: &Routing, to: Ordinal, fence: Fence, request: ReplicaRequest) {
+    fn tell(&self, at: Reading, routing: &Routing, to: Ordinal, fence: Fence, request: ReplicaRequest) {
         if routing.me() == Some(to) {
-            drop(self.plane.serve_own(now, routing, fence, request));
+            drop(self.plane.serve_own(at, routing, fence, request));
         } else if routing.fence() == fence
             && self.plane.links.ask(routing, self.number, to, request, ReplyTo::Nobody).is_err()
         {
@@ -353,13 +363,13 @@ impl ClientSession {
 
     /// Brings the coordinator up to the present.
     fn look(self: &Arc<Self>) {
-        let now = self.plane.clock.now();
+        let at = self.plane.clock.read();
         let mut state = self.lock();
-        if let Some(routing) = self.refresh(&mut state, now) {
-            if state.coordinator.poll_timeout().is_some_and(|at| at <= now) {
-                state.coordinator.handle_timeout(now, &routing);
+        if let Some(routing) = self.refresh(&mut state, at.now) {
+            if state.coordinator.poll_timeout().is_some_and(|next| next <= at.now) {
+                state.coordinator.handle_timeout(at.now, &routing);
             }
-            self.execute(&mut state, now, &routing);
+            self.execute(&mut state, at, &routing);
         }
         // It has just looked, and so it need not be woken for this.
         state.keeper = state.coordinator.poll_timeout().map_or(Keeper::Idle, Keeper::Until);

@@ -14,7 +14,7 @@ use quoit_core::{
     replication::{ClientOperation, ClientReply},
     routing::Routing,
     store::Record,
-    time::{Timestamp, Wall},
+    time::Timestamp,
 };
 use quoit_proto_types::{
     EntryKind, Hlc, Stamp, WriteLevel,
@@ -32,7 +32,7 @@ use super::{
     requests::{Alone, Place, bad_key, check_again, check_keyspace, expires_at},
 };
 use crate::{
-    clock::Clock,
+    clock::{Clock, Reading},
     data::{
         DataPlane, answer,
         session::{ClientSession, ExitId},
@@ -69,7 +69,7 @@ pub(crate) struct Gateway {
 
 /// What the requests share that are handled without a wait between them.
 pub(super) struct Batch {
-    pub(super) wall: Wall,
+    pub(super) at: Reading,
     /// Absent until the cluster has formed.
     routing: Option<Arc<Routing>>,
 }
@@ -187,7 +187,7 @@ impl Gateway {
 
     fn begin(&self) -> Batch {
         self.plane.batches.fetch_add(1, Ordering::Relaxed);
-        Batch { wall: self.clock.wall(), routing: self.plane.routing.load_full() }
+        Batch { at: self.clock.read(), routing: self.plane.routing.load_full() }
     }
 
     /// Answers one small request into `replies`, or on a stream of its own if the value is large, or later if other nodes
@@ -204,11 +204,11 @@ impl Gateway {
             return answer::refuse(replies, header.request, Some(routing), &self.not_ready());
         }
         let outcome = match header.kind {
-            FrameType::Get => self.get(batch.wall, routing, header, body, replies, from),
-            FrameType::Set => self.set(batch.wall, routing, header, body, replies, from),
-            FrameType::Delete => self.delete(batch.wall, routing, header, body, replies, from),
-            FrameType::Touch => self.touch(batch.wall, routing, header, body, replies, from),
-            FrameType::TimeToLive => self.ttl(batch.wall, routing, header, body, replies, from),
+            FrameType::Get => self.get(batch.at, routing, header, body, replies, from),
+            FrameType::Set => self.set(batch.at, routing, header, body, replies, from),
+            FrameType::Delete => self.delete(batch.at, routing, header, body, replies, from),
+            FrameType::Touch => self.touch(batch.at, routing, header, body, replies, from),
+            FrameType::TimeToLive => self.ttl(batch.at, routing, header, body, replies, from),
             FrameType::ViewGet => self.view(header, replies, from),
             FrameType::Hello
             | FrameType::HelloAck
@@ -244,9 +244,8 @@ impl Gateway {
     }
 
     /// Has other nodes asked. The answer comes by the deadline that the request brought.
-    pub(super) fn ask_others(&self, header: FrameHeader, from: From<'_>, operation: ClientOperation) {
-        let deadline = deadline(self.clock.now(), header);
-        from.client.data.begin(from.exit, header.request, deadline, operation);
+    pub(super) fn ask_others(&self, at: Reading, header: FrameHeader, from: From<'_>, operation: ClientOperation) {
+        from.client.data.begin(at, (from.exit, header.request), deadline(at.now, header), operation);
     }
 
     /// Receives a large value straight into the memory it is stored in. Nothing of it is read, and nothing allocated,
@@ -291,7 +290,7 @@ impl Gateway {
                 return Err(Refusal::new(ErrorCode::DeadlinePassed, 0));
             }
             // As late as possible: the view may have changed while the value came in.
-            let Batch { wall, routing } = self.begin();
+            let Batch { at: Reading { wall, .. }, routing } = self.begin();
             let routing = routing.ok_or_else(|| self.not_ready())?;
             match again {
                 Some(stamp) => Ok(Alone::Shared(stamp)),

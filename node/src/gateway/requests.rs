@@ -20,7 +20,7 @@ use quoit_proto_types::{
 };
 
 use super::cache::{From, Gateway};
-use crate::data::answer;
+use crate::{clock::Reading, data::answer};
 
 /// How often a write is stamped anew that is older than what has been collected. The second stamp is later than that.
 const STAMPS_MAX: usize = 2;
@@ -85,13 +85,14 @@ impl Place {
 impl Gateway {
     pub(super) fn get(
         &self,
-        wall: Wall,
+        at: Reading,
         routing: &Routing,
         header: FrameHeader,
         body: &[u8],
         replies: &mut BytesMut,
         from: From<'_>,
     ) -> Result<(), Refusal> {
+        let wall = at.wall;
         let read = ReadHeader::decode(body).map_err(bad_key)?;
         check_keyspace(read.keyspace)?;
         let (place, request) = (Place::of(routing, read.key), header.request);
@@ -125,7 +126,7 @@ impl Gateway {
             Read::Elsewhere => {
                 let ReadHeader { level, at_least, .. } = read;
                 let key = Bytes::copy_from_slice(read.key);
-                self.ask_others(header, from, ClientOperation::Get { level, at_least, wall, key });
+                self.ask_others(at, header, from, ClientOperation::Get { level, at_least, wall, key });
                 Ok(())
             }
         }
@@ -133,13 +134,14 @@ impl Gateway {
 
     pub(super) fn ttl(
         &self,
-        wall: Wall,
+        at: Reading,
         routing: &Routing,
         header: FrameHeader,
         body: &[u8],
         replies: &mut BytesMut,
         from: From<'_>,
     ) -> Result<(), Refusal> {
+        let wall = at.wall;
         let read = ReadHeader::decode(body).map_err(bad_key)?;
         check_keyspace(read.keyspace)?;
         let (place, request) = (Place::of(routing, read.key), header.request);
@@ -156,14 +158,14 @@ impl Gateway {
         if !is_answered {
             let ReadHeader { level, at_least, .. } = read;
             let key = Bytes::copy_from_slice(read.key);
-            self.ask_others(header, from, ClientOperation::TimeToLive { level, at_least, wall, key });
+            self.ask_others(at, header, from, ClientOperation::TimeToLive { level, at_least, wall, key });
         }
         Ok(())
     }
 
     pub(super) fn set(
         &self,
-        wall: Wall,
+        at: Reading,
         routing: &Routing,
         header: FrameHeader,
         body: &[u8],
@@ -175,11 +177,11 @@ impl Gateway {
         self.check_value(value.len())?;
         check_again(write.again, EntryKind::Value)?;
         let stamp = |version| Stamp::value(version, expires_at(version, write.expiry));
-        match self.write(wall, routing, &write, stamp, || Record::new(write.key, value))? {
+        match self.write(at.wall, routing, &write, stamp, || Record::new(write.key, value))? {
             Alone::Written(written) => answer::done(replies, header.request, Some(routing), written),
             Alone::Shared(stamp) => {
                 let record = Record::new(write.key, value);
-                self.ask_others(header, from, ClientOperation::Set { level: write.level, stamp, record });
+                self.ask_others(at, header, from, ClientOperation::Set { level: write.level, stamp, record });
             }
         }
         Ok(())
@@ -187,7 +189,7 @@ impl Gateway {
 
     pub(super) fn delete(
         &self,
-        wall: Wall,
+        at: Reading,
         routing: &Routing,
         header: FrameHeader,
         body: &[u8],
@@ -197,11 +199,11 @@ impl Gateway {
         let (write, _) = WriteHeader::decode(body).map_err(bad_key)?;
         check_keyspace(write.keyspace)?;
         check_again(write.again, EntryKind::Tombstone)?;
-        match self.write(wall, routing, &write, Stamp::tombstone, || Record::new(write.key, b""))? {
+        match self.write(at.wall, routing, &write, Stamp::tombstone, || Record::new(write.key, b""))? {
             Alone::Written(written) => answer::done(replies, header.request, Some(routing), written),
             Alone::Shared(stamp) => {
                 let key = Bytes::copy_from_slice(write.key);
-                self.ask_others(header, from, ClientOperation::Delete { level: write.level, stamp, key });
+                self.ask_others(at, header, from, ClientOperation::Delete { level: write.level, stamp, key });
             }
         }
         Ok(())
@@ -209,13 +211,14 @@ impl Gateway {
 
     pub(super) fn touch(
         &self,
-        wall: Wall,
+        at: Reading,
         routing: &Routing,
         header: FrameHeader,
         body: &[u8],
         replies: &mut BytesMut,
         from: From<'_>,
     ) -> Result<(), Refusal> {
+        let wall = at.wall;
         let (write, _) = WriteHeader::decode(body).map_err(bad_key)?;
         let WriteHeader { keyspace, level, after, expiry, again: _, key } = write;
         check_keyspace(keyspace)?;
@@ -235,7 +238,7 @@ impl Gateway {
             }
         }
         let key = Bytes::copy_from_slice(key);
-        self.ask_others(header, from, ClientOperation::Touch { level, touched, expires_at_ms, wall, key });
+        self.ask_others(at, header, from, ClientOperation::Touch { level, touched, expires_at_ms, wall, key });
         Ok(())
     }
 

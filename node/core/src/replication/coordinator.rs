@@ -223,7 +223,9 @@ impl<T: Copy> Coordinator<T> {
         if kept == Kept::Yes && operation.wakes == woke {
             return;
         }
-        self.timers.remove(&(woke, index));
+        if woke < Timestamp::MAX {
+            self.timers.remove(&(woke, index));
+        }
         match kept {
             Kept::Yes => {
                 self.timers.insert((operation.wakes, index));
