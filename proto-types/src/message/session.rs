@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The protocol versions this build speaks.
-pub const VERSIONS: VersionRange = VersionRange { min: 2, max: 2 };
+pub const VERSIONS: VersionRange = VersionRange { min: 3, max: 3 };
 
 /// The optional features this build has, a bit each. Unknown bits are ignored.
 pub const FEATURES: u64 = FEATURE_MORE;

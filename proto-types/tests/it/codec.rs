@@ -534,6 +534,6 @@ fn the_genesis_digest_is_of_a_set_of_founders_and_of_all_else() {
 
 #[test]
 fn a_hello_names_the_message_it_is_not() {
-    let refused = Hello::decode(b"\x02\x02\x00\x02");
+    let refused = Hello::decode(b"\x03\x03\x00\x02");
     assert_eq!(refused, Err(HelloError::Decode(DecodeError::Malformed { what: "Hello" })));
 }

@@ -117,7 +117,7 @@ fn hostile(target: &str) -> Vec<(&'static str, Vec<u8>)> {
     };
     let mut hostile = match target {
         "frame_header" => vec![("hostile body", header(u32::MAX, 1)), ("hostile version", header(0, 2))],
-        "hello" => vec![("hostile version", b"\x02\x09\0and what only version 2 can read".to_vec())],
+        "hello" => vec![("hostile version", b"\x04\x09\0and what only version 4 can read".to_vec())],
         "peer_message" => {
             let founders = b"\x01a".repeat(255);
             vec![("hostile founders", [&[0, 0, 0xff, 0x01][..], &founders, &[14, 1, 1, 1, 0]].concat())]

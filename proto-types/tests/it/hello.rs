@@ -7,6 +7,9 @@ use quoit_proto_types::{
 
 use crate::samples;
 
+const THIS: u16 = VERSIONS.max;
+const NEXT: u16 = THIS + 1;
+
 /// A `Hello` of another build: its versions and features, then whatever that build says.
 fn hello_of(versions: (u16, u16), features: u64, rest: &[u8]) -> Vec<u8> {
     let mut bytes = samples::encoded(|out| codec::encode(&(versions, features), out));
@@ -16,19 +19,19 @@ fn hello_of(versions: (u16, u16), features: u64, rest: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_unknown_version_is_refused_with_both_versions_named() {
-    let refused = Hello::decode(&hello_of((3, 4), 0, &[0]));
-    let theirs = VersionRange { min: 3, max: 4 };
+    let refused = Hello::decode(&hello_of((NEXT, NEXT + 1), 0, &[0]));
+    let theirs = VersionRange { min: NEXT, max: NEXT + 1 };
     assert_eq!(refused, Err(HelloError::Version(VersionMismatch { ours: VERSIONS, theirs })));
     assert_eq!(
         refused.unwrap_err().to_string(),
-        "this side speaks protocol version 2, the other 3 to 4: upgrade the older one"
+        "this side speaks protocol version 3, the other 4 to 5: upgrade the older one"
     );
 }
 
 #[test]
 fn a_body_of_another_version_is_not_looked_at() {
     for rest in [&b""[..], b"\xff\xff\xff", &[0x55; 400]] {
-        for versions in [(0, 1), (1, 1), (3, 3), (7, 9), (u16::MAX, u16::MAX)] {
+        for versions in [(0, 1), (1, THIS - 1), (NEXT, NEXT), (NEXT + 4, NEXT + 6), (u16::MAX, u16::MAX)] {
             let refused = Hello::decode(&hello_of(versions, u64::MAX, rest));
             assert!(matches!(refused, Err(HelloError::Version(_))), "{versions:?} {rest:?}");
         }
@@ -37,13 +40,13 @@ fn a_body_of_another_version_is_not_looked_at() {
 
 #[test]
 fn fields_appended_by_a_newer_version_are_ignored() {
-    let (hello, session) = Hello::decode(&hello_of((2, 3), 0, b"\0and what version 3 added")).unwrap();
-    assert_eq!((hello, session.version), (Hello { node: None }, 2));
+    let (hello, session) = Hello::decode(&hello_of((THIS, NEXT), 0, b"\0and what the next version added")).unwrap();
+    assert_eq!((hello, session.version), (Hello { node: None }, THIS));
 }
 
 #[test]
 fn unknown_features_are_ignored() {
-    let (_, session) = Hello::decode(&hello_of((2, 2), u64::MAX, &[0])).unwrap();
+    let (_, session) = Hello::decode(&hello_of((THIS, THIS), u64::MAX, &[0])).unwrap();
     assert_eq!(session.features, FEATURES);
 }
 
@@ -67,7 +70,7 @@ fn the_newest_common_version_is_spoken() {
 
 #[test]
 fn a_truncated_head_is_malformed() {
-    let whole = hello_of((2, 3), u64::MAX, b"");
+    let whole = hello_of((THIS, NEXT), u64::MAX, b"");
     for length in 0..whole.len() {
         assert!(matches!(Hello::decode(&whole[..length]), Err(HelloError::Decode(_))), "{length}");
     }

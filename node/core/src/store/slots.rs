@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use quoit_proto_types::message::transfer::{Digest, SlotSummary};
-use quoit_proto_types::version::{EntryKind, Hlc};
+use quoit_proto_types::version::{EntryKind, Hlc, Stamp};
 use quoit_proto_types::{HashPoint, KeyspaceId, SlotCount, SlotIndex};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -12,16 +12,18 @@ use super::entry::Entry;
 
 /// Seed of [`key_hash`], fixed for ever: ASCII `quoitkno`.
 const KEY_SEED: u64 = u64::from_be_bytes(*b"quoitkno");
-/// Seed of the digests, fixed for ever: ASCII `quoitdig`.
-const DIGEST_SEED: u64 = u64::from_be_bytes(*b"quoitdig");
+/// Seed of values' shares of digests, fixed for ever: ASCII `quoitval`.
+const VALUE_SEED: u64 = u64::from_be_bytes(*b"quoitval");
+/// The same of tombstones: ASCII `quoitdel`.
+const TOMBSTONE_SEED: u64 = u64::from_be_bytes(*b"quoitdel");
 
 /// The hash by which nodes tell each other's keys apart: xxh3-128 under a public seed, the same everywhere.
 pub fn key_hash(key: &[u8]) -> u128 {
     xxh3_128_with_seed(key, KEY_SEED)
 }
 
-/// An entry's share of its slot's digest: xxh3-128 over key hash ‖ hlc ‖ ordinal ‖ boot ‖ touched ‖ kind ‖ expiry,
-/// little-endian. The expiry is part of it as two changes of an expiry may have been given the same moment: owners that
+/// An entry's share of its slot's digest: xxh3-128 over key hash ‖ hlc ‖ ordinal ‖ boot ‖ touched ‖ expiry, little-endian, under
+/// the seed of its kind. The expiry is part of it as two changes of an expiry may have been given the same moment: owners that
 /// differ by nothing else must find out.
 pub(super) fn digest_of(entry: &Entry) -> u128 {
     digest_with(key_hash(entry.key()), entry)
@@ -29,19 +31,21 @@ pub(super) fn digest_of(entry: &Entry) -> u128 {
 
 /// The same, of an entry whose key has this hash.
 fn digest_with(key: u128, entry: &Entry) -> u128 {
-    let stamp = entry.stamp();
-    let mut input = [0; 49];
-    input[..16].copy_from_slice(&key.to_le_bytes());
-    input[16..24].copy_from_slice(&stamp.version.hlc.value().to_le_bytes());
-    input[24..28].copy_from_slice(&stamp.version.ordinal.value().to_le_bytes());
-    input[28..32].copy_from_slice(&stamp.version.boot.value().to_le_bytes());
-    input[32..40].copy_from_slice(&stamp.touched.value().to_le_bytes());
-    input[40] = match stamp.kind {
-        EntryKind::Value => 0,
-        EntryKind::Tombstone => 1,
+    let Stamp { version, touched, kind, expires_at_ms } = entry.stamp();
+    // In pieces of sixteen bytes, which are hashed as they were written: a processor waits for what was written in others.
+    let version = u128::from(version.hlc.value())
+        | u128::from(version.ordinal.value()) << 64
+        | u128::from(version.boot.value()) << 96;
+    let changed = u128::from(touched.value()) | u128::from(expires_at_ms) << 64;
+    let mut input = [0; 48];
+    for (place, piece) in input.chunks_exact_mut(16).zip([key, version, changed]) {
+        place.copy_from_slice(&piece.to_le_bytes());
+    }
+    let seed = match kind {
+        EntryKind::Value => VALUE_SEED,
+        EntryKind::Tombstone => TOMBSTONE_SEED,
     };
-    input[41..].copy_from_slice(&stamp.expires_at_ms.to_le_bytes());
-    xxh3_128_with_seed(&input, DIGEST_SEED)
+    xxh3_128_with_seed(&input, seed)
 }
 
 /// The table hash of a key: `secret` bits, and in the midst of them those of its point that tell its slot, so that who goes
@@ -230,7 +234,7 @@ fn halves(bits: u128) -> [u64; 2] {
 
 #[cfg(test)]
 mod tests {
-    use quoit_proto_types::version::{Stamp, Version};
+    use quoit_proto_types::version::Version;
     use quoit_proto_types::{Boot, Ordinal};
 
     use super::super::entry::Record;
@@ -248,7 +252,28 @@ mod tests {
     }
 
     const GOLDEN: [&str; 3] =
-        ["1b7119395784269912e4f47edce9e562", "8d1f334b25b92e085dff930d3e543d56", "b0c463d0247727fd4598a75d499c7f29"];
+        ["1b7119395784269912e4f47edce9e562", "ee3d5d47d600235668c198b008d7754b", "b1863e115d9b2bf14dfee8546128c95d"];
+
+    #[test]
+    fn all_that_may_differ_changes_the_digest() {
+        let key = |key: &[u8], stamp| digest_of(&Entry::new(Record::new(key, b""), stamp));
+        let version = Version { hlc: Hlc::new(9), ordinal: Ordinal::new(9), boot: Boot::new(9) };
+        let stamp = Stamp { touched: Hlc::new(10), ..Stamp::value(version, 11) };
+        let versions = [
+            Version { hlc: Hlc::new(8), ..version },
+            Version { ordinal: Ordinal::new(8), ..version },
+            Version { boot: Boot::new(8), ..version },
+        ];
+        let mut digests = vec![key(b"key", stamp), key(b"yek", stamp)];
+        digests.extend(versions.map(|version| key(b"key", Stamp { version, ..stamp })));
+        digests.push(key(b"key", Stamp { touched: Hlc::new(12), ..stamp }));
+        digests.push(key(b"key", Stamp { kind: EntryKind::Tombstone, ..stamp }));
+        digests.push(key(b"key", Stamp { expires_at_ms: 12, ..stamp }));
+        let count = digests.len();
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), count);
+    }
 
     #[test]
     fn a_table_hash_tells_the_slot_and_keeps_its_other_bits() {
