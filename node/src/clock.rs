@@ -3,7 +3,9 @@
 use quoit_core::time::{Timestamp, Wall};
 use tokio::time::Instant;
 
-/// What both clocks show at one moment: what comes together is handled by one reading, as each takes its time.
+/// What both clocks show at one moment: what comes together is handled by one reading, as each takes its time. It is never kept
+/// over a wait, but as a batch is handled, and a lock waited for, it grows old by some milliseconds; and by as long as the process
+/// is stopped meanwhile. So of two that meet at one machine the later one may be the older.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
     /// The time since the node started.

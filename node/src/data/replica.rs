@@ -283,7 +283,8 @@ impl DataPlane {
         request.reply_with(frame, entries).await
     }
 
-    /// Carries out what this process asks of itself.
+    /// Carries out what this process asks of itself. Whether a hint is too old to be kept is told by the clocks as they are: the
+    /// process may have been stopped since they were read for the write.
     pub(super) fn serve_own(
         &self,
         at: Reading,
@@ -291,6 +292,7 @@ impl DataPlane {
         fence: Fence,
         request: ReplicaRequest,
     ) -> ReplicaReply {
+        let at = if request.is_hint() { self.clock.read() } else { at };
         match self.replica(at, routing).answer(fence, request) {
             ReplicaReply::Refused(refusal) => ReplicaReply::Refused(self.counted(refusal)),
             reply @ (ReplicaReply::Stored { .. }

@@ -31,7 +31,10 @@ use super::{
     lateness::{Lateness, Watch},
     transfer,
 };
-use crate::{clock::Clock, store::Store};
+use crate::{
+    clock::{Clock, Reading},
+    store::Store,
+};
 
 pub(crate) use super::giving::GivingProgress;
 
@@ -261,7 +264,7 @@ impl UpkeepTask {
                     self.at_length(|machine, store, now, wall| machine.handle_timeout(now, wall, store));
                 }
                 Some(wakeup) = self.lateness.wakeups.recv() => {
-                    let (now, wall) = (self.clock.now(), self.clock.wall());
+                    let Reading { now, wall } = self.clock.read();
                     self.machine.observe(now, wall, &self.store, wakeup);
                 }
                 served = self.served.recv(), if may_answer => match served {
@@ -275,7 +278,7 @@ impl UpkeepTask {
     }
 
     fn install(&mut self, routing: Arc<Routing>) {
-        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let Reading { now, wall } = self.clock.read();
         if self.routing.as_ref().is_none_or(|before| before.fence() != routing.fence()) {
             self.giving = Giving::of(now, &routing);
         }
@@ -294,7 +297,7 @@ impl UpkeepTask {
     /// Has the machine do what may take long: the thread's other tasks, membership among them, go elsewhere meanwhile, where there
     /// are others, and somebody to hear of. To send them away costs a change of threads, a good part of what a page does.
     fn at_length<R>(&mut self, work: impl FnOnce(&mut Upkeep, &Store, Timestamp, Wall) -> R) -> R {
-        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let Reading { now, wall } = self.clock.read();
         let has_others =
             self.machine.has_company() && matches!(Handle::current().runtime_flavor(), RuntimeFlavor::MultiThread);
         let (machine, store) = (&mut self.machine, &self.store);
@@ -321,7 +324,7 @@ impl UpkeepTask {
     }
 
     fn control(&mut self, control: Control, answer: oneshot::Sender<UpkeepReport>) {
-        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let Reading { now, wall } = self.clock.read();
         match control {
             Control::Report => {}
             Control::Pace(pace) => self.machine.set_pace(now, wall, &self.store, pace),

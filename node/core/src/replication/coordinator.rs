@@ -30,7 +30,8 @@ pub const PATIENCE_PART: u32 = 4;
 
 /// Carries out the operations of one client session. `T` is what the caller knows an operation by.
 ///
-/// After each call the outputs are to be taken, and `handle_timeout` to be called at `poll_timeout`. Every `Ask` is to be
+/// Calls need not be in the order of their times, where what came together came at one: one that is some milliseconds older than
+/// the last has who is asked count as asked since then. After each call the outputs are to be taken, and `handle_timeout` to be called at `poll_timeout`. Every `Ask` is to be
 /// followed by one `handle_reply`. Every operation is answered exactly once, at its deadline at the latest. Operations go on
 /// after that while owners miss what was written: a caller whose client has gone drops the coordinator when it
 /// [is empty](Self::is_empty).
@@ -223,13 +224,15 @@ impl<T: Copy> Coordinator<T> {
         if kept == Kept::Yes && operation.wakes == woke {
             return;
         }
+        // One that has just begun is in no timer.
         if woke < Timestamp::MAX {
             self.timers.remove(&(woke, index));
         }
         match kept {
-            Kept::Yes => {
+            Kept::Yes if operation.wakes < Timestamp::MAX => {
                 self.timers.insert((operation.wakes, index));
             }
+            Kept::Yes => {}
             Kept::No => {
                 place.peers = std::mem::take(&mut operation.attempt.peers);
                 place.peers.clear();

@@ -159,6 +159,13 @@ pub enum ReplicaRequest {
     },
 }
 
+impl ReplicaRequest {
+    /// Whether it is to keep an entry for somebody else.
+    pub fn is_hint(&self) -> bool {
+        matches!(self, Self::Put { hint_for: Some(_), .. })
+    }
+}
+
 /// What became of a [`ReplicaRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplicaReply {

@@ -103,7 +103,7 @@ pub(super) struct Bounds {
     pub(super) seal: Hlc,
 }
 
-/// In one line of a processor's cache, though a quarter of that stays empty: a write needs most of it.
+/// In one line of a processor's cache, though nearly a third of that stays empty: a write needs most of the rest.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Cell {
