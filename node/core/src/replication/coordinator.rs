@@ -31,10 +31,10 @@ pub const PATIENCE_PART: u32 = 4;
 /// Carries out the operations of one client session. `T` is what the caller knows an operation by.
 ///
 /// Calls need not be in the order of their times, where what came together came at one: one that is some milliseconds older than
-/// the last has who is asked count as asked since then. After each call the outputs are to be taken, and `handle_timeout` to be called at `poll_timeout`. Every `Ask` is to be
-/// followed by one `handle_reply`. Every operation is answered exactly once, at its deadline at the latest. Operations go on
-/// after that while owners miss what was written: a caller whose client has gone drops the coordinator when it
-/// [is empty](Self::is_empty).
+/// the last has who is asked count as asked since then. After each call the outputs are to be taken, and `handle_timeout` to be
+/// called at `poll_timeout`. Every `Ask` is to be followed by one `handle_reply`. Every operation is answered exactly once, at its
+/// deadline at the latest. Operations go on after that while owners miss what was written: a caller whose client has gone drops
+/// the coordinator when it [is empty](Self::is_empty).
 #[derive(Debug)]
 pub struct Coordinator<T> {
     places: Vec<Place<T>>,

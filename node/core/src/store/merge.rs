@@ -88,7 +88,7 @@ pub struct TooLarge {
 pub(super) const REPAIR_WATERMARK_PERCENT: usize = 95;
 
 impl Shard {
-    /// Keeps the later of `entry` and what is held of its key, and evicts what must go for it.
+    /// Keeps the later of `entry`, whose `slot` it is, and what is held of its key, and evicts what must go for it.
     ///
     /// A key that had a value keeps its segment, and its mark: writing alone does not protect it. Where it fits it keeps its place as
     /// well; where room must be made it comes to the front. Merging is commutative, associative and
@@ -99,7 +99,7 @@ impl Shard {
     /// [`ApplyError`]. Nothing has changed then but that an expired value of the key may have become a tombstone.
     pub(super) fn apply(
         &mut self,
-        slots: &SlotTable,
+        (slots, slot): (&SlotTable, SlotIndex),
         now: Wall,
         (fence, origin): (Fence, Origin),
         hash: u64,
@@ -110,7 +110,6 @@ impl Shard {
         }
         let entry = if entry.is_live(now) { entry } else { entry.into_tombstone() };
         // First, so that the processor waits for it and for what is held of the key at the same time.
-        let slot = slots.slot_of(entry.key());
         let mut bounds = slots.bounds(slot);
         let mut found = self.segments.find(hash);
         if found.is_some_and(|(_, found)| found.deadline().is_reached(now)) {

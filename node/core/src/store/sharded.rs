@@ -170,7 +170,7 @@ impl Store {
     ) -> Result<Applied, ApplyError> {
         let (slots, hash) = (self.slots()?, self.hash(record.key()));
         let entry = Entry::new(record, stamp);
-        self.shard(hash).apply(slots, now, (fence, origin), hash, entry)
+        self.shard(hash).apply((slots, slots.slot_of_hash(hash)), now, (fence, origin), hash, entry)
     }
 
     /// Whether deleted and expired entries leave tombstones. They must if another process has, or has had, a copy of anything;

@@ -66,7 +66,9 @@ impl Single {
     }
 
     fn apply(&mut self, now: Wall, hash: u64, stamp: Stamp, record: Record) -> Result<Applied, ApplyError> {
-        self.shard.apply(&self.slots, now, (FENCE, Origin::Write), hash, Entry::new(record, stamp))
+        let entry = Entry::new(record, stamp);
+        let slot = self.slots.slot_of(entry.key());
+        self.shard.apply((&self.slots, slot), now, (FENCE, Origin::Write), hash, entry)
     }
 
     fn version(&mut self) -> Version {

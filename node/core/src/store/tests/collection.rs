@@ -19,7 +19,8 @@ fn record(key: u32) -> Record {
 impl Single {
     fn merge(&mut self, origin: Origin, key: u32, stamp: Stamp) -> Result<Applied, ApplyError> {
         let entry = Entry::new(record(key), stamp);
-        self.shard.apply(&self.slots, START, (FENCE, origin), hash(key), entry)
+        let slot = self.slots.slot_of(entry.key());
+        self.shard.apply((&self.slots, slot), START, (FENCE, origin), hash(key), entry)
     }
 
     /// Raises the floors of all slots.

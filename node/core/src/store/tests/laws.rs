@@ -28,7 +28,8 @@ fn merged(entries: &[(Stamp, Vec<u8>)]) -> Single {
 
 fn merge(single: &mut Single, stamp: Stamp, value: &[u8]) -> Applied {
     let entry = Entry::new(Record::new(b"key", value), stamp);
-    single.shard.apply(&single.slots, START, (FENCE, Origin::Handoff), 1, entry).unwrap()
+    let slot = single.slots.slot_of(entry.key());
+    single.shard.apply((&single.slots, slot), START, (FENCE, Origin::Handoff), 1, entry).unwrap()
 }
 
 fn held(single: &Single) -> (Stamp, Vec<u8>) {

@@ -135,7 +135,8 @@ fn act(single: &mut Single, now: u64, number: usize, op: &Op) -> Answer {
     match *op {
         Op::Apply { origin, key, stamp, value_len } => {
             let entry = Entry::new(Record::new(&[key], &value(number, value_len)), stamp);
-            return Answer::Applied(shard.apply(slots, wall, (FENCE, origin), hash(key), entry));
+            let slot = slots.slot_of(entry.key());
+            return Answer::Applied(shard.apply((slots, slot), wall, (FENCE, origin), hash(key), entry));
         }
         Op::Get { key } => {
             return Answer::Entry(shard.get(slots, wall, (hash(key), &[key]), |entry| entry.map(shown)));
